@@ -1,0 +1,18 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "headrace/base/cpu.h"
+
+namespace headrace {
+
+int available_cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
+std::uint64_t available_memory_bytes() {
+  return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+void prepare_engine_thread(const char*) {}
+
+}  // namespace headrace

@@ -1,0 +1,213 @@
+#include "headrace/base/thread_pool.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <string>
+#include <thread>
+
+#include "headrace/base/cpu.h"
+#include "headrace/base/fork.h"
+
+namespace headrace {
+namespace {
+
+constexpr int kIdleSeconds = 30;
+constexpr int kMaxThreads = 1024;
+
+int configured_threads() {
+  if (const char* text = std::getenv("HEADRACE_NUM_THREADS")) {
+    const int count = std::atoi(text);
+    if (count >= 1) return std::min(count, kMaxThreads);
+  }
+  return available_cores();
+}
+
+}  // namespace
+
+struct ThreadPool::State {
+  mutable std::mutex mutex;
+  std::condition_variable work;      // signalled on a new task and on stop
+  std::condition_variable finished;  // signalled when a thread ends
+  std::deque<std::function<void()>> queue;
+  int max_threads = 1;
+  int threads = 0;
+  int idle = 0;
+  bool stopping = false;
+};
+
+ThreadPool::ThreadPool(int max_threads) : state_(std::make_shared<State>()) {
+  state_->max_threads = std::clamp(max_threads, 1, kMaxThreads);
+}
+
+ThreadPool::~ThreadPool() {
+  std::unique_lock lock(state_->mutex);
+  state_->stopping = true;
+  state_->work.notify_all();
+  state_->finished.wait(lock, [&] { return state_->threads == 0; });
+}
+
+ThreadPool& ThreadPool::shared() {
+  struct Shared {
+    ThreadPool pool;
+    std::uint64_t generation;
+  };
+  // One atomic, not a mutex: a mutex could be held by a thread that fork() did not copy.
+  static std::atomic<Shared*> current{nullptr};
+  const std::uint64_t generation = fork_generation();
+  Shared* seen = current.load(std::memory_order_acquire);
+  while (seen == nullptr || seen->generation != generation) {
+    auto* fresh = new Shared{ThreadPool(configured_threads()), generation};
+    if (current.compare_exchange_strong(seen, fresh, std::memory_order_acq_rel)) return fresh->pool;
+    delete fresh;  // Another thread was first; ours has no threads yet.
+  }
+  return seen->pool;
+}
+
+int ThreadPool::max_threads() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->max_threads;
+}
+
+void ThreadPool::set_max_threads(int count) {
+  std::lock_guard lock(state_->mutex);
+  state_->max_threads = std::clamp(count, 1, kMaxThreads);
+  state_->work.notify_all();
+}
+
+int ThreadPool::running_threads() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->threads;
+}
+
+void ThreadPool::submit(std::function<void()> task) {
+  std::lock_guard lock(state_->mutex);
+  state_->queue.push_back(std::move(task));
+  const int wanted = static_cast<int>(std::min<std::size_t>(state_->queue.size(), kMaxThreads));
+  if (state_->idle < wanted && state_->threads < state_->max_threads) {
+    std::thread([state = state_] { run(state); }).detach();  // May throw; then nothing was counted.
+    ++state_->threads;
+  }
+  state_->work.notify_one();
+}
+
+void ThreadPool::run(const std::shared_ptr<State>& state) {
+  prepare_engine_thread("headrace");
+  std::unique_lock lock(state->mutex);
+  while (true) {
+    ++state->idle;
+    const bool woken = state->work.wait_for(lock, std::chrono::seconds(kIdleSeconds), [&] {
+      return state->stopping || !state->queue.empty() || state->threads > state->max_threads;
+    });
+    --state->idle;
+    const bool surplus = state->threads > state->max_threads;
+    if (surplus || (state->queue.empty() && (state->stopping || !woken))) break;
+    if (state->queue.empty()) continue;
+    {
+      std::function<void()> task = std::move(state->queue.front());
+      state->queue.pop_front();
+      lock.unlock();
+      task();
+    }  // The task dies unlocked: its captures may own things whose end takes locks.
+    lock.lock();
+  }
+  --state->threads;
+  if (!state->queue.empty()) state->work.notify_one();
+  state->finished.notify_all();
+}
+
+struct TaskGroup::State {
+  struct Entry {
+    std::uint64_t priority;
+    std::uint64_t sequence;
+    std::function<void()> task;
+    bool operator<(const Entry& other) const {  // std heap keeps the largest in front: reversed
+      return priority != other.priority ? priority > other.priority : sequence > other.sequence;
+    }
+  };
+  ThreadPool* pool = nullptr;
+  mutable std::mutex mutex;
+  std::condition_variable idle;
+  std::vector<Entry> heap;
+  std::uint64_t next_sequence = 0;
+  int max_concurrency = 1;
+  int active = 0;   // pump() calls queued or running on the pool
+  int running = 0;  // tasks being run, by pool threads or by run_one()
+
+  // Takes the first task; an empty function if there is none. REQUIRES: mutex held.
+  std::function<void()> take() {
+    if (heap.empty()) return {};
+    std::pop_heap(heap.begin(), heap.end());
+    std::function<void()> task = std::move(heap.back().task);
+    heap.pop_back();
+    ++running;
+    return task;
+  }
+};
+
+TaskGroup::TaskGroup(ThreadPool& pool, int max_concurrency) : state_(std::make_shared<State>()) {
+  state_->pool = &pool;
+  state_->max_concurrency = std::max(1, max_concurrency);
+}
+
+TaskGroup::~TaskGroup() { cancel(); }
+
+void TaskGroup::submit(std::uint64_t priority, std::function<void()> task) {
+  std::lock_guard lock(state_->mutex);
+  state_->heap.push_back({priority, state_->next_sequence++, std::move(task)});
+  std::push_heap(state_->heap.begin(), state_->heap.end());
+  if (state_->active < state_->max_concurrency) {
+    ++state_->active;
+    state_->pool->submit([state = state_] { pump(state); });
+  }
+}
+
+void TaskGroup::pump(const std::shared_ptr<State>& state) {
+  std::unique_lock lock(state->mutex);
+  if (std::function<void()> task = state->take()) {
+    lock.unlock();
+    task();
+    task = nullptr;
+    lock.lock();
+    --state->running;
+  }
+  if (!state->heap.empty()) {
+    // Back of the pool's queue, so that groups take turns.
+    state->pool->submit([state] { pump(state); });
+  } else {
+    --state->active;
+    if (state->running == 0) state->idle.notify_all();
+  }
+}
+
+void TaskGroup::cancel() {
+  std::vector<State::Entry> dropped;
+  std::lock_guard lock(state_->mutex);
+  dropped.swap(state_->heap);
+  if (state_->running == 0) state_->idle.notify_all();
+}
+
+bool TaskGroup::run_one() {
+  std::unique_lock lock(state_->mutex);
+  std::function<void()> task = state_->take();
+  if (!task) return false;
+  lock.unlock();
+  task();
+  task = nullptr;
+  lock.lock();
+  --state_->running;
+  if (state_->running == 0 && state_->heap.empty()) state_->idle.notify_all();
+  return true;
+}
+
+void TaskGroup::wait_idle() {
+  std::unique_lock lock(state_->mutex);
+  state_->idle.wait(lock, [&] { return state_->heap.empty() && state_->running == 0; });
+}
+
+int TaskGroup::max_concurrency() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->max_concurrency;
+}
+
+}  // namespace headrace

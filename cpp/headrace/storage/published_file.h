@@ -1,0 +1,50 @@
+// A file that appears under its name whole and durable, or not at all.
+//
+// Written as `.<name>.<random>.tmp` in the same directory; publish() syncs it, renames it without replacing anything, and
+// syncs the directory. A failed write, fsync, close or rename kills the temporary file: after a failed fsync the kernel
+// may have dropped the pages, so nothing is ever synced again. Destroying an unpublished file removes it.
+//
+// Owns:     the descriptor and the temporary file. Threads: one at a time.
+// Forking:  a child that inherits it neither removes nor publishes (publish() answers kForked).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "headrace/base/bytes.h"
+#include "headrace/base/status.h"
+
+namespace headrace::storage {
+
+class PublishedFile {
+ public:
+  PublishedFile() = default;
+  ~PublishedFile();
+  PublishedFile(PublishedFile&& other) noexcept;
+  PublishedFile& operator=(PublishedFile&& other) noexcept;
+  PublishedFile(const PublishedFile&) = delete;
+  PublishedFile& operator=(const PublishedFile&) = delete;
+
+  // `path` is the final name; nothing may be there when publish() is called.
+  static Result<PublishedFile> create(const std::string& path);
+
+  Status append(Bytes bytes);
+  std::uint64_t size() const { return size_; }
+  // Errors: kAlreadyExists (another writer was first), kIoError, kForked. The temporary file is gone afterwards either way.
+  Status publish();
+  // Drops the file; the destructor does the same.
+  void discard();
+  const std::string& path() const { return path_; }
+
+ private:
+  int fd_ = -1;
+  std::uint64_t size_ = 0;
+  std::uint64_t generation_ = 0;  // fork generation of the maker
+  std::string path_;
+  std::string temporary_;
+};
+
+// fsync of a directory, so that a rename in it survives a power cut.
+Status sync_directory(const std::string& path);
+
+}  // namespace headrace::storage

@@ -1,0 +1,77 @@
+// Page-aligned memory for batches, reused: fresh pages cost more than the copies into them.
+//
+// Owns:     the slabs, leased out and free. A Lease is the right to use one; the slab returns to the pool when the last
+//           copy of its lease dies, on whatever thread. The pool's state outlives the pool while leases live.
+// Memory:   free slabs are kept up to `keep_bytes`, the rest is given back to the system. 2 MiB slabs and larger ask for
+//           huge pages. The bytes of a new slab are zero, those of a reused one are not.
+// Threads:  any thread may call anything. Locks: one mutex around the free list; never held while mapping memory.
+// Forking:  the child leaks what the parent leased; pools made before a fork must not be used after it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "headrace/base/status.h"
+
+namespace headrace::storage {
+
+class Slab {
+ public:
+  ~Slab();
+  Slab(const Slab&) = delete;
+  Slab& operator=(const Slab&) = delete;
+  // Errors: kOutOfMemory.
+  static Result<std::unique_ptr<Slab>> allocate(std::size_t bytes);
+
+  std::uint8_t* data() const { return data_; }
+  std::size_t capacity() const { return capacity_; }
+  bool page_locked() const { return page_locked_; }
+  // Page-locks the slab with `HostRegister` below, once; remembered for the unlocking at its end. False if the runtime refuses.
+  bool lock_pages();
+
+ private:
+  Slab() = default;
+  std::uint8_t* data_ = nullptr;
+  std::size_t capacity_ = 0;
+  bool page_locked_ = false;
+};
+
+using Lease = std::shared_ptr<Slab>;
+
+// cudaHostRegister(ptr, bytes, flags) and cudaHostUnregister(ptr) of the runtime that torch has loaded, or null.
+// The extension links no CUDA: Python finds the addresses and hands them over once.
+struct HostRegister {
+  int (*lock)(void*, std::size_t, unsigned) = nullptr;
+  int (*unlock)(void*) = nullptr;
+};
+void set_host_register(HostRegister functions);
+bool has_host_register();
+
+class SlabPool {
+ public:
+  explicit SlabPool(std::size_t keep_bytes);
+  ~SlabPool();
+  SlabPool(const SlabPool&) = delete;
+  SlabPool& operator=(const SlabPool&) = delete;
+
+  // A slab of at least `bytes` (capacity is rounded up, so that sizes that vary a little reuse each other's).
+  // Errors: kOutOfMemory.
+  Result<Lease> acquire(std::size_t bytes);
+
+  // Bytes of all slabs, leased and free; how many were made anew and how many reused.
+  struct Counters {
+    std::uint64_t bytes = 0;
+    std::uint64_t leased_bytes = 0;
+    std::uint64_t made = 0;
+    std::uint64_t reused = 0;
+  };
+  Counters counters() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace headrace::storage
