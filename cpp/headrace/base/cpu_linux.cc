@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <sstream>
 #include <string>
 
 #include "headrace/base/cpu.h"
@@ -20,6 +21,15 @@ namespace {
 // Above every trainer thread's default of 0: a loader fills the gaps that the trainer leaves.
 constexpr int kEngineNice = 5;
 
+// Whether a comma-separated list holds a name.
+bool lists(const std::string& list, const std::string& name) {
+  std::istringstream parts(list);
+  for (std::string part; std::getline(parts, part, ',');) {
+    if (part == name) return true;
+  }
+  return false;
+}
+
 // Path of this process's cgroup for a v1 controller, or for v2 with an empty name; empty if there is none.
 std::string cgroup_path(const std::string& controller) {
   std::ifstream lines("/proc/self/cgroup");
@@ -27,8 +37,8 @@ std::string cgroup_path(const std::string& controller) {
     const auto first = line.find(':');
     const auto second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string names = "," + line.substr(first + 1, second - first - 1) + ",";
-    if (controller.empty() ? names == ",," : names.find("," + controller + ",") != std::string::npos) return line.substr(second + 1);
+    const std::string names = line.substr(first + 1, second - first - 1);
+    if (controller.empty() ? names.empty() : lists(names, controller)) return line.substr(second + 1);
   }
   return {};
 }

@@ -1,9 +1,13 @@
 #include "headrace/base/thread_pool.h"
 
+#include <signal.h>
+
 #include <algorithm>
+#include <cassert>
 #include <chrono>
 #include <cstdlib>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #include "headrace/base/cpu.h"
@@ -23,9 +27,28 @@ int configured_threads() {
   return available_cores();
 }
 
+// While it lives, threads made by this one are born with every signal blocked that a person or a timer sends, so that the
+// process's handlers (Ctrl-C, itimers, profilers) interrupt the user's threads and never a read of ours.
+class BlockedSignals {
+ public:
+  BlockedSignals() {
+    sigset_t set;
+    sigfillset(&set);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) sigdelset(&set, fault);
+    pthread_sigmask(SIG_BLOCK, &set, &before_);
+  }
+  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 }  // namespace
 
 struct ThreadPool::State {
+  const std::uint64_t generation = fork_generation();
   mutable std::mutex mutex;
   std::condition_variable work;      // signalled on a new task and on stop
   std::condition_variable finished;  // signalled when a thread ends
@@ -33,7 +56,26 @@ struct ThreadPool::State {
   int max_threads = 1;
   int threads = 0;
   int idle = 0;
+  int starting = 0;  // of `threads`, those that have not come to wait yet
   bool stopping = false;
+
+  // Starts threads until each queued task has one that waits for it, or the limit is reached. A system that refuses a
+  // thread is an error only if there is none at all: else the others do the work. REQUIRES: mutex held.
+  static void grow(const std::shared_ptr<State>& state) {
+    int wanted = static_cast<int>(std::min<std::size_t>(state->queue.size(), kMaxThreads)) - state->idle - state->starting;
+    if (wanted <= 0) return;
+    const BlockedSignals blocked;
+    for (; wanted > 0 && state->threads < state->max_threads; --wanted) {
+      try {
+        std::thread([state] { run(state); }).detach();
+      } catch (const std::system_error&) {
+        if (state->threads == 0) throw;
+        return;
+      }
+      ++state->threads;
+      ++state->starting;
+    }
+  }
 };
 
 ThreadPool::ThreadPool(int max_threads) : state_(std::make_shared<State>()) {
@@ -41,6 +83,10 @@ ThreadPool::ThreadPool(int max_threads) : state_(std::make_shared<State>()) {
 }
 
 ThreadPool::~ThreadPool() {
+  if (state_->generation != fork_generation()) {
+    new std::shared_ptr<State>(std::move(state_));  // Leaked on purpose: its threads and its lock did not survive the fork.
+    return;
+  }
   std::unique_lock lock(state_->mutex);
   state_->stopping = true;
   state_->work.notify_all();
@@ -72,6 +118,7 @@ int ThreadPool::max_threads() const {
 void ThreadPool::set_max_threads(int count) {
   std::lock_guard lock(state_->mutex);
   state_->max_threads = std::clamp(count, 1, kMaxThreads);
+  State::grow(state_);  // For tasks that wait already.
   state_->work.notify_all();
 }
 
@@ -83,10 +130,11 @@ int ThreadPool::running_threads() const {
 void ThreadPool::submit(std::function<void()> task) {
   std::lock_guard lock(state_->mutex);
   state_->queue.push_back(std::move(task));
-  const int wanted = static_cast<int>(std::min<std::size_t>(state_->queue.size(), kMaxThreads));
-  if (state_->idle < wanted && state_->threads < state_->max_threads) {
-    std::thread([state = state_] { run(state); }).detach();  // May throw; then nothing was counted.
-    ++state_->threads;
+  try {
+    State::grow(state_);
+  } catch (...) {
+    state_->queue.pop_back();
+    throw;
   }
   state_->work.notify_one();
 }
@@ -94,6 +142,7 @@ void ThreadPool::submit(std::function<void()> task) {
 void ThreadPool::run(const std::shared_ptr<State>& state) {
   prepare_engine_thread("headrace");
   std::unique_lock lock(state->mutex);
+  --state->starting;
   while (true) {
     ++state->idle;
     const bool woken = state->work.wait_for(lock, std::chrono::seconds(kIdleSeconds), [&] {
@@ -125,9 +174,10 @@ struct TaskGroup::State {
       return priority != other.priority ? priority > other.priority : sequence > other.sequence;
     }
   };
+  const std::uint64_t generation = fork_generation();
   ThreadPool* pool = nullptr;
   mutable std::mutex mutex;
-  std::condition_variable idle;
+  std::condition_variable idle;  // signalled when nothing is queued or running
   std::vector<Entry> heap;
   std::uint64_t next_sequence = 0;
   int max_concurrency = 1;
@@ -150,16 +200,24 @@ TaskGroup::TaskGroup(ThreadPool& pool, int max_concurrency) : state_(std::make_s
   state_->max_concurrency = std::max(1, max_concurrency);
 }
 
-TaskGroup::~TaskGroup() { cancel(); }
+TaskGroup::~TaskGroup() {
+  if (state_->generation != fork_generation()) {
+    new std::shared_ptr<State>(std::move(state_));  // Leaked on purpose, with its tasks: the lock may be held for ever.
+    return;
+  }
+  cancel();
+}
 
 void TaskGroup::submit(std::uint64_t priority, std::function<void()> task) {
+  assert(task != nullptr);
   std::lock_guard lock(state_->mutex);
+  if (state_->active < state_->max_concurrency) {
+    // Before the task is queued, so that nothing has changed if this throws; pump() waits for the mutex.
+    state_->pool->submit([state = state_] { pump(state); });
+    ++state_->active;
+  }
   state_->heap.push_back({priority, state_->next_sequence++, std::move(task)});
   std::push_heap(state_->heap.begin(), state_->heap.end());
-  if (state_->active < state_->max_concurrency) {
-    ++state_->active;
-    state_->pool->submit([state = state_] { pump(state); });
-  }
 }
 
 void TaskGroup::pump(const std::shared_ptr<State>& state) {

@@ -1,9 +1,10 @@
 // One process-wide pool of threads, shared by every loader, writer and verifier.
 //
 // Owns:     its threads; they are started when first needed and retire after kIdleSeconds without work.
-// Threads:  every method may be called from any thread. Tasks run on pool threads, hold no pool lock, and must not block
-//           on another task of the same group. Engine threads never touch Python.
-// Forking:  shared() in a forked child is a new pool; the parent's is abandoned, never joined.
+// Threads:  every method may be called from any thread. Tasks run on pool threads, hold no pool lock, and must neither block
+//           on another task of the same group nor throw. Engine threads never touch Python and take no signals.
+// Forking:  shared() in a forked child is a new pool; the parent's is abandoned, never joined. A pool or group made before
+//           the fork may only be destroyed in the child: that leaks it and its queued tasks.
 // Exit:     shared() is never destroyed, so nothing joins at exit; tasks must touch only what they own a share of.
 // Locks:    ThreadPool::mutex_ guards the queue and the counts. TaskGroup state has its own mutex, taken before the pool's.
 #pragma once
@@ -35,7 +36,8 @@ class ThreadPool {
   void set_max_threads(int count);
   int running_threads() const;
 
-  // Queues one task, first in, first out. Never blocks.
+  // Queues one task, first in, first out. Never blocks. Throws std::system_error, the task dropped, if the system refuses
+  // the pool its only thread.
   void submit(std::function<void()> task);
 
  private:
@@ -44,8 +46,9 @@ class ThreadPool {
   std::shared_ptr<State> state_;
 };
 
-// Tasks that belong together: at most `max_concurrency` run at once, lowest priority number first.
+// Tasks that belong together: at most `max_concurrency` run at once on the pool, lowest priority number first.
 //
+// The pool must outlive the group's tasks, as shared() does.
 // A group outlives its tasks by shared ownership: destroying it drops queued tasks and lets running ones finish.
 class TaskGroup {
  public:
@@ -54,11 +57,11 @@ class TaskGroup {
   TaskGroup(const TaskGroup&) = delete;
   TaskGroup& operator=(const TaskGroup&) = delete;
 
-  // Queues a task; equal priorities run in the order of submission. Never blocks.
+  // Queues a task; equal priorities run in the order of submission. Never blocks. Throws as ThreadPool::submit does.
   void submit(std::uint64_t priority, std::function<void()> task);
   // Drops every queued task; running ones go on.
   void cancel();
-  // Runs the first queued task on the calling thread; false if none is queued.
+  // Runs the first queued task on the calling thread, beside those on the pool; false if none is queued.
   bool run_one();
   // Blocks until nothing is queued or running. Not from a task of this group.
   void wait_idle();

@@ -17,9 +17,9 @@ enum class Codec : std::uint8_t { kNone = 0, kLz4 = 1, kLz4Hc = 2, kZstd = 3 };
 
 Result<Codec> codec_from_name(std::string_view name);  // "none" "lz4" "lz4hc" "zstd"
 const char* codec_name(Codec codec);
-// Level used where none is given: lz4 0 (1), lz4hc 9, zstd 3.
+// Level used where none is given: lz4 0, lz4hc 9, zstd 3.
 int default_level(Codec codec);
-// Errors: kInvalidArgument, naming the range: lz4 is 0 or -1 to -65536 (acceleration; 0 = 1), lz4hc 1 to 12, zstd -7 to 22.
+// Errors: kInvalidArgument, naming the range: lz4 is 0 to -65536 (acceleration 1 - level), lz4hc 1 to 12, zstd -7 to 22.
 Status check_level(Codec codec, int level);
 
 // Appends to `out` one frame that holds `raw`. kNone appends nothing and is never called by the writer.
@@ -27,8 +27,9 @@ Status check_level(Codec codec, int level);
 Status encode(Codec codec, int level, Bytes raw, std::vector<std::uint8_t>& out);
 
 // Decodes one frame into exactly out.size() bytes.
-// Errors: kCorrupt (not such a frame, wrong content size, bytes after the frame, damage), kLimitExceeded (ratio or window
-// beyond FORMAT.md section 7). Never reads or writes out of bounds, allocates nothing that the input chooses.
+// Errors: kCorrupt (not such a frame, wrong content size, bytes after the frame, damage), kLimitExceeded (lz4 ratio beyond
+// FORMAT.md section 7; zstd window over 128 MiB, what standard decoders accept). Never reads or writes out of bounds, allocates nothing
+// that the input chooses.
 Status decode(Codec codec, Bytes frame, MutableBytes out);
 
 }  // namespace headrace::codec

@@ -1,6 +1,7 @@
 // Reversible re-arrangements that make numbers compress better: byte shuffle and delta. FORMAT.md section 5.
 //
-// Owns nothing; any thread. `in` and `out` must not overlap and have the same size, a multiple of `element_bytes`.
+// Owns nothing; any thread. `in` and `out` must not overlap and have the same size, a multiple of `element_bytes`
+// (bytes after the last whole element, which only damaged files have, are copied as they are).
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,10 @@ enum class Filter : std::uint8_t { kNone = 0, kShuffle = 1, kDelta = 2, kDeltaSh
 
 Result<Filter> filter_from_name(std::string_view name);  // "none" "shuffle" "delta" "delta+shuffle"
 const char* filter_name(Filter filter);
+// Whether the filter can serve elements of this size: delta takes 1, 2, 4 and 8 bytes, shuffle any size above 0.
+bool filter_allows(Filter filter, std::uint32_t element_bytes);
 
+// REQUIRES, for both: filter_allows(filter, element_bytes).
 void apply_filter(Filter filter, std::uint32_t element_bytes, Bytes in, MutableBytes out);
 void revert_filter(Filter filter, std::uint32_t element_bytes, Bytes in, MutableBytes out);
 

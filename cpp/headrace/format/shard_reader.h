@@ -109,7 +109,8 @@ class Shard {
   Status decode_block(std::uint64_t chunk, std::uint32_t field, std::uint32_t block, const BlockRef& ref, Bytes stored, MutableBytes out,
                       std::vector<std::uint8_t>& scratch) const;
   // Checks all offsets of a variable-length page (they start at 0, never decrease, end at the values' bytes, suit the row size).
-  // `begin` is the number of the first offset in `offsets`, which may be a part. Errors: kCorrupt.
+  // `begin` is the number of the first offset in `offsets`, which may be a part: the order across two parts is checked only
+  // if they share an offset. Errors: kCorrupt.
   Status check_offsets(std::uint64_t chunk, std::uint32_t field, const PageRef& page, std::uint32_t begin, Bytes offsets) const;
 
   // "shard x.hrs, chunk 3, field 'label'": the start of every message about a place.
@@ -117,8 +118,9 @@ class Shard {
 
  private:
   Shard() = default;
-  Status load(const storage::File& file, const Limits& limits, const ShardEntry* expected);
-  Status check_index(const Limits& limits);
+  Status load(const storage::File& file, const ShardEntry* expected);
+  const std::uint8_t* chunk_entry(std::uint64_t chunk) const;
+  std::string describe_block(std::uint64_t chunk, std::uint32_t field, std::uint32_t block, const BlockRef& ref) const;
   std::string path_;
   codec::Uuid uuid_{};
   Schema schema_;

@@ -55,6 +55,7 @@ class ShardWriter {
   Schema schema_;
   codec::Uuid uuid_{};
   std::uint32_t chunk_samples_ = 1;
+  std::string file_name_;
   storage::PublishedFile file_;
   std::vector<std::uint8_t> index_;
   std::uint64_t num_chunks_ = 0, num_samples_ = 0, num_blocks_ = 0;

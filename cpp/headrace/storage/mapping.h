@@ -31,8 +31,8 @@ class Mapping {
   std::uint64_t size() const { return size_; }
 
   // Reads [offset, offset + length) into memory (MADV_POPULATE_READ), so that touching it cannot kill the process.
-  // Errors: kTruncated (the file was cut), kIoError (the device failed). Falls back to preading a byte of each page
-  // through a fresh descriptor where the kernel lacks the call.
+  // Errors: kTruncated (the file was cut), kIoError (the device failed). Where the kernel lacks the call,
+  // populate_by_reading() serves. A file cut within its last page reads as zeros there: checksums find that.
   Status populate(std::uint64_t offset, std::uint64_t length) const;
   // Starts reading a range without waiting for it (MADV_WILLNEED). Best effort.
   void will_need(std::uint64_t offset, std::uint64_t length) const;
@@ -42,7 +42,12 @@ class Mapping {
  private:
   const std::uint8_t* data_ = nullptr;
   std::uint64_t size_ = 0;
+  FileIdentity identity_;
   std::string path_;
 };
+
+// Brings pages of a mapped file into the page cache by reading a byte of each through a fresh descriptor.
+// Errors: as populate(); kChanged if the path now names another file than `mapped`. REQUIRES: offset + length does not overflow.
+Status populate_by_reading(const std::string& path, const FileIdentity& mapped, std::uint64_t offset, std::uint64_t length);
 
 }  // namespace headrace::storage

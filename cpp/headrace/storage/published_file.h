@@ -28,9 +28,11 @@ class PublishedFile {
   // `path` is the final name; nothing may be there when publish() is called.
   static Result<PublishedFile> create(const std::string& path);
 
+  // Errors: kIoError (the temporary file is gone afterwards), kForked, kClosed (published, discarded or failed before).
   Status append(Bytes bytes);
   std::uint64_t size() const { return size_; }
-  // Errors: kAlreadyExists (another writer was first), kIoError, kForked. The temporary file is gone afterwards either way.
+  // Errors: kAlreadyExists (another writer was first), kIoError, kForked, kClosed. The temporary file is gone afterwards either way.
+  // If only the directory's sync fails, the file stands under its name, since others may have opened it; the message says so.
   Status publish();
   // Drops the file; the destructor does the same.
   void discard();
@@ -44,7 +46,10 @@ class PublishedFile {
   std::string temporary_;
 };
 
-// fsync of a directory, so that a rename in it survives a power cut.
+// fsync of a directory, so that a rename in it survives a power cut. File systems that cannot sync directories answer ok.
 Status sync_directory(const std::string& path);
+// Moves `from` to the unused name `to` by hard link and unlink, for file systems that cannot rename without replacing.
+// Errors: kAlreadyExists, kIoError.
+Status move_by_link(const std::string& from, const std::string& to);
 
 }  // namespace headrace::storage

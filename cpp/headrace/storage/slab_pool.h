@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 
 #include "headrace/base/status.h"
 
@@ -27,7 +28,7 @@ class Slab {
 
   std::uint8_t* data() const { return data_; }
   std::size_t capacity() const { return capacity_; }
-  bool page_locked() const { return page_locked_; }
+  bool page_locked() const { return page_locked_.load(); }
   // Page-locks the slab with `HostRegister` below, once; remembered for the unlocking at its end. False if the runtime refuses.
   bool lock_pages();
 
@@ -35,16 +36,21 @@ class Slab {
   Slab() = default;
   std::uint8_t* data_ = nullptr;
   std::size_t capacity_ = 0;
-  bool page_locked_ = false;
+  std::uint64_t generation_ = 0;  // fork generation of the maker
+  std::mutex lock_mutex_;         // guards unlock_
+  int (*unlock_)(void*) = nullptr;
+  std::atomic<bool> page_locked_ = false;
 };
 
 using Lease = std::shared_ptr<Slab>;
 
-// cudaHostRegister(ptr, bytes, flags) and cudaHostUnregister(ptr) of the runtime that torch has loaded, or null.
-// The extension links no CUDA: Python finds the addresses and hands them over once.
+// cudaHostRegister(ptr, bytes, flags), cudaHostUnregister(ptr) and cudaGetLastError() of the runtime that torch has loaded, or null.
+// The extension links no CUDA: Python finds the addresses and hands them over once. A refused lock leaves an error behind in the
+// runtime, which torch would take for its own: `clear_error` (optional) fetches it away.
 struct HostRegister {
   int (*lock)(void*, std::size_t, unsigned) = nullptr;
   int (*unlock)(void*) = nullptr;
+  int (*clear_error)() = nullptr;
 };
 void set_host_register(HostRegister functions);
 bool has_host_register();
@@ -56,8 +62,9 @@ class SlabPool {
   SlabPool(const SlabPool&) = delete;
   SlabPool& operator=(const SlabPool&) = delete;
 
-  // A slab of at least `bytes` (capacity is rounded up, so that sizes that vary a little reuse each other's).
-  // Errors: kOutOfMemory.
+  // A slab of at least `bytes`. Capacity is rounded up by at most a quarter (or a page), so that sizes that vary a little
+  // reuse each other's slabs; where too many are free, the longest unused go first.
+  // Errors: kOutOfMemory, kForked.
   Result<Lease> acquire(std::size_t bytes);
 
   // Bytes of all slabs, leased and free; how many were made anew and how many reused.
@@ -71,6 +78,7 @@ class SlabPool {
 
  private:
   struct State;
+  struct Return;
   std::shared_ptr<State> state_;
 };
 

@@ -1,0 +1,167 @@
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include "headrace/bindings/dlpack.h"
+#include "headrace/bindings/raise.h"
+#include "headrace/bindings/register.h"
+#include "headrace/format/schema.h"
+#include "headrace/pipeline/batch.h"
+
+namespace py = pybind11;
+
+namespace headrace::bindings {
+namespace {
+
+using format::DType;
+using format::Field;
+using format::Kind;
+using pipeline::Batch;
+using pipeline::FieldOut;
+
+const FieldOut& out_of(const Batch& batch, std::size_t field) {
+  if (field >= batch.fields.size()) throw py::index_error(strf("field %zu of a batch of %zu fields", field, batch.fields.size()));
+  return batch.fields[field];
+}
+const Field& field_of(const Batch& batch, const FieldOut& out) { return batch.schema->fields[out.field]; }
+
+py::capsule lease_capsule(const Batch& batch) {
+  return py::capsule(new storage::Lease(batch.slab), [](void* lease) { delete static_cast<storage::Lease*>(lease); });
+}
+
+template <typename T>
+py::array shared_array(const Batch& batch, std::size_t at, std::int64_t count) {
+  return py::array(py::dtype::of<T>(), std::vector<py::ssize_t>{count}, batch.at(at), lease_capsule(batch));
+}
+
+// First dimensions of a field's values as delivered; its sample shape follows.
+std::vector<std::int64_t> values_shape(const Batch& batch, const FieldOut& out, const Field& field) {
+  std::vector<std::int64_t> shape;
+  const auto size = static_cast<std::int64_t>(batch.indices.size());
+  if (out.padded) {
+    shape = {size, static_cast<std::int64_t>(out.longest)};
+  } else if (field.is_variable()) {
+    shape = {static_cast<std::int64_t>(out.values_bytes / std::max<std::uint64_t>(1, out.row_bytes))};
+  } else {
+    shape = {size};
+  }
+  for (const std::uint64_t dim : field.shape) shape.push_back(static_cast<std::int64_t>(dim));
+  return shape;
+}
+
+py::object numpy_dtype(const Field& field) {
+  return py::dtype::from_args(py::str(field.dtype == DType::kBFloat16 ? std::string("uint16") : format::dtype_name(field)));
+}
+
+py::list value_list(const Batch& batch, const FieldOut& out, const Field& field) {
+  const auto* offsets = reinterpret_cast<const std::int64_t*>(batch.at(out.offsets_at));
+  const auto* values = reinterpret_cast<const char*>(batch.at(out.values_at));
+  const std::uint8_t* valid = out.valid_at == FieldOut::kAbsent ? nullptr : batch.at(out.valid_at);
+  py::list list(batch.indices.size());
+  for (std::size_t i = 0; i < batch.indices.size(); ++i) {
+    PyObject* one = nullptr;
+    if (valid != nullptr && valid[i] == 0) {
+      one = Py_NewRef(Py_None);
+    } else if (field.kind == Kind::kString) {
+      one = PyUnicode_DecodeUTF8(values + offsets[i], offsets[i + 1] - offsets[i], nullptr);
+    } else {
+      one = PyBytes_FromStringAndSize(values + offsets[i], offsets[i + 1] - offsets[i]);
+    }
+    if (one == nullptr) {
+      if (PyErr_ExceptionMatches(PyExc_UnicodeDecodeError) == 0) throw py::error_already_set();
+      PyErr_Clear();
+      raise({Code::kCorrupt, strf("sample %lld, field '%s': its %lld bytes are not UTF-8", static_cast<long long>(batch.indices[i]), field.name.c_str(),
+                                  static_cast<long long>(offsets[i + 1] - offsets[i]))});
+    }
+    PyList_SET_ITEM(list.ptr(), static_cast<py::ssize_t>(i), one);
+  }
+  return list;
+}
+
+py::object to_numpy(const Batch& batch, std::size_t index) {
+  const FieldOut& out = out_of(batch, index);
+  const Field& field = field_of(batch, out);
+  if (field.is_variable() && field.kind != Kind::kRagged) return value_list(batch, out, field);
+  const auto shape = values_shape(batch, out, field);
+  py::array values(numpy_dtype(field), std::vector<py::ssize_t>(shape.begin(), shape.end()), batch.at(out.values_at), lease_capsule(batch));
+  if (!field.is_variable() || out.padded) return values;
+  return py::make_tuple(values, shared_array<std::int64_t>(batch, out.offsets_at, static_cast<std::int64_t>(batch.indices.size()) + 1));
+}
+
+DLDataType dlpack_dtype(const Field& field) {
+  const auto bits = static_cast<std::uint8_t>(field.itemsize * 8);
+  switch (field.dtype) {
+    case DType::kBool: return {6, 8, 1};
+    case DType::kInt8: case DType::kInt16: case DType::kInt32: case DType::kInt64: case DType::kDateTime64: case DType::kTimeDelta64: return {0, bits, 1};
+    case DType::kUInt8: case DType::kUInt16: case DType::kUInt32: case DType::kUInt64: return {1, bits, 1};
+    case DType::kFloat16: case DType::kFloat32: case DType::kFloat64: return {2, bits, 1};
+    case DType::kBFloat16: return {4, 16, 1};
+    case DType::kComplex64: case DType::kComplex128: return {5, bits, 1};
+    case DType::kFixedBytes: case DType::kFixedString: break;
+  }
+  throw py::type_error("field '" + field.name + "': dtype " + format::dtype_name(field) + " has no DLPack form; use numpy()");
+}
+
+py::capsule to_dlpack(const Batch& batch, std::size_t index, const std::string& part) {
+  const FieldOut& out = out_of(batch, index);
+  const Field& field = field_of(batch, out);
+  const auto size = static_cast<std::int64_t>(batch.indices.size());
+  std::size_t at = FieldOut::kAbsent;
+  DLDataType dtype{0, 64, 1};
+  std::vector<std::int64_t> shape{size};
+  if (part == "values") {
+    at = out.values_at;
+    dtype = dlpack_dtype(field);
+    shape = values_shape(batch, out, field);
+  } else if (part == "lengths") {
+    at = out.lengths_at;
+  } else if (part == "offsets") {
+    at = out.offsets_at;
+    shape = {size + 1};
+  } else if (part == "valid") {
+    at = out.valid_at;
+    dtype = {6, 8, 1};
+  }
+  if (at == FieldOut::kAbsent) throw py::value_error("field '" + field.name + "' has no part '" + part + "'");
+  return dlpack_capsule(batch.slab, batch.slab->data() + at, dtype, std::move(shape));
+}
+
+py::array lengths(const Batch& batch, std::size_t index) {
+  const FieldOut& out = out_of(batch, index);
+  const auto size = static_cast<std::int64_t>(batch.indices.size());
+  if (out.lengths_at != FieldOut::kAbsent) return shared_array<std::int64_t>(batch, out.lengths_at, size);
+  if (out.offsets_at == FieldOut::kAbsent) throw py::value_error("field '" + field_of(batch, out).name + "' has no lengths");
+  py::array_t<std::int64_t> made(size);
+  const auto* offsets = reinterpret_cast<const std::int64_t*>(batch.at(out.offsets_at));
+  for (std::int64_t i = 0; i < size; ++i) made.mutable_data()[i] = offsets[i + 1] - offsets[i];
+  return made;
+}
+
+}  // namespace
+
+void register_batch(py::module_& m) {
+  py::class_<Batch, std::shared_ptr<Batch>>(m, "Batch")
+      .def("__len__", [](const Batch& b) { return b.indices.size(); })
+      .def_property_readonly("indices", [](const Batch& b) { return py::array_t<std::int64_t>(static_cast<py::ssize_t>(b.indices.size()), b.indices.data()); })
+      .def_readonly("step", &Batch::step)
+      .def_readonly("position", &Batch::position_after)
+      .def_property_readonly("skipped",
+                             [](const Batch& b) {
+                               py::list out;
+                               for (const pipeline::Skipped& s : b.skipped) out.append(py::make_tuple(s.sample, s.reason));
+                               return out;
+                             })
+      .def("is_padded", [](const Batch& b, std::size_t index) { return out_of(b, index).padded; }, py::arg("field"))
+      .def("numpy", &to_numpy, py::arg("field"))
+      .def("lengths", &lengths, py::arg("field"))
+      .def("valid",
+           [](const Batch& b, std::size_t index) {
+             const FieldOut& out = out_of(b, index);
+             if (out.valid_at == FieldOut::kAbsent) throw py::value_error("field '" + field_of(b, out).name + "' is not nullable");
+             return shared_array<bool>(b, out.valid_at, static_cast<std::int64_t>(b.indices.size()));
+           },
+           py::arg("field"))
+      .def("dlpack", &to_dlpack, py::arg("field"), py::arg("part") = "values")
+      .def("lock_pages", [](Batch& b) { return b.slab->lock_pages(); });
+}
+
+}  // namespace headrace::bindings

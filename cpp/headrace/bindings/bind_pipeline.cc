@@ -1,0 +1,138 @@
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "headrace/base/clock.h"
+#include "headrace/bindings/raise.h"
+#include "headrace/bindings/register.h"
+#include "headrace/bindings/samples.h"
+#include "headrace/pipeline/pipeline.h"
+
+namespace py = pybind11;
+
+namespace headrace::bindings {
+namespace {
+
+using pipeline::Batch;
+using pipeline::Dataset;
+using pipeline::Pipeline;
+
+constexpr std::int64_t kSliceNs = 50'000'000;  // between two looks for Ctrl-C
+
+std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::vector<std::uint32_t> fields, std::uint64_t batch_size, bool drop_last,
+                                        std::uint64_t rank, std::uint64_t world_size, const std::string& order, std::uint32_t window, std::uint64_t seed,
+                                        int num_threads, std::uint32_t prefetch_batches, std::uint64_t prefetch_bytes, const std::string& ragged,
+                                        const std::string& on_error) {
+  pipeline::PipelineOptions options;
+  options.fields = std::move(fields);
+  options.partition = {batch_size, rank, world_size, drop_last};
+  options.order = unwrap(pipeline::order_from_name(order));
+  options.window = window;
+  options.seed = seed;
+  options.num_threads = num_threads;
+  options.prefetch_batches = prefetch_batches;
+  options.prefetch_bytes = prefetch_bytes;
+  options.ragged = unwrap(pipeline::ragged_from_name(ragged));
+  options.on_error = unwrap(pipeline::on_error_from_name(on_error));
+  return unwrap(Pipeline::create(std::move(dataset), std::move(options)));
+}
+
+std::shared_ptr<Batch> next_batch(Pipeline& p, double timeout) {
+  const std::int64_t deadline = timeout > 0 ? now_ns() + static_cast<std::int64_t>(timeout * 1e9) : 0;
+  auto batch = std::make_shared<Batch>();
+  while (true) {
+    std::optional<Result<Pipeline::Next>> next;
+    {
+      py::gil_scoped_release release;
+      const std::int64_t left = deadline == 0 ? kSliceNs : std::min(kSliceNs, deadline - now_ns());
+      next.emplace(p.next(std::max<std::int64_t>(left, 0), batch.get()));
+    }
+    switch (unwrap(std::move(*next))) {
+      case Pipeline::Next::kBatch: return batch;
+      case Pipeline::Next::kEnd: return nullptr;
+      case Pipeline::Next::kNotYet: break;
+    }
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (deadline != 0 && now_ns() >= deadline) raise({Code::kTimeout, strf("no batch within %.3g s: ", timeout) + p.describe_wait()});
+  }
+}
+
+py::dict stats_dict(const Pipeline& p) {
+  const pipeline::PipelineStats s = p.stats();
+  const auto seconds = [](std::uint64_t ns) { return static_cast<double>(ns) * 1e-9; };
+  py::dict stages;
+  stages["plan"] = seconds(s.plan_ns);
+  stages["read"] = seconds(s.read_ns);
+  stages["verify"] = seconds(s.verify_ns);
+  stages["decode"] = seconds(s.decode_ns);
+  stages["assemble"] = seconds(s.assemble_ns);
+  py::dict out;
+  out["batches"] = s.batches;
+  out["samples"] = s.samples;
+  out["bytes_delivered"] = s.bytes;
+  out["errors"] = s.errors;
+  out["seconds"] = seconds(s.active_ns);
+  out["stall_seconds"] = seconds(s.stall_ns);
+  out["time_to_first_batch_seconds"] = seconds(s.first_batch_ns);
+  out["stages"] = stages;
+  out["bytes_stored_read"] = s.stored_bytes;
+  out["bytes_decoded"] = s.decoded_bytes;
+  out["blocks_read"] = s.blocks_read;
+  out["cache_hits"] = s.cache_hits;
+  out["cache_bytes"] = s.cache_bytes;
+  out["batches_in_flight"] = s.batches_in_flight;
+  out["batches_ready"] = s.batches_ready;
+  out["bytes_in_flight"] = s.bytes_in_flight;
+  out["peak_bytes"] = s.peak_bytes_in_flight;
+  out["slab_bytes"] = s.slab_bytes;
+  out["slabs_made"] = s.slabs_made;
+  out["slabs_reused"] = s.slabs_reused;
+  out["reader"] = s.reader;
+  out["num_threads"] = s.num_threads;
+  out["prefetch_batches"] = s.prefetch_batches;
+  out["prefetch_bytes"] = s.prefetch_bytes;
+  return out;
+}
+
+}  // namespace
+
+void register_pipeline(py::module_& m) {
+  py::class_<Pipeline>(m, "Pipeline")
+      .def(py::init(&make_pipeline), py::arg("dataset"), py::kw_only(), py::arg("fields"), py::arg("batch_size"), py::arg("drop_last") = false,
+           py::arg("rank") = 0, py::arg("world_size") = 1, py::arg("order") = "sequential", py::arg("window") = 32, py::arg("seed") = 0,
+           py::arg("num_threads") = 0, py::arg("prefetch_batches") = 0, py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded",
+           py::arg("on_error") = "raise")
+      .def("start",
+           [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) {
+             Status status;
+             {
+               py::gil_scoped_release release;
+               status = p.start(epoch, position);
+             }
+             check(status);
+           },
+           py::arg("epoch"), py::arg("position") = 0)
+      .def("start_fed", [](Pipeline& p) { check(p.start_fed()); })
+      .def("feed",
+           [](Pipeline& p, const SampleArray& indices) { check(p.feed(samples_of(indices, ~std::uint64_t{0} >> 1))); }, py::arg("indices"))
+      .def("end_feed", [](Pipeline& p) { check(p.end_feed()); })
+      .def("next", &next_batch, py::arg("timeout") = 0.0)
+      .def("replay",
+           [](Pipeline& p, std::uint64_t epoch, std::uint64_t step) {
+             std::optional<Result<Batch>> batch;
+             {
+               py::gil_scoped_release release;
+               batch.emplace(p.replay(epoch, step));
+             }
+             return std::make_shared<Batch>(unwrap(std::move(*batch)));
+           },
+           py::arg("epoch"), py::arg("step"))
+      .def("stats", &stats_dict)
+      .def("stop", [](Pipeline& p) {
+        py::gil_scoped_release release;
+        p.stop();
+      });
+}
+
+}  // namespace headrace::bindings

@@ -1,0 +1,91 @@
+#include <lz4.h>
+#include <zstd.h>
+
+#include "headrace/base/cpu.h"
+#include "headrace/base/thread_pool.h"
+#include "headrace/bindings/raise.h"
+#include "headrace/bindings/register.h"
+#include "headrace/codec/checksum.h"
+#include "headrace/format/layout.h"
+#include "headrace/format/utf8.h"
+#include "headrace/storage/slab_pool.h"
+
+namespace py = pybind11;
+
+namespace headrace::bindings {
+namespace {
+
+// A C-contiguous buffer, released when this dies.
+class BufferView {
+ public:
+  explicit BufferView(const py::object& object) {
+    if (PyObject_GetBuffer(object.ptr(), &view_, PyBUF_C_CONTIGUOUS) != 0) throw py::error_already_set();
+  }
+  ~BufferView() { PyBuffer_Release(&view_); }
+  BufferView(const BufferView&) = delete;
+  BufferView& operator=(const BufferView&) = delete;
+  Bytes bytes() const { return {static_cast<const std::uint8_t*>(view_.buf), static_cast<std::size_t>(view_.len)}; }
+
+ private:
+  Py_buffer view_{};
+};
+
+py::dict build_info() {
+  py::dict out;
+  out["compiler"] = __VERSION__;
+  out["cxx_standard"] = static_cast<long>(__cplusplus);
+#ifdef NDEBUG
+  out["assertions"] = false;
+#else
+  out["assertions"] = true;
+#endif
+  out["optimised"] =
+#ifdef __OPTIMIZE__
+      true;
+#else
+      false;
+#endif
+  out["lz4"] = LZ4_versionString();
+  out["zstd"] = ZSTD_versionString();
+  out["format"] = strf("%u.%u", unsigned{format::kMajor}, unsigned{format::kMinor});
+  out["cores"] = available_cores();
+  out["memory_bytes"] = available_memory_bytes();
+  out["num_threads"] = ThreadPool::shared().max_threads();
+  return out;
+}
+
+}  // namespace
+
+void register_process(py::module_& m) {
+  m.def("num_threads", [] { return ThreadPool::shared().max_threads(); });
+  m.def("running_threads", [] { return ThreadPool::shared().running_threads(); });
+  m.def("set_num_threads",
+        [](int count) {
+          if (count < 1 || count > 1024) throw py::value_error(strf("count is %d; expected 1 to 1024", count));
+          ThreadPool::shared().set_max_threads(count);
+        },
+        py::arg("count"));
+  m.def("set_host_register",
+        [](std::uintptr_t lock, std::uintptr_t unlock) {
+          storage::set_host_register({reinterpret_cast<int (*)(void*, std::size_t, unsigned)>(lock), reinterpret_cast<int (*)(void*)>(unlock)});
+        },
+        py::arg("lock"), py::arg("unlock"));
+  m.def("build_info", &build_info);
+  m.def("available_memory_bytes", &available_memory_bytes);
+  m.def("xxh3_64",
+        [](const py::object& data, std::uint64_t seed) {
+          const BufferView view(data);
+          py::gil_scoped_release release;
+          return codec::hash(view.bytes(), seed);
+        },
+        py::arg("data"), py::arg("seed") = 0);
+  m.def("validate_utf8",
+        [](const py::object& data) {
+          const BufferView view(data);
+          const std::uint64_t valid = format::utf8_prefix(view.bytes());
+          return valid == view.bytes().size() ? std::int64_t{-1} : static_cast<std::int64_t>(valid);
+        },
+        py::arg("data"));
+}
+
+}  // namespace headrace::bindings

@@ -1,0 +1,11 @@
+#include "headrace/bindings/register.h"
+
+PYBIND11_MODULE(_ext, m, pybind11::mod_gil_not_used()) {
+  m.doc() = "The C++ core of headrace; see _ext.pyi.";
+  headrace::bindings::register_format(m);
+  headrace::bindings::register_writer(m);
+  headrace::bindings::register_dataset(m);
+  headrace::bindings::register_batch(m);
+  headrace::bindings::register_pipeline(m);
+  headrace::bindings::register_process(m);
+}

@@ -1,0 +1,16 @@
+// One register function per file of this folder. Bindings hold no logic: they check arguments, let go of the interpreter lock, and
+// turn values into Python's.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace headrace::bindings {
+
+void register_format(pybind11::module_& m);
+void register_writer(pybind11::module_& m);
+void register_dataset(pybind11::module_& m);
+void register_batch(pybind11::module_& m);
+void register_pipeline(pybind11::module_& m);
+void register_process(pybind11::module_& m);
+
+}  // namespace headrace::bindings

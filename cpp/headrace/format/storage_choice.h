@@ -1,0 +1,19 @@
+// How a field is best stored, where the user leaves it open: codec, filter and block size.
+//
+// Owns nothing; any thread. Depends on the bytes alone, so that the same data gives the same file.
+#pragma once
+
+#include <cstdint>
+
+#include "headrace/base/status.h"
+#include "headrace/format/schema.h"
+#include "headrace/format/shard_writer.h"
+
+namespace headrace::format {
+
+// Block size for a field whose codec and filter are known.
+std::uint32_t default_block_bytes(const Field& field);
+// Sets codec, filter and level of `field` from some of its values, by compressed size alone.
+Status choose_codec(const ColumnChunk& column, Field& field);
+
+}  // namespace headrace::format

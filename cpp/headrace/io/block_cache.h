@@ -1,0 +1,63 @@
+// Decoded blocks, kept while they fit a byte budget, least recently used out first.
+//
+// Owns:     the blocks. A handle keeps its block alive after it was dropped from the cache.
+// Threads:  any. One thread makes a block while others that want it wait (it is decoded once).
+// Locks:    one mutex a stripe; never held while a block is made.
+// Forking:  a cache made before fork() must not be used in the child (a stripe may be locked for ever).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "headrace/base/bytes.h"
+#include "headrace/base/status.h"
+
+namespace headrace::io {
+
+struct CachedBlock {
+  std::unique_ptr<std::uint8_t[]> data;
+  std::size_t size = 0;
+  Bytes bytes() const { return {data.get(), size}; }
+};
+using BlockHandle = std::shared_ptr<const CachedBlock>;
+
+class BlockCache {
+ public:
+  explicit BlockCache(std::size_t capacity_bytes);
+
+  // The block under `key`, made by `make` if it is not there. `hit` (if given) says whether it was. A failure is not kept.
+  Result<BlockHandle> get(std::uint64_t key, const std::function<Status(CachedBlock&)>& make, bool* hit = nullptr);
+  // True if the block is there now (it may go at any moment).
+  bool contains(std::uint64_t key) const;
+
+  std::size_t bytes() const;
+  std::size_t capacity_bytes() const { return capacity_bytes_.load(std::memory_order_relaxed); }
+  // Raises the budget to at least `capacity_bytes`; it never shrinks, since several readers share one cache.
+  void reserve(std::size_t capacity_bytes);
+
+ private:
+  struct Entry {
+    BlockHandle block;  // null while being made
+    std::list<std::uint64_t>::iterator age;
+  };
+  struct Stripe {
+    mutable std::mutex mutex;
+    std::condition_variable made;
+    std::unordered_map<std::uint64_t, Entry> entries;
+    std::list<std::uint64_t> ages;  // most recently used first; only finished blocks
+    std::size_t bytes = 0;
+  };
+  static constexpr std::size_t kStripes = 16;
+  Stripe& stripe(std::uint64_t key) const { return stripes_[(key * 0x9E3779B97F4A7C15ull) >> 60]; }
+  std::atomic<std::size_t> capacity_bytes_;
+  mutable std::array<Stripe, kStripes> stripes_;
+};
+
+}  // namespace headrace::io

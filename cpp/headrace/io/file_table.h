@@ -1,0 +1,41 @@
+// Open descriptors of shards, least recently used closed first, so that any number of shards fits the process's limit.
+//
+// Owns:     the open files; a handle keeps its file open after it left the table.
+// Threads:  any. Locks: one mutex, not held while a file is opened.
+// Forking:  must not be used in a child (see pipeline/dataset.h).
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "headrace/base/status.h"
+#include "headrace/storage/file.h"
+
+namespace headrace::io {
+
+class FileTable {
+ public:
+  // A quarter of RLIMIT_NOFILE, at least 8: the rest belongs to the user's program.
+  FileTable();
+
+  // The file at `path`, opened if it is not open. `expected` must match what is opened (else kChanged: it was replaced).
+  // Errors: storage::File::open's; with EMFILE every idle descriptor is closed first and opening tried again.
+  Result<std::shared_ptr<const storage::File>> get(const std::string& path, bool direct, const storage::FileIdentity& expected);
+  std::size_t capacity() const { return capacity_; }
+
+ private:
+  struct Entry {
+    std::shared_ptr<const storage::File> file;
+    std::list<std::string>::iterator age;
+  };
+  std::size_t capacity_;
+  std::mutex mutex_;
+  std::unordered_map<std::string, Entry> entries_;
+  std::list<std::string> ages_;  // most recently used first
+};
+
+}  // namespace headrace::io

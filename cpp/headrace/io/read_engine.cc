@@ -1,0 +1,136 @@
+#include "headrace/io/read_engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "headrace/io/buffered_read.h"
+#include "headrace/io/direct_read.h"
+#include "headrace/io/kernel.h"
+#include "headrace/io/request.h"
+#include "headrace/io/transfer.h"
+#include "headrace/io/uring.h"
+#include "headrace/storage/kernel.h"
+
+namespace headrace::io {
+namespace {
+
+class PreadEngine final : public ReadEngine {
+ public:
+  void read(std::span<ReadRequest> requests) override { read_buffered(requests); }
+  ReaderKind kind() const override { return ReaderKind::kPread; }
+  bool wants_direct_files() const override { return false; }
+  void give_up_direct() override {}
+};
+
+class DirectEngine final : public ReadEngine {
+ public:
+  DirectEngine() : direct_(storage::direct_open_flag() != 0) {}
+
+  void read(std::span<ReadRequest> requests) override {
+    if (wants_direct_files()) {
+      if (read_direct(requests)) return;
+      give_up_direct();
+    }
+    leave_direct_files(requests);
+  }
+  ReaderKind kind() const override { return wants_direct_files() ? ReaderKind::kDirect : ReaderKind::kPread; }
+  bool wants_direct_files() const override { return direct_.load(std::memory_order_relaxed); }
+  void give_up_direct() override { direct_.store(false, std::memory_order_relaxed); }
+
+ private:
+  // Files opened before the fallback are still direct. Their own descriptor is changed: a second one, through the path, might be another
+  // file.
+  static void leave_direct_files(std::span<ReadRequest> requests) {
+    const storage::File* previous = nullptr;
+    for (const ReadRequest& request : requests) {
+      if (request.file == nullptr || request.file == previous || request.file->descriptor() < 0) continue;
+      previous = request.file;
+      (void)leave_direct(request.file->descriptor());  // Where this fails, the read below fails too, and says so.
+    }
+    read_buffered(requests);
+  }
+
+  std::atomic<bool> direct_;
+};
+
+class RingEngine final : public ReadEngine {
+ public:
+  RingEngine() : offered_(ring_is_offered()) {}
+
+  void read(std::span<ReadRequest> requests) override {
+    if (kind() == ReaderKind::kPread) return read_buffered(requests);
+    const std::vector<std::uint32_t> order = sort_requests(requests);
+    std::vector<Transfer> transfers;
+    transfers.reserve(order.size());
+    for (const std::uint32_t i : order) cut(requests[i], transfers);
+    if (!read_with_ring(transfers)) {
+      offered_.store(false, std::memory_order_relaxed);
+      return read_buffered(requests);
+    }
+    std::size_t next = 0;
+    for (const std::uint32_t i : order) requests[i].status = collect(requests[i], transfers, next);
+  }
+  ReaderKind kind() const override { return offered_.load(std::memory_order_relaxed) ? ReaderKind::kUring : ReaderKind::kPread; }
+  bool wants_direct_files() const override { return false; }
+  void give_up_direct() override {}
+
+ private:
+  static void cut(const ReadRequest& request, std::vector<Transfer>& transfers) {
+    for (std::size_t from = 0; from < request.out.size(); from += kPieceBytes) {
+      const std::size_t length = std::min(request.out.size() - from, kPieceBytes);
+      transfers.push_back({request.file->descriptor(), request.offset + from, request.out.data() + from, length});
+    }
+  }
+
+  // The status of a request, from its transfers: those from `next` on.
+  static Status collect(const ReadRequest& request, std::span<const Transfer> transfers, std::size_t& next) {
+    Status status;
+    for (std::size_t from = 0; from < request.out.size(); from += kPieceBytes) {
+      const Transfer& t = transfers[next++];
+      if (t.done < t.length && status.is_ok()) status = read_failure(request, from + t.done, t.error);
+    }
+    return status;
+  }
+
+  std::atomic<bool> offered_;
+};
+
+}  // namespace
+
+Result<ReaderKind> reader_from_name(std::string_view name) {
+  if (name == "auto" || name == "mmap") return ReaderKind::kMmap;
+  if (name == "pread") return ReaderKind::kPread;
+  if (name == "direct") return ReaderKind::kDirect;
+  if (name == "uring") return ReaderKind::kUring;
+  return Status(Code::kInvalidArgument, strf("reader is '%.*s'; expected 'auto', 'mmap', 'pread', 'direct' or 'uring'",
+                                             static_cast<int>(name.size()), name.data()));
+}
+
+const char* reader_name(ReaderKind kind) {
+  switch (kind) {
+    case ReaderKind::kMmap:
+      return "mmap";
+    case ReaderKind::kPread:
+      return "pread";
+    case ReaderKind::kDirect:
+      return "direct";
+    case ReaderKind::kUring:
+      return "uring";
+  }
+  return "unknown";
+}
+
+Result<std::unique_ptr<ReadEngine>> make_read_engine(ReaderKind kind) {
+  std::unique_ptr<ReadEngine> engine;
+  if (kind == ReaderKind::kPread) engine = std::make_unique<PreadEngine>();
+  if (kind == ReaderKind::kDirect) engine = std::make_unique<DirectEngine>();
+  if (kind == ReaderKind::kUring) engine = std::make_unique<RingEngine>();
+  if (engine == nullptr) {
+    return Status(Code::kInvalidArgument,
+                  strf("reader '%s' is not a read engine; expected 'pread', 'direct' or 'uring'", reader_name(kind)));
+  }
+  return engine;
+}
+
+}  // namespace headrace::io

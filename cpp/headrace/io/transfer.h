@@ -1,0 +1,36 @@
+// One contiguous read by descriptor: what the engines break requests into, and what a ring or pread carries out.
+//
+// Owns nothing; descriptor and memory are borrowed. One thread at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace headrace::io {
+
+// Larger ranges are cut: a device serves pieces side by side, where one long read is served in the order of its readahead.
+// 256 KiB is about the largest command of an NVMe drive, and a copy of it (25 us) hides the cost of its submission (1 us).
+constexpr std::size_t kPieceBytes = 256 * 1024;
+// What O_DIRECT asks of offset, length and memory; every block device in use has logical blocks of 512 or 4096 bytes.
+constexpr std::size_t kDirectAlign = 4096;
+
+struct Transfer {
+  int descriptor = -1;
+  std::uint64_t offset = 0;
+  std::uint8_t* out = nullptr;
+  std::size_t length = 0;
+  std::size_t align = 1;   // kDirectAlign where a read may only go on from a multiple of it
+  std::size_t done = 0;    // bytes from `offset` on that are there; less than length with error 0: the file ends
+  int error = 0;           // errno
+  bool settled = false;    // nothing is left to do
+  std::uint8_t tries = 0;  // resubmissions after EAGAIN or EINTR
+
+  // Books what one read of [offset + done, offset + length) answered: bytes, 0 at the end of the file, or -errno (settles).
+  void book(std::int64_t answer);
+};
+
+// Carries out what is not settled, one pread after the other. EINTR is retried.
+void read_blocking(std::span<Transfer> transfers);
+
+}  // namespace headrace::io

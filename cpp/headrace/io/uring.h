@@ -1,0 +1,23 @@
+// io_uring by raw system calls: up to kRingDepth reads in flight for one thread. Linux: uring_linux.cc; elsewhere there is none.
+//
+// Owns:     one ring a thread that reads, made at its first read and closed when the thread ends.
+// Threads:  any; rings are not shared, and no lock is held.
+// Forking:  the child does not see the parent's ring (its memory is not inherited): the first read there makes a new one. Descriptors of
+//           the rings of threads other than the forking one stay open in the child until exec or exit.
+#pragma once
+
+#include <span>
+
+#include "headrace/io/transfer.h"
+
+namespace headrace::io {
+
+constexpr unsigned kRingDepth = 64;
+
+// Carries out all transfers that are not settled. False where the kernel refuses a ring, or took it away on the way: some transfers may
+// then be left unsettled, and none is in flight.
+bool read_with_ring(std::span<Transfer> transfers);
+// Makes a ring, and closes it. False: this process gets none.
+bool ring_is_offered();
+
+}  // namespace headrace::io

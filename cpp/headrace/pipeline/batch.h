@@ -1,0 +1,53 @@
+// Samples assembled in one slab, and where each field lies in it.
+//
+// Owns:     a lease of the slab; whoever keeps bytes of it must keep a copy of the lease.
+// Threads:  immutable once delivered; any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "headrace/format/schema.h"
+#include "headrace/storage/slab_pool.h"
+
+namespace headrace::pipeline {
+
+enum class Ragged : std::uint8_t { kPadded, kOffsets };
+enum class OnError : std::uint8_t { kRaise, kSkip, kReplace };
+Result<Ragged> ragged_from_name(std::string_view name);
+Result<OnError> on_error_from_name(std::string_view name);
+
+// Offsets are from the slab's start and multiples of 64. A part that a field does not have is kAbsent.
+struct FieldOut {
+  static constexpr std::size_t kAbsent = ~std::size_t{0};
+  std::uint32_t field = 0;           // in the dataset's schema
+  bool padded = false;               // ragged, delivered as one tensor
+  std::uint64_t row_bytes = 0;       // of a tensor sample, or of one inner sample; 1 for bytes, strings, images
+  std::uint64_t longest = 0;         // padded: inner samples of the longest value
+  std::size_t values_at = 0;
+  std::size_t values_bytes = 0;
+  std::size_t offsets_at = kAbsent;  // int64, samples + 1, in inner samples: variable fields that are not padded
+  std::size_t lengths_at = kAbsent;  // int64, samples, in inner samples: padded fields
+  std::size_t valid_at = kAbsent;    // one byte a sample, 0 or 1: nullable fields
+};
+
+struct Skipped {
+  std::int64_t sample = 0;
+  std::string reason;
+};
+
+struct Batch {
+  storage::Lease slab;
+  std::shared_ptr<const format::Schema> schema;
+  std::vector<FieldOut> fields;
+  std::vector<std::int64_t> indices;
+  std::uint64_t step = 0;
+  std::uint64_t position_after = 0;
+  std::vector<Skipped> skipped;
+
+  const std::uint8_t* at(std::size_t offset) const { return slab->data() + offset; }
+};
+
+}  // namespace headrace::pipeline

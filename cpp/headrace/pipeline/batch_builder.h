@@ -1,0 +1,115 @@
+// Builds one batch: prepare() plans it on one thread, then its pieces may run on any threads in any order.
+//
+// A piece is finer than a batch, so that several threads build one batch and a slow block delays only its own batch.
+// Two kinds: rows of raw tensors, gathered straight from the mapped file; and blocks, decoded once for all rows of the batch
+// that they hold. Bytes are copied once, from where they were decoded (or mapped) into the slab.
+//
+// Owns:     the plan and the slab's lease. Borrows dataset, pool, counters: they outlive it.
+// Threads:  prepare() and take() from one thread, before and after all pieces; run_piece() from any, each piece once.
+// Result:   depends on the samples alone, not on who runs what.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "headrace/base/status.h"
+#include "headrace/pipeline/batch.h"
+#include "headrace/pipeline/counters.h"
+#include "headrace/pipeline/dataset.h"
+#include "headrace/storage/slab_pool.h"
+
+namespace headrace::pipeline {
+
+struct BuildContext {
+  std::shared_ptr<const Dataset> dataset;
+  std::shared_ptr<const format::Schema> schema;  // the dataset's
+  std::vector<std::uint32_t> fields;             // to deliver, in order
+  Ragged ragged = Ragged::kPadded;
+  storage::SlabPool* slabs = nullptr;
+  Counters* counters = nullptr;
+};
+
+struct SampleError {
+  std::uint32_t slot = 0;  // in the batch
+  Status status;
+};
+
+class BatchBuilder {
+ public:
+  // REQUIRES: every sample < dataset->num_samples(); at most 2^32 - 1 of them.
+  BatchBuilder(const BuildContext& context, std::vector<std::uint64_t> samples);
+
+  // Errors: what concerns the whole batch (a shard cannot be opened, memory). Failures of samples are in errors().
+  Status prepare();
+  std::size_t num_pieces() const { return pieces_.size(); }
+  void run_piece(std::size_t piece);
+
+  // After all pieces. One error a failed sample, by slot.
+  std::vector<SampleError> errors();
+  const std::vector<std::uint64_t>& samples() const { return samples_; }
+  std::size_t slab_bytes() const { return slab_bytes_; }
+  // The batch; REQUIRES: no errors().
+  Batch take();
+
+ private:
+  struct Row {           // one sample, in the order of their places
+    std::uint64_t sample;
+    std::uint32_t slot;
+    Location at;
+  };
+  struct Values {        // one variable field's lengths
+    std::vector<std::uint64_t> begin;   // [row] first byte in the page's values
+    std::vector<std::uint64_t> length;  // [row] bytes
+    std::vector<std::uint64_t> out;     // [row] first byte in the batch's values
+  };
+  struct Need {          // one block and the rows that overlap it
+    io::BlockId id;
+    std::uint32_t shard;
+    std::uint32_t out_field;
+    std::uint32_t first_row, end_row;
+  };
+  struct Piece {
+    bool direct;
+    std::size_t begin, end;  // slots of a direct piece, else needs
+  };
+  class SideReader;
+
+  Status open_sources();
+  void sort_rows();
+  void prefetch_sides();
+  Status read_sides(std::size_t out_field);
+  Status read_side_row(const format::Field& field, std::size_t row, SideReader& offsets, SideReader& validity, Values& values,
+                       std::vector<std::uint8_t>& valid);
+  Status lay_out();
+  void place_values(std::size_t out_field);
+  void find_needs(std::size_t out_field);
+  void cut_pieces();
+  void run_direct(std::size_t begin, std::size_t end);
+  void touch_direct(std::size_t out_field, std::size_t begin, std::size_t end);
+  void will_need_direct(std::size_t out_field);
+  void run_needs(std::size_t begin, std::size_t end);
+  void copy_need(const Need& need, Bytes block);
+  void row_range(const Need& need, std::size_t row, std::uint64_t* begin, std::uint64_t* length, std::uint8_t** out) const;
+  void add_error(std::uint32_t slot, const Status& status);
+  const format::Field& field_of(std::size_t out_field) const { return context_.schema->fields[context_.fields[out_field]]; }
+
+  BuildContext context_;
+  std::vector<std::uint64_t> samples_;
+  std::vector<Location> places_;               // [slot]
+  std::vector<io::ShardSource*> sources_;      // [shard], null where no sample lies there
+  std::vector<Row> rows_;                      // by place; empty if all fields are direct
+  std::vector<bool> direct_;                   // [out field]
+  std::vector<Values> values_;                 // [out field]
+  std::vector<std::vector<std::uint8_t>> valid_;  // [out field][slot]
+  std::vector<bool> row_failed_;               // [row]: known before any piece runs
+  std::vector<Need> needs_;
+  std::vector<Piece> pieces_;
+  Batch batch_;
+  std::size_t slab_bytes_ = 0;
+  std::mutex errors_mutex_;
+  std::vector<SampleError> errors_;            // guarded by errors_mutex_
+};
+
+}  // namespace headrace::pipeline

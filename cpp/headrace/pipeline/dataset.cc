@@ -1,0 +1,112 @@
+#include "headrace/pipeline/dataset.h"
+
+#include <algorithm>
+
+#include "headrace/base/fork.h"
+
+namespace headrace::pipeline {
+namespace {
+
+constexpr std::size_t kCacheBytes = 32u << 20;  // for single samples; loaders reserve more
+constexpr std::size_t kEagerShards = 256;       // opened (and so checked) by open(); about 50 us each
+
+}  // namespace
+
+Runtime::Runtime(const DatasetOptions& options, std::size_t num_shards) : options_(options), cache_(kCacheBytes), sources_(num_shards) {
+  if (options_.reader == io::ReaderKind::kMmap) return;
+  auto engine = io::make_read_engine(options_.reader);
+  engine_status_ = engine.status();
+  if (engine.is_ok()) engine_ = std::move(*engine);
+}
+
+Runtime::~Runtime() {
+  for (auto& source : sources_) delete source.load(std::memory_order_acquire);
+}
+
+const char* Runtime::reader_name() const { return io::reader_name(engine_ == nullptr ? io::ReaderKind::kMmap : engine_->kind()); }
+
+Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest) {
+  if (io::ShardSource* open = sources_[shard].load(std::memory_order_acquire)) return open;
+  HR_RETURN_IF_ERROR(engine_status_);
+  std::lock_guard lock(mutex_);
+  if (io::ShardSource* open = sources_[shard].load(std::memory_order_acquire)) return open;
+  const format::ShardEntry& entry = manifest.shards[shard];
+  HR_ASSIGN_OR_RETURN(auto checked, format::Shard::open(directory + "/" + entry.file_name, options_.limits, &entry));
+  if (!checked->schema().same_values(manifest.schema)) {
+    return Status(Code::kCorrupt, "open " + checked->path() + ": its schema differs from the manifest's");
+  }
+  io::SourceContext context{&cache_, &files_, engine_.get(), options_.verify};
+  HR_ASSIGN_OR_RETURN(auto source, io::ShardSource::open(std::move(checked), shard, context));
+  io::ShardSource* open = source.release();
+  sources_[shard].store(open, std::memory_order_release);
+  return open;
+}
+
+Result<std::shared_ptr<Dataset>> Dataset::open(const std::string& path, std::uint64_t version, const DatasetOptions& options) {
+  std::shared_ptr<Dataset> dataset(new Dataset());
+  dataset->path_ = path;
+  dataset->options_ = options;
+  HR_ASSIGN_OR_RETURN(dataset->manifest_, format::read_manifest(path, version, options.limits));
+  dataset->fingerprint_ = dataset->manifest_.fingerprint();
+  std::vector<ChunkLayout::ShardChunks> shards;
+  for (const format::ShardEntry& shard : dataset->manifest_.shards) {
+    dataset->first_sample_.push_back(dataset->first_sample_.back() + shard.num_samples);
+    shards.push_back({shard.num_samples, shard.chunk_samples});
+  }
+  dataset->layout_ = std::make_shared<const ChunkLayout>(shards);
+  if (shards.size() <= kEagerShards) {
+    for (std::uint32_t i = 0; i < shards.size(); ++i) {
+      auto source = dataset->source(i);
+      if (!source.is_ok()) return source.status();
+    }
+  }
+  return dataset;
+}
+
+Dataset::~Dataset() {
+  Owned* owned = owned_.load(std::memory_order_acquire);
+  if (owned != nullptr && owned->generation == fork_generation()) delete owned;  // Else it is the parent's: leaked on purpose.
+}
+
+Runtime& Dataset::runtime() const {
+  const std::uint64_t generation = fork_generation();
+  Owned* seen = owned_.load(std::memory_order_acquire);
+  while (seen == nullptr || seen->generation != generation) {
+    auto* fresh = new Owned{generation, Runtime(options_, manifest_.shards.size())};
+    if (owned_.compare_exchange_strong(seen, fresh, std::memory_order_acq_rel)) return fresh->runtime;
+    delete fresh;
+  }
+  return seen->runtime;
+}
+
+Location Dataset::locate(std::uint64_t sample) const {
+  std::uint32_t shard = 0;
+  if (first_sample_.size() > 2) {
+    const auto next = std::upper_bound(first_sample_.begin(), first_sample_.end(), sample);
+    shard = static_cast<std::uint32_t>(next - first_sample_.begin()) - 1;
+  }
+  const std::uint64_t row = sample - first_sample_[shard];
+  const std::uint32_t size = manifest_.shards[shard].chunk_samples;
+  const std::uint64_t chunk = row / size;
+  return {shard, static_cast<std::uint32_t>(row - chunk * size), chunk};
+}
+
+Result<std::uint64_t> Dataset::average_sample_bytes(const std::vector<std::uint32_t>& fields) const {
+  std::uint64_t fixed = 0, variable = 0, samples = 0;
+  for (const std::uint32_t field : fields) {
+    if (!schema().fields[field].is_variable()) fixed += schema().fields[field].row_bytes();
+  }
+  if (manifest_.shards.empty()) return fixed;
+  HR_ASSIGN_OR_RETURN(const io::ShardSource* first, source(0));
+  const format::Shard& shard = first->shard();
+  // A few chunks are enough for an estimate.
+  for (std::uint64_t chunk = 0; chunk < std::min<std::uint64_t>(shard.num_chunks(), 16); ++chunk) {
+    samples += shard.samples_in_chunk(chunk);
+    for (const std::uint32_t field : fields) {
+      if (schema().fields[field].is_variable()) variable += shard.page(chunk, field).section(format::Section::kValues).decoded_bytes;
+    }
+  }
+  return fixed + (samples == 0 ? 0 : variable / samples);
+}
+
+}  // namespace headrace::pipeline

@@ -1,0 +1,95 @@
+// One version of a dataset, opened for reading: manifest, shards, and what reads them in this process.
+//
+// Owns:     the manifest; a Runtime (block cache, descriptors, read engine, mapped shards).
+// Threads:  any. Shards are opened at open() where there are few, else when first needed, under Runtime's mutex.
+// Forking:  a child builds a Runtime of its own at first use and abandons the parent's: a lock in it may be held for ever.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "headrace/base/status.h"
+#include "headrace/format/limits.h"
+#include "headrace/format/manifest.h"
+#include "headrace/io/block_cache.h"
+#include "headrace/io/file_table.h"
+#include "headrace/io/read_engine.h"
+#include "headrace/io/shard_source.h"
+#include "headrace/pipeline/order.h"
+
+namespace headrace::pipeline {
+
+struct DatasetOptions {
+  io::ReaderKind reader = io::ReaderKind::kMmap;
+  io::Verify verify = io::Verify::kOnce;
+  format::Limits limits;
+};
+
+struct Location {
+  std::uint32_t shard = 0;
+  std::uint32_t row = 0;  // in the chunk
+  std::uint64_t chunk = 0;
+};
+
+class Runtime {
+ public:
+  Runtime(const DatasetOptions& options, std::size_t num_shards);
+  ~Runtime();
+  // Errors: those of format::Shard::open and io::ShardSource::open, and kChanged.
+  Result<io::ShardSource*> source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest);
+  io::BlockCache& cache() { return cache_; }
+  const char* reader_name() const;
+
+ private:
+  DatasetOptions options_;
+  io::BlockCache cache_;
+  io::FileTable files_;
+  std::unique_ptr<io::ReadEngine> engine_;  // null: mapped
+  Status engine_status_;
+  std::mutex mutex_;  // one shard is opened at a time
+  std::vector<std::atomic<io::ShardSource*>> sources_;
+};
+
+class Dataset {
+ public:
+  // version 0 is the newest. Errors: as for manifests and shards, naming the file.
+  static Result<std::shared_ptr<Dataset>> open(const std::string& path, std::uint64_t version, const DatasetOptions& options);
+  ~Dataset();
+
+  const std::string& path() const { return path_; }
+  const format::Manifest& manifest() const { return manifest_; }
+  const format::Schema& schema() const { return manifest_.schema; }
+  std::uint64_t fingerprint() const { return fingerprint_; }
+  std::uint64_t num_samples() const { return first_sample_.back(); }
+  bool newer_minor() const { return manifest_.newer_minor; }
+  const std::shared_ptr<const ChunkLayout>& layout() const { return layout_; }
+  std::uint64_t first_sample(std::uint32_t shard) const { return first_sample_[shard]; }
+
+  // REQUIRES: sample < num_samples().
+  Location locate(std::uint64_t sample) const;
+  Result<io::ShardSource*> source(std::uint32_t shard) const { return runtime().source(shard, path_, manifest_); }
+  // This process's runtime.
+  Runtime& runtime() const;
+  // Stored bytes of an average sample's values over `fields`, decoded; from the first shard's index.
+  Result<std::uint64_t> average_sample_bytes(const std::vector<std::uint32_t>& fields) const;
+
+ private:
+  struct Owned {
+    std::uint64_t generation;
+    Runtime runtime;
+  };
+  Dataset() = default;
+  std::string path_;
+  DatasetOptions options_;
+  format::Manifest manifest_;
+  std::uint64_t fingerprint_ = 0;
+  std::vector<std::uint64_t> first_sample_{0};  // one more than shards
+  std::shared_ptr<const ChunkLayout> layout_;
+  mutable std::atomic<Owned*> owned_{nullptr};
+};
+
+}  // namespace headrace::pipeline

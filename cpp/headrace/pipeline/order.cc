@@ -1,0 +1,115 @@
+#include "headrace/pipeline/order.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "headrace/base/bytes.h"
+
+namespace headrace::pipeline {
+
+Result<OrderKind> order_from_name(std::string_view name) {
+  if (name == "sequential") return OrderKind::kSequential;
+  if (name == "global") return OrderKind::kGlobal;
+  if (name == "window") return OrderKind::kWindow;
+  return Status(Code::kInvalidArgument, strf("order is '%.*s'; expected 'global', 'window' or 'sequential'", static_cast<int>(name.size()), name.data()));
+}
+
+ChunkLayout::ChunkLayout(const std::vector<ShardChunks>& shards) : first_sample_{0}, first_chunk_{0} {
+  for (const ShardChunks& shard : shards) chunk_samples_ = std::max(chunk_samples_, shard.chunk_samples);
+  for (const ShardChunks& shard : shards) {
+    const std::uint64_t chunks = ceil_div(shard.num_samples, shard.chunk_samples);
+    for (std::uint64_t i = 0; i < chunks; ++i) {
+      const bool full = shard.chunk_samples == chunk_samples_ && (i + 1 < chunks || shard.num_samples % shard.chunk_samples == 0);
+      if (full && i + 1 < chunks) i = chunks - 2;  // All but the last are alike.
+      if (full) continue;
+      const std::uint64_t held = i + 1 < chunks ? shard.chunk_samples : shard.num_samples - i * shard.chunk_samples;
+      short_.push_back({first_chunk_.back() + i, static_cast<std::uint32_t>(chunk_samples_ - held)});
+    }
+    first_chunk_.push_back(first_chunk_.back() + chunks);
+    first_sample_.push_back(first_sample_.back() + shard.num_samples);
+    shard_chunk_samples_.push_back(shard.chunk_samples);
+  }
+}
+
+std::size_t ChunkLayout::shard_of(std::uint64_t chunk) const {
+  return static_cast<std::size_t>(std::upper_bound(first_chunk_.begin(), first_chunk_.end(), chunk) - first_chunk_.begin()) - 1;
+}
+
+std::uint64_t ChunkLayout::first_sample(std::uint64_t chunk) const {
+  const std::size_t shard = shard_of(chunk);
+  return first_sample_[shard] + (chunk - first_chunk_[shard]) * shard_chunk_samples_[shard];
+}
+
+std::uint32_t ChunkLayout::samples_in(std::uint64_t chunk) const {
+  const std::size_t shard = shard_of(chunk);
+  const std::uint64_t before = (chunk - first_chunk_[shard]) * shard_chunk_samples_[shard];
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(shard_chunk_samples_[shard], first_sample_[shard + 1] - first_sample_[shard] - before));
+}
+
+struct Order::Window {
+  std::uint64_t begin = 1, end = 0;        // positions
+  Permutation permutation;                 // of the samples inside
+  std::vector<std::uint64_t> chunk_begin;  // samples of the window before each of its chunks
+  std::vector<std::uint64_t> first_sample; // of each of its chunks
+};
+
+Order::Order(OrderKind kind, std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch, std::uint32_t window,
+             std::shared_ptr<const ChunkLayout> layout)
+    : kind_(kind), num_samples_(num_samples), key_(mix_key(seed, epoch)), window_chunks_(window), layout_(std::move(layout)) {
+  if (kind_ == OrderKind::kGlobal) permutation_ = Permutation(num_samples, key_);
+  if (kind_ != OrderKind::kWindow) return;
+  permutation_ = Permutation(layout_->num_chunks(), key_);
+  for (const ChunkLayout::Short& chunk : layout_->short_chunks()) deficits_.push_back({permutation_.inverse(chunk.chunk), chunk.missing});
+  std::sort(deficits_.begin(), deficits_.end(), [](const Deficit& a, const Deficit& b) { return a.slot < b.slot; });
+  for (std::size_t i = 1; i < deficits_.size(); ++i) deficits_[i].missing += deficits_[i - 1].missing;
+}
+
+// Position of the first sample of a window: all slots before it, less what the short ones among them miss.
+std::uint64_t Order::window_begin(std::uint64_t window) const {
+  const std::uint64_t slot = std::min<std::uint64_t>(window * window_chunks_, layout_->num_chunks());
+  const auto after = std::lower_bound(deficits_.begin(), deficits_.end(), slot, [](const Deficit& d, std::uint64_t s) { return d.slot < s; });
+  return slot * layout_->chunk_samples() - (after == deficits_.begin() ? 0 : std::prev(after)->missing);
+}
+
+void Order::enter_window(std::uint64_t position, Window& window) const {
+  // Short chunks only move windows towards lower positions, so the division gives a lower bound.
+  std::uint64_t low = position / (static_cast<std::uint64_t>(window_chunks_) * layout_->chunk_samples());
+  std::uint64_t high = ceil_div(layout_->num_chunks(), window_chunks_);
+  while (high - low > 1) {
+    const std::uint64_t middle = low + (high - low) / 2;
+    (window_begin(middle) <= position ? low : high) = middle;
+  }
+  window.begin = window_begin(low);
+  window.end = window_begin(low + 1);
+  window.permutation = Permutation(window.end - window.begin, mix_key(key_, low));
+  window.chunk_begin.clear();
+  window.first_sample.clear();
+  std::uint64_t samples = 0;
+  const std::uint64_t last = std::min<std::uint64_t>((low + 1) * window_chunks_, layout_->num_chunks());
+  for (std::uint64_t slot = low * window_chunks_; slot < last; ++slot) {
+    const std::uint64_t chunk = permutation_.forward(slot);
+    window.chunk_begin.push_back(samples);
+    window.first_sample.push_back(layout_->first_sample(chunk));
+    samples += layout_->samples_in(chunk);
+  }
+}
+
+void Order::fill(std::uint64_t begin, std::span<std::uint64_t> out) const {
+  if (kind_ == OrderKind::kSequential) {
+    std::iota(out.begin(), out.end(), begin);
+  } else if (kind_ == OrderKind::kGlobal) {
+    permutation_.forward(begin, out);
+  } else {
+    Window window;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const std::uint64_t position = begin + i;
+      if (position < window.begin || position >= window.end) enter_window(position, window);
+      const std::uint64_t inside = window.permutation.forward(position - window.begin);
+      const auto next = std::upper_bound(window.chunk_begin.begin(), window.chunk_begin.end(), inside);
+      const auto which = static_cast<std::size_t>(next - window.chunk_begin.begin()) - 1;
+      out[i] = window.first_sample[which] + (inside - window.chunk_begin[which]);
+    }
+  }
+}
+
+}  // namespace headrace::pipeline

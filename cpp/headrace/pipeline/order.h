@@ -1,0 +1,79 @@
+// The order of an epoch: sample = order(seed, epoch, position), by arithmetic.
+//
+// global:     one bijection over all samples.
+// window:     chunks are permuted; K neighbours in that order form a window; samples are permuted inside their window. So each
+//             chunk is read once, while mixing spans K chunks. Random access: only chunks that are not full are listed.
+// sequential: the identity.
+//
+// Immutable after making; any thread. Holds O(shards) memory (O(chunks) only if shards differ in chunk size).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "headrace/base/status.h"
+#include "headrace/pipeline/permutation.h"
+
+namespace headrace::pipeline {
+
+enum class OrderKind : std::uint8_t { kSequential, kGlobal, kWindow };
+Result<OrderKind> order_from_name(std::string_view name);
+
+// Samples and chunks of the shards of a dataset, in order. Shared by every epoch's order.
+class ChunkLayout {
+ public:
+  struct ShardChunks {
+    std::uint64_t num_samples;
+    std::uint32_t chunk_samples;
+  };
+  explicit ChunkLayout(const std::vector<ShardChunks>& shards);
+
+  std::uint64_t num_samples() const { return first_sample_.back(); }
+  std::uint64_t num_chunks() const { return first_chunk_.back(); }
+  std::uint32_t chunk_samples() const { return chunk_samples_; }  // the largest of any shard
+  std::uint64_t first_sample(std::uint64_t chunk) const;
+  std::uint32_t samples_in(std::uint64_t chunk) const;
+  struct Short {
+    std::uint64_t chunk;
+    std::uint32_t missing;  // samples fewer than chunk_samples()
+  };
+  const std::vector<Short>& short_chunks() const { return short_; }
+
+ private:
+  std::size_t shard_of(std::uint64_t chunk) const;
+  std::vector<std::uint64_t> first_sample_, first_chunk_;  // one more than shards
+  std::vector<std::uint32_t> shard_chunk_samples_;
+  std::vector<Short> short_;
+  std::uint32_t chunk_samples_ = 1;
+};
+
+class Order {
+ public:
+  // `layout` is needed for kWindow. REQUIRES: window >= 1.
+  Order(OrderKind kind, std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch, std::uint32_t window,
+        std::shared_ptr<const ChunkLayout> layout);
+
+  std::uint64_t size() const { return num_samples_; }
+  // out[i] = sample at position begin + i. REQUIRES: begin + out.size() <= size().
+  void fill(std::uint64_t begin, std::span<std::uint64_t> out) const;
+
+ private:
+  struct Window;
+  std::uint64_t window_begin(std::uint64_t window) const;
+  void enter_window(std::uint64_t position, Window& window) const;
+  OrderKind kind_;
+  std::uint64_t num_samples_;
+  std::uint64_t key_;
+  std::uint32_t window_chunks_;
+  std::shared_ptr<const ChunkLayout> layout_;
+  Permutation permutation_;  // of samples (global) or of chunks (window)
+  struct Deficit {
+    std::uint64_t slot;     // place of a short chunk in the permuted order of chunks
+    std::uint64_t missing;  // samples missing in this and all earlier short slots
+  };
+  std::vector<Deficit> deficits_;
+};
+
+}  // namespace headrace::pipeline

@@ -1,0 +1,118 @@
+// The engine behind a loader: plan -> read -> verify -> decode -> assemble -> deliver in order.
+//
+// A pass cuts positions into batches, keeps some of them under way on ThreadPool::shared(), and hands them over in order.
+// What is delivered is a function of (dataset, options, epoch, position) alone: not of threads, prefetch or reader.
+//
+// Owns:     slabs (free ones), the pass under way. A dropped pass lets its running tasks end by themselves; nothing is joined.
+// Memory:   batches under way stay within `prefetch_bytes` (one batch is always allowed), half of it where blocks are decoded:
+//           the other half is the cache of decoded blocks.
+// Threads:  one consumer at a time calls start/feed/next/replay/stop; stats() from any. Tasks touch their own batch, and the
+//           pass's mutex when a batch is done.
+// Forking:  every call in a child answers kForked; the destructor there leaks.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "headrace/base/status.h"
+#include "headrace/base/thread_pool.h"
+#include "headrace/pipeline/batch.h"
+#include "headrace/pipeline/batch_builder.h"
+#include "headrace/pipeline/counters.h"
+#include "headrace/pipeline/dataset.h"
+#include "headrace/pipeline/order.h"
+#include "headrace/pipeline/partition.h"
+#include "headrace/storage/slab_pool.h"
+
+namespace headrace::pipeline {
+
+struct PipelineOptions {
+  std::vector<std::uint32_t> fields;
+  Partition partition;                // batch size, rank, world size, remainder rule
+  OrderKind order = OrderKind::kSequential;
+  std::uint32_t window = 32;          // chunks
+  std::uint64_t seed = 0;
+  int num_threads = 0;                // 0: everything runs inside next()
+  std::uint32_t prefetch_batches = 0; // 0: twice the threads, and two
+  std::uint64_t prefetch_bytes = 0;   // 0: a tenth of the memory, at most 2 GiB
+  Ragged ragged = Ragged::kPadded;
+  OnError on_error = OnError::kRaise;
+};
+
+struct PipelineStats {
+  std::uint64_t batches = 0, samples = 0, bytes = 0, errors = 0;  // delivered since the pipeline was made
+  std::uint64_t stall_ns = 0;             // inside next(), all passes
+  std::uint64_t active_ns = 0;            // from start() to the end of each pass (or now)
+  std::uint64_t first_batch_ns = 0;       // from start() to the first batch of the latest pass; 0 before
+  std::uint64_t plan_ns = 0, read_ns = 0, verify_ns = 0, decode_ns = 0, assemble_ns = 0;  // summed over threads
+  std::uint64_t stored_bytes = 0, decoded_bytes = 0, blocks_read = 0, cache_hits = 0, cache_bytes = 0;
+  std::uint64_t batches_in_flight = 0, batches_ready = 0, bytes_in_flight = 0, peak_bytes_in_flight = 0;
+  std::uint64_t slab_bytes = 0, slabs_made = 0, slabs_reused = 0;
+  std::string reader;
+  int num_threads = 0;
+  std::uint32_t prefetch_batches = 0;
+  std::uint64_t prefetch_bytes = 0;
+};
+
+class Pipeline {
+ public:
+  // Errors: kInvalidArgument (fields, partition), kLimitExceeded.
+  static Result<std::unique_ptr<Pipeline>> create(std::shared_ptr<const Dataset> dataset, PipelineOptions options);
+  ~Pipeline();
+  Pipeline(const Pipeline&) = delete;
+  Pipeline& operator=(const Pipeline&) = delete;
+
+  // Begins a pass at a global position. Errors: kInvalidArgument (position beyond the dataset), kForked.
+  Status start(std::uint64_t epoch, std::uint64_t position);
+  // Begins a pass whose batches are given one by one.
+  Status start_fed();
+  Status feed(std::vector<std::uint64_t> samples);
+  Status end_feed();
+
+  enum class Next : std::uint8_t { kBatch, kEnd, kNotYet };
+  // Waits at most `wait_ns` for the next batch. An error belongs to that batch: the pass goes on after it.
+  Result<Next> next(std::int64_t wait_ns, Batch* batch);
+  // What the next batch is doing, for a message: stage, step, first samples.
+  std::string describe_wait() const;
+
+  Result<Batch> replay(std::uint64_t epoch, std::uint64_t step);
+  void stop();
+  PipelineStats stats() const;
+  const PipelineOptions& options() const { return options_; }
+
+ private:
+  struct Job;
+  struct Pass;
+  Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options);
+  Status begin_pass();
+  Status check_usable() const;
+  bool launch_one();
+  void launch();
+  std::shared_ptr<Job> plan_next();
+  static void run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
+  static void finish_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
+  static void settle(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
+  void end_pass();
+
+  std::uint64_t generation_;
+  PipelineOptions options_;
+  std::uint64_t batch_budget_ = 0;
+  std::uint64_t estimated_sample_bytes_ = 0;
+  // Shared with tasks, which may outlive the pipeline.
+  struct Shared;
+  std::shared_ptr<Shared> shared_;
+  std::shared_ptr<Pass> pass_;
+  // Of the pass under way; the consumer's alone.
+  std::deque<std::shared_ptr<Job>> jobs_;
+  std::deque<std::vector<std::uint64_t>> fed_;
+  bool is_fed_ = false, feed_ended_ = false;
+  std::uint64_t next_step_ = 0, next_position_ = 0;
+  std::int64_t pass_start_ns_ = 0;
+  bool first_delivered_ = false;
+};
+
+}  // namespace headrace::pipeline

@@ -1,0 +1,38 @@
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "headrace/storage/kernel.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22  // Linux 5.14; older C libraries do not name it
+#endif
+
+namespace headrace::storage {
+
+int direct_open_flag() { return O_DIRECT; }
+
+int populate_pages(const std::uint8_t* begin, std::size_t bytes) {
+  int rc = 0;
+  do {
+    rc = madvise(const_cast<std::uint8_t*>(begin), bytes, MADV_POPULATE_READ);
+  } while (rc != 0 && errno == EINTR);
+  if (rc == 0) return 0;
+  return errno == EINVAL ? ENOSYS : errno;
+}
+
+void prefer_huge_pages(void* begin, std::size_t bytes) { (void)madvise(begin, bytes, MADV_HUGEPAGE); }
+
+void drop_file_pages(int descriptor) { (void)posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED); }
+
+int rename_without_replacing(const char* from, const char* to) {
+  // By number: C libraries before glibc 2.28 do not wrap it.
+  if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) return 0;
+  return errno == EINVAL ? ENOSYS : errno;  // EINVAL: the file system does not know the flag (NFS, many FUSE).
+}
+
+}  // namespace headrace::storage

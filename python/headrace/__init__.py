@@ -1,0 +1,111 @@
+"""headrace: a native data loader for training.
+
+Importing this package imports nothing else and starts no thread; each name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace._native import Field, Schema, num_threads, set_num_threads
+    from headrace.datasets.shards import Dataset, open
+    from headrace.errors import (
+        ChangedError,
+        ClosedError,
+        CorruptDataError,
+        ExistsError,
+        ForkError,
+        HeadraceError,
+        HeadraceWarning,
+        LimitExceededError,
+        LoaderTimeoutError,
+        MissingExtraError,
+        NotFoundError,
+        StorageError,
+        TooManyErrorsError,
+        TruncatedError,
+        UnsafeDataError,
+        UnsupportedVersionError,
+    )
+    from headrace.loader.loader import DataLoader
+    from headrace.writing.convert import convert
+    from headrace.writing.verify import verify
+    from headrace.writing.writer import Writer, write
+
+_HOMES = {
+    "DataLoader": "headrace.loader.loader",
+    "Dataset": "headrace.datasets.shards",
+    "Field": "headrace._native",
+    "Schema": "headrace._native",
+    "Writer": "headrace.writing.writer",
+    "convert": "headrace.writing.convert",
+    "num_threads": "headrace._native",
+    "open": "headrace.datasets.shards",
+    "set_num_threads": "headrace._native",
+    "verify": "headrace.writing.verify",
+    "write": "headrace.writing.writer",
+    "ChangedError": "headrace.errors",
+    "ClosedError": "headrace.errors",
+    "CorruptDataError": "headrace.errors",
+    "ExistsError": "headrace.errors",
+    "ForkError": "headrace.errors",
+    "HeadraceError": "headrace.errors",
+    "HeadraceWarning": "headrace.errors",
+    "LimitExceededError": "headrace.errors",
+    "LoaderTimeoutError": "headrace.errors",
+    "MissingExtraError": "headrace.errors",
+    "NotFoundError": "headrace.errors",
+    "StorageError": "headrace.errors",
+    "TooManyErrorsError": "headrace.errors",
+    "TruncatedError": "headrace.errors",
+    "UnsafeDataError": "headrace.errors",
+    "UnsupportedVersionError": "headrace.errors",
+}
+
+__all__ = [
+    "ChangedError",
+    "ClosedError",
+    "CorruptDataError",
+    "DataLoader",
+    "Dataset",
+    "ExistsError",
+    "Field",
+    "ForkError",
+    "HeadraceError",
+    "HeadraceWarning",
+    "LimitExceededError",
+    "LoaderTimeoutError",
+    "MissingExtraError",
+    "NotFoundError",
+    "Schema",
+    "StorageError",
+    "TooManyErrorsError",
+    "TruncatedError",
+    "UnsafeDataError",
+    "UnsupportedVersionError",
+    "Writer",
+    "__version__",
+    "convert",
+    "num_threads",
+    "open",
+    "set_num_threads",
+    "verify",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = importlib.import_module("importlib.metadata").version("headrace")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'headrace' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,261 @@
+"""The C++ core. Calls that read, write or wait release the interpreter lock. Errors are the classes of headrace.errors."""
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Buffer
+
+@final
+class Field:
+    """One named part of a sample. Immutable; compares by value; picklable.
+
+    kind: "tensor" (fixed shape), "ragged" (variable first dimension, `shape` are the others), "bytes", "string", "image".
+    dtype: numpy's names ("float32", "datetime64[ns]", "S12", "U7" with 7 code points) and "bfloat16"; ignored for bytes, string, image.
+    codec: "none", "lz4", "lz4hc", "zstd"; filter: "none", "shuffle", "delta", "delta+shuffle"; block_bytes 0: chosen by the writer.
+    Raises ValueError for a combination that the format does not have, naming the field.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: str = "tensor",
+        dtype: str = "uint8",
+        shape: Sequence[int] = (),
+        nullable: bool = False,
+        codec: str = "none",
+        filter: str = "none",
+        level: int | None = None,
+        block_bytes: int = 0,
+        metadata: str = "",
+    ) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def nullable(self) -> bool: ...
+    @property
+    def codec(self) -> str: ...
+    @property
+    def filter(self) -> str: ...
+    @property
+    def level(self) -> int: ...
+    @property
+    def block_bytes(self) -> int: ...
+    @property
+    def metadata(self) -> str: ...
+    @property
+    def itemsize(self) -> int: ...
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a tensor sample, or of one inner sample of a ragged field; 1 for bytes, string and image."""
+
+@final
+class Schema:
+    """The fields of a dataset, in order. container: "dict", "tuple" or "single"; metadata: JSON text or empty. Immutable, picklable."""
+
+    def __init__(self, fields: Sequence[Field], container: str = "dict", metadata: str = "") -> None: ...
+    @property
+    def fields(self) -> list[Field]: ...
+    @property
+    def names(self) -> list[str]: ...
+    @property
+    def container(self) -> str: ...
+    @property
+    def metadata(self) -> str: ...
+    def __len__(self) -> int: ...
+
+@final
+class DatasetWriter:
+    """Streams rows into a new version of a dataset directory. See cpp/headrace/format/dataset_writer.h for memory and failure rules."""
+
+    def __init__(
+        self,
+        path: str,
+        schema: Schema,
+        *,
+        append: bool = False,
+        chunk_samples: int = 0,
+        chunk_bytes: int = ...,
+        shard_bytes: int = ...,
+        threads: int = 0,
+        auto_codec: Sequence[bool] = (),
+    ) -> None: ...
+    def extend(self, columns: Sequence[tuple[Buffer, npt.NDArray[np.uint64] | None, npt.NDArray[np.bool_] | None]], rows: int) -> None:
+        """Copy `rows` rows in. One (values, offsets, valid) a field, in schema order.
+
+        values: C-contiguous buffer; tensor: rows * row_bytes bytes; else all values, one after the other.
+        offsets: shape (rows + 1,), in bytes into values, for kinds other than tensor. valid: shape (rows,), or None for all present.
+        Raises ValueError naming field and row; the writer is then as before the call.
+        """
+    def commit(self) -> int:
+        """Publish and return the new version's number."""
+    def abort(self) -> None: ...
+    def progress(self) -> dict[str, int]:
+        """{"samples", "raw_bytes", "stored_bytes", "shards"}; callable from any thread."""
+    @property
+    def schema(self) -> Schema: ...
+
+@final
+class Dataset:
+    """One version of a dataset, opened for reading. Any thread may use it; after fork() the child re-opens what it needs.
+
+    version 0 is the newest. reader: "mmap", "pread", "direct", "uring", or "auto" (mmap). verify: "once", "always", "never".
+    """
+
+    def __init__(self, path: str, version: int = 0, *, reader: str = "auto", verify: str = "once") -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def versions(self) -> list[int]: ...
+    @property
+    def uuid(self) -> str: ...
+    @property
+    def created_ns(self) -> int: ...
+    @property
+    def fingerprint(self) -> int:
+        """Hash of this version's manifest: equal only for the same samples."""
+    @property
+    def schema(self) -> Schema: ...
+    @property
+    def reader(self) -> str:
+        """The reader in use, after any fallback."""
+    @property
+    def newer_minor(self) -> bool: ...
+    @property
+    def shards(self) -> list[dict[str, Any]]:
+        """One dict a shard: file_name, file_bytes, num_samples, chunk_samples, num_chunks (opens each shard's index)."""
+    def field_stats(self) -> list[dict[str, Any]]:
+        """One dict a field over all chunks: raw_bytes, stored_bytes, pages, blocks, null_count, min, max (None unless a scalar field)."""
+    def chunk_stats(self, field: int) -> dict[str, npt.NDArray[Any]]:
+        """Arrays over all chunks of the dataset: first_sample, num_samples, has_min_max, min, max, null_count, stored_bytes, raw_bytes."""
+    def fetch(self, indices: npt.NDArray[np.int64], fields: Sequence[int], ragged: str = "offsets") -> Batch:
+        """Read samples, in this order, on the calling thread. Raises IndexError for an index outside [0, len)."""
+
+@final
+class Batch:
+    """Samples in one leased slab. Arrays made from it share the memory and keep it leased until the last of them dies."""
+
+    def __len__(self) -> int: ...
+    @property
+    def indices(self) -> npt.NDArray[np.int64]:
+        """The dataset's indices of the samples, shape (len,); a copy."""
+    @property
+    def step(self) -> int: ...
+    @property
+    def position(self) -> int:
+        """Global position in the epoch after this batch: what a resumed run starts from."""
+    @property
+    def skipped(self) -> list[tuple[int, str]]:
+        """(index, reason) of samples that on_error left out of or replaced in this batch."""
+    def is_padded(self, field: int) -> bool:
+        """Whether a ragged field was delivered as one padded tensor. `field` counts the batch's fields, here and below."""
+    def numpy(self, field: int) -> Any:
+        """tensor: array (len, *shape), bfloat16 as uint16 bits. ragged, padded: array (len, longest, *shape); offsets: tuple (values, offsets)
+        with offsets int64 (len + 1,) in inner samples. bytes, image: list of bytes; string: list of str (None where null)."""
+    def lengths(self, field: int) -> npt.NDArray[np.int64]:
+        """Inner samples of each ragged value, shape (len,); shares memory."""
+    def valid(self, field: int) -> npt.NDArray[np.bool_]:
+        """True where the sample's value is present, shape (len,); shares memory. Nullable fields only."""
+    def dlpack(self, field: int, part: str = "values") -> Any:
+        """A DLPack capsule ("dltensor") of part "values", "offsets", "lengths" or "valid"; shares memory. Dates arrive as int64."""
+    def lock_pages(self) -> bool:
+        """Page-lock the slab with the registered CUDA functions (once a slab). False if there are none or they refuse."""
+
+@final
+class Order:
+    """The order of an epoch as arithmetic: position -> sample. kind: "global", "window", "sequential".
+
+    For "window", chunk_samples / shard_samples describe the chunks: every shard has `shard_samples[i]` samples in chunks of `chunk_samples[i]`.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        seed: int,
+        epoch: int,
+        kind: str = "global",
+        window: int = 32,
+        shard_samples: Sequence[int] = (),
+        chunk_samples: Sequence[int] = (),
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def indices(self, begin: int, end: int) -> npt.NDArray[np.int64]:
+        """Samples at positions [begin, end), shape (end - begin,), int64."""
+
+@final
+class Pipeline:
+    """The engine behind a loader: plan -> read -> verify -> decode -> assemble -> deliver in order. One consumer at a time.
+
+    Batches do not depend on num_threads, prefetch or reader. num_threads 0: everything runs inside next(), on the caller's thread.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        fields: Sequence[int],
+        batch_size: int,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        order: str = "sequential",
+        window: int = 32,
+        seed: int = 0,
+        num_threads: int = 0,
+        prefetch_batches: int = 0,
+        prefetch_bytes: int = 0,
+        ragged: str = "padded",
+        on_error: str = "raise",
+    ) -> None: ...
+    def start(self, epoch: int, position: int = 0) -> None:
+        """Begin a pass at a global position. Drops what an earlier pass had under way."""
+    def start_fed(self) -> None:
+        """Begin a pass whose batches come from feed()."""
+    def feed(self, indices: npt.NDArray[np.int64]) -> None:
+        """Queue one batch of explicit indices. Never blocks."""
+    def end_feed(self) -> None: ...
+    def next(self, timeout: float = 0.0) -> Batch | None:
+        """The next batch in order, or None at the end of the pass. timeout in seconds, 0 waits for ever. Answers Ctrl-C within 50 ms.
+
+        After an error the pass goes on with the following batch.
+        """
+    def replay(self, epoch: int, step: int) -> Batch:
+        """Build the batch of any step anew, on the calling thread, without disturbing the pass."""
+    def stats(self) -> dict[str, Any]: ...
+    def stop(self) -> None:
+        """End the pass; returns at once, running work is dropped when it ends."""
+
+@final
+class Verification:
+    """A check of every byte of a dataset or shard, run by run() on the pool; progress from any thread."""
+
+    def __init__(self, path: str, version: int = 0, *, decode: bool = False, threads: int = 0) -> None: ...
+    def run(self) -> dict[str, Any]:
+        """{"shards", "chunks", "blocks", "bytes", "samples", "damages": [{"path", "chunk", "field", "offset", "bytes", "error", "message"}]}."""
+    def progress(self) -> tuple[int, int]:
+        """(bytes done, bytes in all)."""
+    def cancel(self) -> None: ...
+
+def num_threads() -> int:
+    """Most threads of the process's pool."""
+
+def running_threads() -> int:
+    """Threads of the pool that exist now."""
+
+def set_num_threads(count: int) -> None: ...
+def set_host_register(lock: int, unlock: int) -> None: ...
+def build_info() -> dict[str, Any]: ...
+def available_memory_bytes() -> int: ...
+def xxh3_64(data: Buffer, seed: int = 0) -> int: ...
+def validate_utf8(data: Buffer) -> int:
+    """Offset of the first byte that is not UTF-8, or -1."""

@@ -1,0 +1,99 @@
+"""Where a command writes: results to stdout, messages and progress to stderr.
+
+Depends on the standard library and the light files of `report`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from headrace.report.progress import Progress
+from headrace.report.terminal import Style, columns_of, printable, style_for
+
+__all__ = ["CORRUPT", "FAILURE", "INTERRUPTED", "OK", "USAGE", "Console", "UsageError", "add_dataset_version", "plain"]
+
+OK = 0
+FAILURE = 1
+USAGE = 2
+CORRUPT = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class UsageError(Exception):
+    """The command line asks for something that makes no sense; exit code 2."""
+
+
+class Console:
+    """The streams of one command, and how to write to them."""
+
+    def __init__(self, *, json_output: bool, color: str, show_progress: bool) -> None:
+        self.json_output = json_output
+        self._show_progress = show_progress and not json_output
+        self.style: Style = style_for(sys.stdout, color)
+        self._error_style = style_for(sys.stderr, color)
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that shows stdout; None where it is not a terminal, and lines may be of any length."""
+        return columns_of(sys.stdout)
+
+    def result(self, text: str = "") -> None:
+        """Write a line of the result."""
+        print(text)
+
+    def result_json(self, value: Any) -> None:
+        """Write the result as one JSON document."""
+        print(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+    def message(self, text: str) -> None:
+        """Write a line to stderr."""
+        print(printable(text), file=sys.stderr)
+
+    def error(self, text: str) -> None:
+        """Write the error that ends the command, as one line to stderr."""
+        print(f"{self._error_style.red('headrace: error:')} {printable(' '.join(text.split()))}", file=sys.stderr)
+
+    def progress(self, label: str, unit: str = "samples") -> Progress:
+        """A progress line on stderr; silent with --json and --no-progress, and where stderr is not a terminal."""
+        return Progress(label, unit=unit, enabled=None if self._show_progress else False)
+
+
+def add_dataset_version(parser: argparse.ArgumentParser) -> None:
+    """Declare `--version N`, which chooses a version of the dataset; 0, the default, is the newest."""
+    parser.add_argument(
+        "--version", type=_version_number, default=0, metavar="N", dest="dataset_version", help="version to use (default: the newest)"
+    )
+
+
+def _version_number(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"a version is a number from 1 on, got {text!r}")
+    return number
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON types: dataclasses become dicts, tuples lists, numpy scalars numbers, bytes hex, not-finite floats strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    if isinstance(value, bytes):
+        return value.hex()
+    if type(value).__module__ == "numpy":
+        listed = value.tolist()
+        # Dates in nanoseconds come as bare integers from tolist(): text says what they are.
+        return str(value) if getattr(value.dtype, "kind", "") in "mM" else plain(listed)
+    return str(value)

@@ -1,0 +1,129 @@
+"""Reads the command line, runs one command, and turns what happens into an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from headrace.cli.console import CORRUPT, FAILURE, INTERRUPTED, USAGE, Console, UsageError
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "convert": "make a dataset from a folder of images, .npy/.npz, CSV, Parquet, ORC or Arrow files",
+    "info": "show schema, codecs, sizes, versions and shards of a dataset",
+    "head": "show samples",
+    "verify": "check every byte against its checksum and print each damage",
+    "bench": "measure how fast a dataset can be delivered, and what limits it",
+    "demo": "convert the New York flights of 2013, train on them, and compare with torch's DataLoader",
+}
+
+_EPILOG = """\
+exit codes:
+  0    done; verify: every checksum is right
+  1    failed: the message on stderr says why and what to do
+  2    wrong usage, or the data is damaged
+  130  interrupted (Ctrl-C)
+
+environment:
+  NO_COLOR=1        no colour             HEADRACE_DEBUG=1   tracebacks for errors
+  HEADRACE_NUM_THREADS=N   threads of the engine, instead of one per core
+"""
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when asked: package metadata takes longer to read than --help may."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None) -> None:
+        print(f"headrace {_version()}")
+        parser.exit()
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("headrace")
+    except PackageNotFoundError:  # run from a source tree
+        from headrace._native import build_info
+
+        return str(build_info()["version"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headrace",
+        description="Feed training loops from fast, checked, compressed datasets.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    common = argparse.ArgumentParser(add_help=False)
+    output = common.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="write the result as one JSON document to stdout")
+    output.add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto", help="colour of the output (default: on a terminal)"
+    )
+    output.add_argument("--no-progress", action="store_true", help="no progress line, on a terminal too")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in _COMMANDS.items():
+        command = subparsers.add_parser(
+            name, help=summary, description=summary[0].upper() + summary[1:] + ".", parents=[common], epilog="Exit codes: headrace --help."
+        )
+        importlib.import_module(f"headrace.cli.{name}").add_arguments(command)
+    return parser
+
+
+def _fail(console: Console, error: Exception) -> int:
+    """Report `error` on stderr, and with --json as a document on stdout; return the exit code."""
+    if os.environ.get("HEADRACE_DEBUG") not in (None, "", "0"):
+        traceback.print_exception(error)
+    from headrace import errors
+
+    known = isinstance(error, errors.HeadraceError | OSError | ValueError | UsageError | MemoryError | ImportError)
+    text = str(error) or type(error).__name__
+    if not known:  # a defect of headrace: say what it is and how to see more
+        text = f"{type(error).__name__}: {text} (HEADRACE_DEBUG=1 shows where)"
+    for note in getattr(error, "__notes__", ()):
+        text += f"; {note}"
+    console.error(text)
+    if console.json_output:
+        console.result_json({"error": {"type": type(error).__name__, "message": text}})
+    if isinstance(error, UsageError):
+        return USAGE
+    return CORRUPT if isinstance(error, errors.CorruptDataError) else FAILURE
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    console = Console(json_output=arguments.json, color=arguments.color, show_progress=not arguments.no_progress)
+    try:
+        code = int(importlib.import_module(f"headrace.cli.{arguments.command}").run(arguments, console))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the one place where errors become exit codes
+        return _fail(console, error)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's) and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:  # a name that the locale cannot write must not end the command
+            reconfigure(errors="backslashreplace")
+    try:
+        code = _run(_parser().parse_args(argv))
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("headrace: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. Python flushes stdout once more at exit: give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13

@@ -1,0 +1,1 @@
+"""Things with a length and a fetch by index."""

@@ -1,0 +1,94 @@
+"""A torch IterableDataset of whole batches from the engine, for code that insists on its own DataLoader(ds, batch_size=None)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch.utils.data
+
+from headrace import _native
+from headrace.datasets.shards import Dataset
+from headrace.sampling.partition import Partition
+from headrace.sampling.world import find_world
+
+__all__ = ["IterableBatches"]
+
+
+class IterableBatches(torch.utils.data.IterableDataset[Any]):
+    """Yields batches (as headrace.DataLoader delivers them); with torch workers, worker w of n yields batches w, w + n, ..."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        shuffle: bool,
+        *,
+        drop_last: bool = False,
+        seed: int = 0,
+        order: str = "global",
+        window: int = 32,
+        ragged: str = "padded",
+        num_threads: int = 2,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.order = order if shuffle else "sequential"
+        self.window = window
+        self.seed = seed
+        self.ragged = ragged
+        self.num_threads = num_threads
+        self.rank, self.world_size = find_world(rank, world_size)
+        self.partition = Partition(batch_size=batch_size, rank=self.rank, world_size=self.world_size, drop_last=drop_last)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration follows."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.partition.num_batches(len(self.dataset))
+
+    def __iter__(self) -> Iterator[Any]:
+        info = torch.utils.data.get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        native = self.dataset.native
+        shards = native.shards if self.order == "window" else []
+        order = _native.Order(
+            len(self.dataset),
+            self.seed,
+            self.epoch,
+            self.order,
+            self.window,
+            [s["num_samples"] for s in shards],
+            [s["chunk_samples"] for s in shards],
+        )
+        pipeline = _native.Pipeline(
+            native,
+            fields=self.dataset.field_numbers,
+            batch_size=self.partition.batch_size,
+            # A worker process of torch's already is one of several: one thread each.
+            num_threads=self.num_threads if info is None else 1,
+            ragged=self.ragged,
+        )
+        pipeline.start_fed()
+        ahead = 2 * self.num_threads + 2
+        steps = range(worker, len(self), workers)
+        fed = 0
+        for done in range(len(steps)):
+            for step in steps[fed : done + ahead]:
+                pipeline.feed(self._indices(order, step))
+                fed += 1
+            batch = pipeline.next()
+            assert batch is not None
+            yield self.dataset.layout.to_torch(batch)
+
+    def _indices(self, order: _native.Order, step: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        begin, count = self.partition.share(len(self.dataset), step)
+        straight = min(count, len(self.dataset) - begin) if begin < len(self.dataset) else 0
+        parts = [order.indices(begin, begin + straight)] if straight else []
+        parts += [order.indices(p % len(self.dataset), p % len(self.dataset) + 1) for p in range(begin + straight, begin + count)]
+        return np.concatenate(parts)

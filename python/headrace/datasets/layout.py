@@ -1,0 +1,113 @@
+"""How a native batch becomes what a user receives: numpy columns, torch tensors, or a list of samples.
+
+A sample is a dict, a tuple or a single value, as the dataset was written (`schema.container`). A nullable tensor or ragged field comes with its
+validity: in a dict as `<name>.valid`, else as the pair (values, valid). Null strings, bytes and images are None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace._native import Batch, Field
+from headrace.errors import import_extra
+
+__all__ = ["BatchLayout", "bfloat16_to_float32"]
+
+
+def bfloat16_to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """Widen bfloat16 bit patterns, exactly; a copy. numpy has no bfloat16."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+class BatchLayout:
+    """The keys of a batch and where each one's bytes come from."""
+
+    def __init__(self, fields: Sequence[Field], container: str) -> None:
+        self.fields = list(fields)
+        self.container = container
+        self._from_dlpack: Callable[[Any], Any] | None = None
+
+    def assemble(self, values: list[Any], valid: list[Any], lengths: list[Any]) -> Any:
+        """Put one value a field into the container; `valid` and `lengths` hold None where a field has none."""
+        if self.container == "dict":
+            out: dict[str, Any] = {}
+            for field, value, ok, length in zip(self.fields, values, valid, lengths, strict=True):
+                out[field.name] = value
+                if length is not None:
+                    out[f"{field.name}.length"] = length
+                if ok is not None:
+                    out[f"{field.name}.valid"] = ok
+            return out
+        parts = []
+        for value, ok, length in zip(values, valid, lengths, strict=True):
+            extra = tuple(part for part in (length, ok) if part is not None)
+            parts.append((value, *extra) if extra else value)
+        return parts[0] if self.container == "single" else tuple(parts)
+
+    def to_torch(self, batch: Batch) -> Any:
+        """Torch tensors over the batch's own memory (no copy); strings, bytes and images as lists, dates as int64, fixed strings as lists.
+
+        ragged: padded (len, longest, ...) with `<name>.length` int64 beside it, or the pair (values, offsets), as the batch was made.
+        """
+        if self._from_dlpack is None:
+            self._from_dlpack = import_extra("torch", "torch", "torch tensors").utils.dlpack.from_dlpack
+        tensor = self._from_dlpack
+        values: list[Any] = []
+        valid: list[Any] = []
+        lengths: list[Any] = []
+        for i, field in enumerate(self.fields):
+            kind, length, ok = field.kind, None, None
+            if kind == "tensor":
+                values.append(batch.numpy(i).tolist() if field.dtype[0] in "SU" else tensor(batch.dlpack(i)))
+            elif kind == "ragged":
+                if field.dtype[0] in "SU":
+                    raise TypeError(f"field {field.name!r}: ragged {field.dtype} has no torch form; read it with dataset[i]")
+                if batch.is_padded(i):
+                    values.append(tensor(batch.dlpack(i)))
+                    length = tensor(batch.dlpack(i, "lengths"))
+                else:
+                    values.append((tensor(batch.dlpack(i)), tensor(batch.dlpack(i, "offsets"))))
+            else:
+                values.append(batch.numpy(i))
+            if field.nullable and kind in ("tensor", "ragged"):
+                ok = tensor(batch.dlpack(i, "valid"))
+            valid.append(ok)
+            lengths.append(length)
+        return self.assemble(values, valid, lengths)
+
+    def to_numpy(self, batch: Batch) -> Any:
+        """Numpy columns over the batch's memory: tensors stacked, ragged fields as a list of arrays, strings and bytes as lists.
+
+        bfloat16 is widened to float32 (a copy).
+        """
+        valid = [batch.valid(i) if f.nullable and f.kind in ("tensor", "ragged") else None for i, f in enumerate(self.fields)]
+        return self.assemble([self._column(batch, i) for i in range(len(self.fields))], valid, [None] * len(self.fields))
+
+    def to_samples(self, batch: Batch) -> list[Any]:
+        """One sample each, as `dataset[i]` gives them; arrays share the batch's memory."""
+        columns = [list(self._column(batch, i)) for i in range(len(self.fields))]
+        valid = [list(batch.valid(i)) if f.nullable and f.kind in ("tensor", "ragged") else None for i, f in enumerate(self.fields)]
+        if self.container == "dict":
+            named: dict[str, list[Any]] = {}
+            for field, column, ok in zip(self.fields, columns, valid, strict=True):
+                named[field.name] = column
+                if ok is not None:
+                    named[f"{field.name}.valid"] = ok
+            keys = list(named)
+            return [dict(zip(keys, row, strict=True)) for row in zip(*named.values(), strict=True)]
+        paired = [column if ok is None else list(zip(column, ok, strict=True)) for column, ok in zip(columns, valid, strict=True)]
+        return paired[0] if self.container == "single" else list(zip(*paired, strict=True))
+
+    def _column(self, batch: Batch, i: int) -> Any:
+        field = self.fields[i]
+        raw = batch.numpy(i)
+        widen = field.dtype == "bfloat16" and field.kind in ("tensor", "ragged")
+        if field.kind == "ragged":
+            values, offsets = raw
+            values = bfloat16_to_float32(values) if widen else values
+            return [values[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        return bfloat16_to_float32(raw) if widen else raw

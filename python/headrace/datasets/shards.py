@@ -1,0 +1,176 @@
+"""A dataset on disk: map-style, picklable, safe in forked and spawned processes."""
+
+from __future__ import annotations
+
+import operator
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace import _native
+from headrace.datasets.layout import BatchLayout
+from headrace.errors import ChangedError, HeadraceWarning, import_extra
+
+if TYPE_CHECKING:
+    from headrace.datasets.iterable import IterableBatches
+
+__all__ = ["Dataset", "open"]
+
+
+class Dataset:
+    """One version of a dataset, read through the native engine.
+
+    `dataset[i]` is one sample (dict, tuple or value, as written) of numpy values and strings; `dataset[[1, 2]]`, an index array and slices give
+    columns. Negative indices count from the end. Arrays share the memory of the batch that was read for the call; nobody else writes to it.
+    Pickles as its path and version: another process opens the same version, or raises ChangedError.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        version: int | None = None,
+        *,
+        reader: str = "auto",
+        verify: str = "once",
+        fields: Sequence[str] | None = None,
+        container: str | None = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.reader = reader
+        self.verify = verify
+        self._native = _native.Dataset(self.path, 0 if version is None else version, reader=reader, verify=verify)
+        self._length = len(self._native)
+        full = self._native.schema
+        names = full.names if fields is None else list(fields)
+        unknown = [name for name in names if name not in full.names]
+        if unknown:
+            raise KeyError(f"{self.path} has no field {unknown[0]!r}; it has {', '.join(map(repr, full.names))}")
+        self.field_numbers = [full.names.index(name) for name in names]
+        kept = container or (full.container if full.container != "single" or len(names) == 1 else "tuple")
+        self._schema = _native.Schema([full.fields[i] for i in self.field_numbers], kept, full.metadata)
+        self.layout = BatchLayout(self._schema.fields, kept)
+        if self._native.newer_minor:
+            warnings.warn(
+                f"{self.path} was written by a newer headrace; parts this version does not know are ignored (upgrade: pip install -U headrace)",
+                HeadraceWarning,
+                stacklevel=3,
+            )
+
+    @property
+    def schema(self) -> _native.Schema:
+        """The fields that this view delivers, in order."""
+        return self._schema
+
+    @property
+    def version(self) -> int:
+        """The version that is open."""
+        return self._native.version
+
+    @property
+    def versions(self) -> list[int]:
+        """All versions that the directory holds now."""
+        return self._native.versions
+
+    @property
+    def fingerprint(self) -> int:
+        """Hash of the version's manifest: equal only for the same samples in the same order."""
+        return self._native.fingerprint
+
+    @property
+    def native(self) -> _native.Dataset:
+        """The native dataset, for statistics and for engines of one's own."""
+        return self._native
+
+    def select(self, fields: Sequence[str]) -> Dataset:
+        """Return a view that reads and delivers only these fields, in this order. Raises KeyError for an unknown one."""
+        return Dataset(
+            self.path,
+            self.version,
+            reader=self.reader,
+            verify=self.verify,
+            fields=fields,
+            container=None if self._schema.container == "single" else self._schema.container,
+        )
+
+    def as_tuple(self, *fields: str) -> Dataset:
+        """Return a view whose samples are tuples of these fields (all of them if none is named), as `for x, y in loader` wants."""
+        return Dataset(self.path, self.version, reader=self.reader, verify=self.verify, fields=fields or self._schema.names, container="tuple")
+
+    def iterable(self, batch_size: int = 1, shuffle: bool = False, *, drop_last: bool = False, seed: int = 0, **options: Any) -> IterableBatches:
+        """Return a torch IterableDataset of whole batches, for `torch.utils.data.DataLoader(it, batch_size=None)`.
+
+        Batches are as headrace.DataLoader's. Each torch worker reads its share of the batches; `set_epoch` chooses the order. Options: order, window,
+        ragged, num_threads, rank, world_size. Raises MissingExtraError without torch.
+        """
+        import_extra("torch", "torch", "Dataset.iterable()")
+        from headrace.datasets.iterable import IterableBatches
+
+        return IterableBatches(self, batch_size, shuffle, drop_last=drop_last, seed=seed, **options)
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_]) -> Any: ...
+    def __getitem__(self, index: Any) -> Any:
+        if hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0:
+            return self.__getitems__([operator.index(index)])[0]
+        if isinstance(index, slice):
+            chosen = np.arange(*index.indices(self._length), dtype=np.int64)
+        else:
+            chosen = self._absolute(np.asarray(index))
+        return self.layout.to_numpy(self._native.fetch(chosen, self.field_numbers))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Read many samples in one native call: what torch's DataLoader asks for, a batch at a time."""
+        return self.layout.to_samples(self._native.fetch(self._absolute(np.asarray(indices)), self.field_numbers))
+
+    def __iter__(self) -> Iterator[Any]:
+        for begin in range(0, self._length, 1024):
+            yield from self.__getitems__(range(begin, min(begin + 1024, self._length)))
+
+    def _absolute(self, indices: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        if indices.size == 0:
+            return np.empty(0, dtype=np.int64)
+        if indices.dtype == np.bool_:
+            if indices.shape != (self._length,):
+                raise IndexError(f"a boolean index needs shape ({self._length},), got {indices.shape}")
+            return np.flatnonzero(indices).astype(np.int64)
+        if indices.ndim != 1 or indices.dtype.kind not in "iu":
+            raise TypeError(f"indices must be a one-dimensional sequence of integers, got shape {indices.shape} of {indices.dtype}")
+        chosen = indices.astype(np.int64)
+        wrong = (chosen < -self._length) | (chosen >= self._length)
+        if wrong.any():
+            raise IndexError(f"index {int(chosen[wrong][0])} is outside the dataset's {self._length} samples")
+        return np.where(chosen < 0, chosen + self._length, chosen)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = (self.path, self.version, self.reader, self.verify, self._schema.names, self._schema.container, self.fingerprint)
+        return _reopen, options
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.path!r}, version={self.version}, samples={self._length}, fields={self._schema.names})"
+
+
+def _reopen(path: str, version: int, reader: str, verify: str, fields: list[str], container: str, fingerprint: int) -> Dataset:
+    dataset = Dataset(path, version, reader=reader, verify=verify, fields=fields, container=container)
+    if dataset.fingerprint != fingerprint:
+        raise ChangedError(f"{path} version {version} is not the dataset that was pickled: it was replaced since")
+    return dataset
+
+
+def open(path: str | os.PathLike[str], version: int | None = None, *, reader: str = "auto", verify: str = "once") -> Dataset:
+    """Open a dataset for reading, the newest version unless one is named.
+
+    reader: "mmap" (what "auto" takes), "pread", "direct" (O_DIRECT) or "uring" (io_uring); the last three fall back to pread where the system
+    refuses them, and `stats()["reader"]` says what is used. verify: check each block's checksum when it is first read ("once"), on
+    every read ("always"; for mapped files whenever a block is decoded or gathered), or "never".
+    Raises NotFoundError (no dataset, or no such version), TruncatedError, CorruptDataError, UnsupportedVersionError, ChangedError.
+    """
+    return Dataset(path, version, reader=reader, verify=verify)

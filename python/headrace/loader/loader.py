@@ -1,0 +1,390 @@
+"""`headrace.DataLoader`: torch's DataLoader, with headrace datasets served by the native engine."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from headrace import _native
+from headrace.datasets.shards import Dataset
+from headrace.errors import TooManyErrorsError, import_extra
+from headrace.loader.state import VERSION, LoaderState, check_same
+from headrace.sampling.partition import Partition
+from headrace.sampling.world import find_world
+
+torch = import_extra("torch", "torch", "headrace.DataLoader")
+import torch.utils.data  # noqa: E402
+
+from headrace.loader.pinning import can_lock_pages  # noqa: E402
+from headrace.sampling.order import OrderSampler  # noqa: E402
+
+__all__ = ["DataLoader"]
+
+_NATIVE_DEFAULTS: dict[str, Any] = {
+    "seed": 0,
+    "order": "global",
+    "window": 32,
+    "prefetch_bytes": None,
+    "rank": None,
+    "world_size": None,
+    "on_error": "raise",
+    "max_errors": 100,
+    "ragged": "padded",
+}
+
+
+class DataLoader(torch.utils.data.DataLoader[Any]):
+    """Batches of a dataset, as torch's DataLoader gives them: a subclass with its positional arguments and defaults.
+
+    A `headrace.Dataset` is read, decoded, shuffled and assembled by native threads, straight into the memory of the tensors. Any other dataset runs
+    exactly as torch runs it.
+
+    Native options (keyword-only; each is an attribute of the same name):
+        seed: of the order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone.
+        order: "global" (any sample may follow any other) or "window" (chunks are permuted, samples mixed among `window` chunks; reads each
+            chunk once). Used if shuffle=True.
+        window: chunks mixed at a time under order="window".
+        prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
+        rank, world_size: share of each global batch; default from torch.distributed or torchrun's environment, else 0 and 1.
+        on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` samples of a loader.
+        ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
+    With a headrace dataset, num_workers counts native threads (0: everything on the caller's thread); prefetch_factor counts batches a thread;
+    persistent_workers, multiprocessing_context, worker_init_fn and in_order have nothing to act on; timeout works for any num_workers.
+    A sampler, batch_sampler or generator of torch's is followed exactly, in its own order; collate_fn gets lists of samples.
+
+    Tensors own their memory for as long as they live; it is reused after that, never before.
+    Raises ValueError for conflicting arguments, LoaderTimeoutError after `timeout` seconds, and the errors of the data with sample, shard, chunk and field.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = None,
+        sampler: Iterable[Any] | None = None,
+        batch_sampler: Iterable[Any] | None = None,
+        num_workers: int = 0,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context: Any = None,
+        generator: Any = None,
+        *,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
+        seed: int = 0,
+        order: str = "global",
+        window: int = 32,
+        prefetch_bytes: int | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
+        on_error: str = "raise",
+        max_errors: int = 100,
+        ragged: str = "padded",
+    ) -> None:
+        self.is_native = isinstance(dataset, Dataset) and batch_size_is_whole(batch_size, batch_sampler)
+        options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
+        for name, value in options.items():
+            setattr(self, name, value)
+        self.shuffle = bool(shuffle)
+        self._state = LoaderState()
+        self._idle: list[tuple[int, _native.Pipeline]] = []
+        self._latest: weakref.ref[_NativeIterator] | None = None
+        if not self.is_native:
+            given = [name for name, value in options.items() if value != _NATIVE_DEFAULTS[name]]
+            if given:
+                raise ValueError(f"{', '.join(given)}: only for headrace datasets read in batches, got {type(dataset).__name__} with batch_size={batch_size}")
+            common = (num_workers, collate_fn, pin_memory, drop_last, timeout, worker_init_fn, multiprocessing_context, generator)
+            super().__init__(
+                dataset,
+                batch_size,
+                shuffle,
+                sampler,
+                batch_sampler,
+                *common,
+                prefetch_factor=prefetch_factor,
+                persistent_workers=persistent_workers,
+                pin_memory_device=pin_memory_device,
+                in_order=in_order,
+            )
+            return
+        if num_workers < 0:
+            raise ValueError(f"num_workers must not be negative, got {num_workers}")
+        if timeout < 0:
+            raise ValueError(f"timeout must not be negative, got {timeout}")
+        if prefetch_factor is not None and prefetch_factor < 1:
+            raise ValueError(f"prefetch_factor must be at least 1, got {prefetch_factor}")
+        if on_error not in ("raise", "skip", "replace"):
+            raise ValueError(f"on_error must be 'raise', 'skip' or 'replace', got {on_error!r}")
+        if order not in ("global", "window"):
+            raise ValueError(f"order must be 'global' or 'window', got {order!r}")
+        self.is_fed = sampler is not None or batch_sampler is not None or (generator is not None and bool(shuffle))
+        if self.is_fed and (rank is not None or world_size is not None):
+            raise ValueError("rank and world_size cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)")
+        self.rank, self.world_size = (0, 1) if self.is_fed else find_world(rank, world_size)
+        if shuffle and not self.is_fed:
+            sampler, shuffle = OrderSampler(dataset.native, seed=seed, kind=order, window=window), None
+        # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
+        super().__init__(
+            dataset, batch_size, shuffle, sampler, batch_sampler, 0, collate_fn, pin_memory, drop_last, generator=generator, pin_memory_device=pin_memory_device
+        )
+        self._custom_collate = collate_fn
+        self.num_workers = num_workers
+        self.timeout = timeout
+        self.worker_init_fn = worker_init_fn
+        self.prefetch_factor = prefetch_factor
+        self.in_order = in_order
+        self.partition = Partition(batch_size=self.batch_size or 1, rank=self.rank, world_size=self.world_size, drop_last=drop_last)
+
+    # -- iteration ---------------------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        if not self.is_native:
+            return super().__iter__()
+        iterator = _NativeIterator(self)
+        self._latest = weakref.ref(iterator)
+        return iterator
+
+    def __len__(self) -> int:
+        """Batches of a whole pass on this rank."""
+        if not self.is_native or self.is_fed:
+            return super().__len__()
+        return self.partition.num_batches(len(self.dataset))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
+        if self.is_native:
+            self._state.set_epoch(epoch)
+        samplers = (self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.dataset)
+        for target in {id(s): s for s in samplers}.values():
+            if hasattr(target, "set_epoch"):
+                target.set_epoch(epoch)
+
+    def replay(self, step: int, epoch: int | None = None) -> Any:
+        """Build the batch of any step again (of the current epoch unless one is named), without disturbing the pass under way.
+
+        Raises ValueError for a step that the epoch does not have, TypeError for a user's sampler, whose order is not a function.
+        """
+        self._require_native("replay")
+        if self.is_fed:
+            raise TypeError("replay() needs headrace's own order; this loader follows a sampler, batch_sampler or generator")
+        pipeline = self._take_pipeline()
+        try:
+            return self._convert(pipeline.replay(self._state.epoch if epoch is None else epoch, step))
+        finally:
+            self._give_pipeline(pipeline)
+
+    # -- state ---------------------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader is: plain values, the same on every rank, counting delivered batches. Legal at any moment."""
+        self._require_native("state_dict")
+        state = self._state
+        out = {"version": VERSION, **self._identity(), "epoch": state.epoch, "position": state.position, "finished": state.finished}
+        if state.skipped:
+            out["skipped"] = list(state.skipped)
+        return out
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from a saved place: the next iterator delivers what the saved one would have delivered next. Reads no data.
+
+        Raises ChangedError naming each difference in dataset, seed or order; ValueError for what is not a state.
+        """
+        self._require_native("load_state_dict")
+        saved = dict(state_dict)
+        if saved.get("version") != VERSION:
+            raise ValueError(f"load_state_dict: version is {saved.get('version')!r}, this headrace reads {VERSION}")
+        check_same(saved, self._identity())
+        epoch, position, finished = saved.get("epoch"), saved.get("position"), saved.get("finished")
+        limit = len(self) if self.is_fed else len(self.dataset)
+        if not isinstance(epoch, int) or not isinstance(position, int) or not isinstance(finished, bool) or epoch < 0 or not 0 <= position <= limit:
+            raise ValueError(f"load_state_dict: epoch {epoch!r}, position {position!r}, finished {finished!r} is no place in {limit} samples")
+        self._state = LoaderState(epoch, position, resume=not finished, finished=finished, skipped=[int(i) for i in saved.get("skipped", [])])
+
+    def _identity(self) -> dict[str, Any]:
+        dataset: Dataset = self.dataset
+        same: dict[str, Any] = {"fingerprint": f"{dataset.fingerprint:016x}", "num_samples": len(dataset)}
+        if self.is_fed:
+            return {**same, "order": "sampler", "batch_size": self.batch_size}
+        return {**same, "seed": self.seed, "order": self.order if self.shuffle else "sequential", "window": self.window if self.order == "window" else 0}
+
+    # -- reports -------------------------------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """What the loader did since it was made (or since its engine was last rebuilt). Seconds, bytes, counts.
+
+        batches, samples, bytes_delivered: handed to the consumer. seconds: passes under way. stall_seconds: spent inside next(); stall_share: of seconds.
+        time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode and assemble (which includes the read,
+        verify and decode that it meets). bytes_in_flight, peak_bytes: batches under way, now and at most. reader: what reads, after any fallback.
+        """
+        self._require_native("stats")
+        iterator = self._latest() if self._latest is not None else None
+        pipeline = iterator.pipeline if iterator is not None and iterator.pipeline is not None else None
+        if pipeline is None:
+            pipeline = self._take_pipeline()
+            self._give_pipeline(pipeline)
+        stats = pipeline.stats()
+        seconds = stats["seconds"]
+        stats["samples_per_second"] = stats["samples"] / seconds if seconds > 0 else 0.0
+        stats["stall_share"] = min(1.0, stats["stall_seconds"] / seconds) if seconds > 0 else 0.0
+        stats["skipped"] = len(self._state.skipped)
+        stats["epoch"], stats["position"] = self._state.epoch, self._state.position
+        return stats
+
+    def __repr__(self) -> str:
+        if not self.is_native:
+            return super().__repr__()
+        return (
+            f"DataLoader(dataset={self.dataset.path!r}[{len(self.dataset)}], batch_size={self.batch_size}, shuffle={self.shuffle}, "
+            f"num_workers={self.num_workers}, rank {self.rank}/{self.world_size}, epoch {self._state.epoch}, position {self._state.position}, seed {self.seed})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_idle": [], "_latest": None}
+
+    # -- engines -------------------------------------------------------------------------------------------------------------------
+
+    def _require_native(self, what: str) -> None:
+        if not self.is_native:
+            raise TypeError(f"{what}() needs a headrace dataset read in batches; this loader runs {type(self.dataset).__name__} as torch does")
+
+    def _take_pipeline(self) -> _native.Pipeline:
+        """An engine that no iterator uses; one made before a fork is left to its parent."""
+        while self._idle:
+            made_in, pipeline = self._idle.pop()
+            if made_in == os.getpid():
+                return pipeline
+        ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
+        return _native.Pipeline(
+            self.dataset.native,
+            fields=self.dataset.field_numbers,
+            batch_size=self.partition.batch_size,
+            drop_last=self.partition.drop_last,
+            rank=self.partition.rank,
+            world_size=self.partition.world_size,
+            order=self.order if self.shuffle and not self.is_fed else "sequential",
+            window=self.window,
+            seed=self.seed,
+            # A timeout needs a thread to wait for.
+            num_threads=max(self.num_workers, 1) if self.timeout > 0 else self.num_workers,
+            prefetch_batches=ahead,
+            prefetch_bytes=self.prefetch_bytes or 0,
+            ragged=self.ragged,
+            on_error=self.on_error,
+        )
+
+    def _give_pipeline(self, pipeline: _native.Pipeline) -> None:
+        self._idle.append((os.getpid(), pipeline))
+
+    def _convert(self, batch: _native.Batch) -> Any:
+        if self._custom_collate is not None:
+            return self._custom_collate(self.dataset.layout.to_samples(batch))
+        if not self.pin_memory or not torch.cuda.is_available():
+            return self.dataset.layout.to_torch(batch)
+        if can_lock_pages() and batch.lock_pages():
+            return self.dataset.layout.to_torch(batch)
+        return torch.utils.data._utils.pin_memory.pin_memory(self.dataset.layout.to_torch(batch))
+
+
+def batch_size_is_whole(batch_size: int | None, batch_sampler: Iterable[Any] | None) -> bool:
+    """Whether batches are assembled by the loader (False: batch_size=None, samples one by one, as torch serves them)."""
+    return batch_size is not None or batch_sampler is not None
+
+
+class _NativeIterator:
+    """One pass. Holds an engine until the pass ends, is dropped or fails for good; several may live at once."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self._loader = loader
+        self._state = loader._state
+        self._pid = os.getpid()
+        self.pipeline: _native.Pipeline | None = loader._take_pipeline()
+        epoch, position = self._state.begin()
+        if isinstance(loader.sampler, OrderSampler):
+            loader.sampler.set_epoch(epoch)
+        self._batches: Iterator[Any] | None = None
+        if loader.is_fed:
+            # Skipping costs the sampler's own draws and reads nothing.
+            self._batches = itertools.islice(iter(loader.batch_sampler), position, None)
+            self._ahead = (loader.prefetch_factor or 2) * max(1, loader.num_workers) + 1
+            self._fed = 0
+            self.pipeline.start_fed()
+        else:
+            self.pipeline.start(epoch, position)
+
+    def __iter__(self) -> _NativeIterator:
+        return self
+
+    def __next__(self) -> Any:
+        if torch.autograd._profiler_enabled():
+            with torch.autograd.profiler.record_function("enumerate(DataLoader)#_NativeIterator.__next__"):
+                return self._next()
+        return self._next()
+
+    def _next(self) -> Any:
+        while self.pipeline is not None:
+            if self._batches is not None:
+                self._feed(self.pipeline)
+            batch = self.pipeline.next(self._loader.timeout)
+            if batch is None:
+                self._state.finished = True
+                self._release()
+                break
+            if self._batches is not None:
+                self._fed -= 1
+                self._state.position += 1
+            else:
+                self._state.position = batch.position
+            if batch.skipped:
+                self._count_skipped(batch)
+                if len(batch) == 0:
+                    continue
+            return self._loader._convert(batch)
+        raise StopIteration
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def _feed(self, pipeline: _native.Pipeline) -> None:
+        assert self._batches is not None
+        while self._fed < self._ahead:
+            indices = next(self._batches, None)
+            if indices is None:
+                pipeline.end_feed()
+                self._ahead = 0
+                return
+            pipeline.feed(self._loader.dataset._absolute(np.asarray(indices)))
+            self._fed += 1
+
+    def _count_skipped(self, batch: _native.Batch) -> None:
+        skipped = self._state.skipped
+        skipped.extend(index for index, _ in batch.skipped)
+        if len(skipped) > self._loader.max_errors:
+            index, reason = batch.skipped[-1]
+            raise TooManyErrorsError(
+                f"{len(skipped)} samples failed, max_errors is {self._loader.max_errors}; the last: sample {index}: {reason}; run `headrace verify {self._loader.dataset.path}`"
+            )
+
+    def _release(self) -> None:
+        pipeline, self.pipeline = self.pipeline, None
+        if pipeline is None or self._pid != os.getpid():
+            return
+        pipeline.stop()
+        self._loader._give_pipeline(pipeline)
+
+    def close(self) -> None:
+        """End the pass now; returns at once."""
+        self._release()
+
+    def __del__(self) -> None:
+        if getattr(self, "pipeline", None) is not None:
+            self._release()

@@ -1,0 +1,1 @@
+"""Who reads what, when: order, partition over ranks, position."""

@@ -1,0 +1,48 @@
+"""The native order as a torch sampler: the same samples, in the same order, for code that asks a loader for its sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch.utils.data
+
+from headrace import _native
+
+__all__ = ["OrderSampler"]
+
+
+class OrderSampler(torch.utils.data.Sampler[int]):
+    """Iterates order(seed, epoch) over all samples of a native dataset; `set_epoch` chooses the epoch. Materialises at most 65,536 indices."""
+
+    def __init__(self, dataset: _native.Dataset, *, seed: int = 0, kind: str = "global", window: int = 32) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        self.kind = kind
+        self.window = window
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch."""
+        self.epoch = epoch
+
+    def order(self) -> _native.Order:
+        """The native order of the chosen epoch."""
+        shards: list[dict[str, Any]] = self.dataset.shards if self.kind == "window" else []
+        return _native.Order(
+            len(self.dataset),
+            self.seed,
+            self.epoch,
+            self.kind,
+            self.window,
+            [s["num_samples"] for s in shards],
+            [s["chunk_samples"] for s in shards],
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        order = self.order()
+        for begin in range(0, len(self), 65536):
+            yield from order.indices(begin, min(begin + 65536, len(self))).tolist()
+
+    def __len__(self) -> int:
+        return len(self.dataset)

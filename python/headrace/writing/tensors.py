@@ -1,0 +1,86 @@
+"""What counts as an array, recognised by what it can do: numpy arrays, torch tensors, images, numbers in lists."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from headrace.writing.dtypes import Array, dtype_name
+
+__all__ = ["as_array", "is_array_like", "is_tensor"]
+
+
+def is_tensor(value: object) -> bool:
+    """Whether this is a torch.Tensor (or a subclass); torch is not imported for the answer."""
+    torch = sys.modules.get("torch")
+    tensor_type = getattr(torch, "Tensor", None)
+    return tensor_type is not None and isinstance(value, tensor_type)
+
+
+def is_array_like(value: object) -> bool:
+    """Whether as_array takes it: arrays, tensors, anything with numpy's array interface, lists and tuples."""
+    if isinstance(value, (np.ndarray, list, tuple, range)):
+        return True
+    return is_tensor(value) or (not isinstance(value, np.generic) and (hasattr(value, "__array_interface__") or hasattr(value, "__array__")))
+
+
+def as_array(value: Any, where: str) -> tuple[Array, str, bool]:
+    """(array, dtype name, weak): shares memory with arrays and CPU tensors, copies lists. weak: made of Python numbers.
+
+    bfloat16 arrives as uint16 bits under its name. Raises TypeError or ValueError, starting with `where`.
+    """
+    if isinstance(value, np.ndarray):
+        name = dtype_name(value.dtype, where)
+        return (value.view("u2") if name == "bfloat16" else value), name, False
+    if is_tensor(value):
+        return _from_tensor(value, where)
+    if isinstance(value, (list, tuple, range)):
+        return _from_numbers(value, where)
+    array = np.asarray(value)
+    return array, dtype_name(array.dtype, where), False
+
+
+def _from_tensor(tensor: Any, where: str) -> tuple[Array, str, bool]:
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{where}: the tensor is on {tensor.device}; pass it as tensor.cpu()")
+    if tensor.layout != sys.modules["torch"].strided:
+        raise TypeError(f"{where}: a tensor of layout {tensor.layout} cannot be stored; pass it as tensor.to_dense()")
+    plain = tensor.detach().resolve_conj().resolve_neg()
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name == "bfloat16":
+        return plain.contiguous().view(sys.modules["torch"].uint16).numpy(), name, False
+    try:
+        array: Array = plain.numpy()
+    except TypeError as error:
+        raise TypeError(f"{where}: a tensor of {tensor.dtype} cannot be stored; convert it with .to(torch.float32), or view it as torch.uint8") from error
+    return array, dtype_name(array.dtype, where), False
+
+
+def _from_numbers(numbers: Any, where: str) -> tuple[Array, str, bool]:
+    if _holds_other(numbers):
+        raise TypeError(
+            f"{where}: a {type(numbers).__name__} that holds arrays, strings or other containers; "
+            "give each part a field of its own (a dict or tuple of arrays, numbers, str and bytes), or stack them into one array"
+        )
+    try:
+        array = np.asarray(numbers)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{where}: these lists make no array: {error}") from error
+    return array, dtype_name(array.dtype, where), _all_python(numbers)
+
+
+def _holds_other(numbers: Any) -> bool:
+    if isinstance(numbers, range):
+        return False
+    kinds = set(map(type, numbers))
+    if kinds <= {list, tuple}:
+        return any(_holds_other(inner) for inner in numbers)
+    return not all(issubclass(kind, (bool, int, float, complex, np.generic)) and not issubclass(kind, (str, bytes)) for kind in kinds)
+
+
+def _all_python(numbers: Any) -> bool:
+    if isinstance(numbers, range):
+        return True
+    return all(_all_python(inner) if isinstance(inner, (list, tuple)) else not isinstance(inner, np.generic) for inner in numbers)

@@ -1,0 +1,259 @@
+"""Writing datasets: `Writer` for samples and columns as they come, `write` for a whole source."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from headrace._native import Dataset, DatasetWriter, Field, Schema
+from headrace.errors import ClosedError, ExistsError
+from headrace.writing.base import Column, Place
+from headrace.writing.batches import Batch, Source, rows_of
+from headrace.writing.codecs import CodecOption, apply_codecs
+from headrace.writing.rows import RowBuffer, RowSource
+from headrace.writing.sources import columns_of, source_of
+
+__all__ = ["Progress", "Writer", "refuse_existing", "write"]
+
+Progress = Callable[[int, int | None, str], object]
+"""Called with (done, total or None if unknown, unit)."""
+
+_MANIFEST = re.compile(r"manifest-\d{10,}\.hrm")
+
+
+def write(
+    path: str | os.PathLike[str],
+    source: Any,
+    *,
+    schema: Schema | None = None,
+    codec: CodecOption = "auto",
+    fields: Sequence[str] | None = None,
+    append: bool = False,
+    chunk_samples: int | None = None,
+    chunk_bytes: int | None = None,
+    shard_bytes: int | None = None,
+    threads: int | None = None,
+    batch_rows: int | None = None,
+    container: str | None = None,
+    metadata: str | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Write all samples of `source` to a new dataset at `path` and return its version, 1 (or, with `append`, the next one).
+
+    source: a dict of columns (arrays, memory maps, tensors, lists; lists of arrays become ragged if their lengths vary); a numpy array,
+    structured or plain; a pandas data frame; an iterable of dicts, tuples or single values, streamed in bounded memory, whose first
+    `batch_rows` (4096) samples decide the schema; a torch Dataset; anything with `__arrow_c_stream__`. Arrays are not changed.
+    schema: what to write, instead of inferring it: values are then made to fit, if that loses nothing.
+    codec: "auto" (chosen by measurement), "none", "lz4", "lz4hc", "zstd", with a level "zstd:9", or a dict from field to one of
+    those or to dict(codec=, level=, filter=, block_bytes=); None: as `schema` says.
+    fields: the fields to take, in this order; for tuples and single values, their names.
+    append: add to the dataset at `path`, with its schema. chunk_samples, chunk_bytes, shard_bytes: sizes; left out, they are chosen.
+    threads: encoding at once, all by default. container: how samples are delivered: "dict", "tuple" or "single"; as in the source by default.
+    metadata: JSON text kept in the schema. progress: called with (samples done, total or None, "samples").
+
+    Nothing is visible at `path` before everything is written, and nothing is left after an error or interrupt.
+    Raises ExistsError, NotFoundError (append), StorageError; ValueError or TypeError naming sample and field for values that do not fit.
+    """
+    writer = Writer(
+        path,
+        schema,
+        codec=codec,
+        append=append,
+        chunk_samples=chunk_samples,
+        chunk_bytes=chunk_bytes,
+        shard_bytes=shard_bytes,
+        threads=threads,
+        container=container,
+        metadata=metadata,
+    )
+    with writer:
+        names = None if writer.schema is None else writer.schema.names
+        writer.write_source(source_of(source, fields=fields, names=names, batch_rows=batch_rows), progress)
+    assert writer.version is not None
+    return writer.version
+
+
+def refuse_existing(path: str | os.PathLike[str]) -> None:
+    """Raises ExistsError if `path` is a file or holds a dataset."""
+    path = os.fspath(path)
+    if os.path.isdir(path):
+        found = next((name for name in sorted(os.listdir(path)) if _MANIFEST.fullmatch(name)), None)
+        if found is not None:
+            raise ExistsError(f"{path} is a dataset already (it has {found}); choose another path, remove it, or add to it with append=True")
+    elif os.path.lexists(path):
+        raise ExistsError(f"{path} is a file; choose another path")
+
+
+class Writer:
+    """Writes samples to a new dataset, or with `append` to a new version of one. Arguments as for `write`.
+
+    Leaving the with block commits; leaving it with an exception aborts, and nothing is left. For one thread at a time.
+    After an error in `append` the writer is aborted; after one in `extend` it goes on without that call's samples.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        schema: Schema | None = None,
+        *,
+        codec: CodecOption = "auto",
+        append: bool = False,
+        chunk_samples: int | None = None,
+        chunk_bytes: int | None = None,
+        shard_bytes: int | None = None,
+        threads: int | None = None,
+        container: str | None = None,
+        metadata: str | None = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.version: int | None = None  # set by commit()
+        self._codec = codec
+        self._container = container
+        self._metadata = metadata
+        self._options: dict[str, Any] = {"append": append}
+        sizes = {"chunk_samples": chunk_samples, "chunk_bytes": chunk_bytes, "shard_bytes": shard_bytes, "threads": threads}
+        for name, value in sizes.items():
+            if value is not None:
+                if value < (0 if name == "threads" else 1):
+                    raise ValueError(f"{name} must be at least {0 if name == 'threads' else 1}, got {value}")
+                self._options[name] = value
+        self._native: DatasetWriter | None = None
+        self._schema: Schema | None = None
+        self._closed = ""
+        self._samples = 0
+        self._buffer = RowBuffer()
+        if not append:
+            refuse_existing(self.path)
+        elif schema is None:
+            schema = Dataset(self.path).schema
+        if schema is not None:
+            self._begin(schema.fields, schema.container, schema.metadata)
+
+    @property
+    def schema(self) -> Schema | None:
+        """What is written; None until it is known. Codecs that are chosen by measurement are final after commit()."""
+        return self._native.schema if self._native is not None else self._schema
+
+    @property
+    def num_samples(self) -> int:
+        """Samples taken so far, by this writer."""
+        return self._samples + len(self._buffer)
+
+    def append(self, sample: Any) -> None:
+        """Take one sample: a dict, a tuple, or a single value. Arrays are copied."""
+        self._demand_open()
+        try:
+            self._buffer.append(sample)
+            if self._buffer.full:
+                self._flush()
+        except BaseException:
+            self.abort()
+            raise
+
+    def extend(self, columns: Any) -> None:
+        """Take many samples: a dict or tuple of columns of equal length, first dimension samples, or a structured array or data frame."""
+        self._demand_open()
+        self._flush()
+        names = self._schema.names if self._schema is not None else None
+        parts, container = columns_of(columns, names, self._samples)
+        rows = rows_of(parts)
+        if self._schema is None:
+            self._begin([column.field(name) for name, column in parts.items()], container)
+        if rows:
+            self._take(Batch(parts, rows))
+            self._buffer.skip(rows)
+
+    def write_source(self, source: Source, progress: Progress | None = None) -> None:
+        """Take all samples of a source. Progress is called after each batch with (done, total or None, unit)."""
+        self._demand_open()
+        self._flush()
+        if self._schema is None:
+            self._begin(source.fields(), source.container)
+        elif isinstance(source, RowSource):
+            source.expect(self._schema.names, self._schema.container)
+        done = 0
+        for batch in source.batches():
+            self._take(batch)
+            done += batch.rows
+            if progress is not None:
+                progress(*source.progress(done))
+        self._buffer.skip(done)
+
+    def commit(self) -> int:
+        """Publish everything taken as one version, and return its number. The writer is closed then."""
+        self._demand_open()
+        try:
+            self._flush()
+            if self._native is None:
+                raise ValueError(f"nothing to write to {self.path}: no samples came and no schema was given; pass schema= for an empty dataset")
+            self.version = self._native.commit()
+            self._schema = self._native.schema
+        except BaseException:
+            self.abort()
+            raise
+        self._closed = "committed"
+        return self.version
+
+    def abort(self) -> None:
+        """Drop everything taken; nothing is left. Does nothing after commit() or abort()."""
+        if not self._closed:
+            self._closed = "aborted"
+            if self._native is not None:
+                self._native.abort()
+
+    def __enter__(self) -> Writer:
+        self._demand_open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self.abort()
+        elif not self._closed:
+            self.commit()
+
+    def __repr__(self) -> str:
+        return f"Writer({self.path!r}, {self._closed or 'open'}, num_samples={self.num_samples})"
+
+    def _demand_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"the writer of {self.path} was {self._closed}; make a new one")
+
+    def _begin(self, fields: Sequence[Field], container: str, metadata: str = "") -> None:
+        chosen, auto = apply_codecs(fields, self._codec)
+        text = metadata if self._metadata is None else self._metadata
+        schema = Schema(chosen, self._container or container, text)
+        self._native = DatasetWriter(self.path, schema, auto_codec=auto, **self._options)
+        self._schema = schema
+        if not self._buffer.container:
+            self._buffer.expect(schema.names, schema.container)
+
+    def _flush(self) -> None:
+        if len(self._buffer):
+            batch = self._buffer.drain()
+            if self._schema is None:
+                fields = [column.field(name) for name, column in batch.columns.items()]
+                self._begin(fields, self._buffer.container)
+            self._take(batch)
+
+    def _take(self, batch: Batch) -> None:
+        assert self._schema is not None and self._native is not None
+        encoded = encode(batch.columns, self._schema, self._samples)
+        try:
+            self._native.extend(encoded, batch.rows)
+        except ValueError as error:
+            if self._samples:
+                error.add_note(f"rows are counted from sample {self._samples}, the first of this part")
+            raise
+        self._samples += batch.rows
+
+
+def encode(columns: Mapping[str, Column], schema: Schema, first: int) -> list[Any]:
+    """One (values, offsets, valid) a field of the schema. Raises ValueError naming field and sample."""
+    missing = [name for name in schema.names if name not in columns]
+    extra = [name for name in columns if name not in schema.names]
+    if missing or extra:
+        raise ValueError(f"expected fields {schema.names}, found {list(columns)} (missing {missing}, unexpected {extra})")
+    return [columns[field.name].encode(field, Place(field.name, first)) for field in schema.fields]
