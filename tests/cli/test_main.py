@@ -38,9 +38,7 @@ def test_version_is_the_packages():
     try:
         expected = version("headrace")
     except PackageNotFoundError:
-        from headrace._native import build_info
-
-        expected = build_info()["version"]
+        expected = "(run from a source tree, not installed)"
     outcome = headrace_command("--version")
     assert (outcome.code, outcome.out) == (0, f"headrace {expected}\n")
 

@@ -52,12 +52,11 @@ def test_the_split_is_by_date_and_leaves_out_unknown_arrivals(demo):
     _, result, _ = demo
     flights = headrace.open(result.flights.path)
     whole = flights[0 : len(flights)]
-    known = whole["arrival_delay_minutes.valid"] if "arrival_delay_minutes.valid" in whole else None
-    assert result.train.samples + result.held_out.samples + result.unknown_arrivals == result.flights.samples
-    if known is not None:
-        before = whole["scheduled_departure"].astype("datetime64[m]") < np.datetime64("2013-10-01")
-        assert result.train.samples == int((known & before).sum())
-        assert result.held_out.samples == int((known & ~before).sum())
+    known = whole["arrival_delay_minutes.valid"]
+    before = whole["scheduled_departure"].astype("datetime64[m]") < np.datetime64("2013-10-01")
+    assert result.unknown_arrivals == int((~known).sum()) > 0
+    assert result.train.samples == int((known & before).sum())
+    assert result.held_out.samples == int((known & ~before).sum())
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -172,14 +173,14 @@ def test_the_same_rows_make_the_same_shard(tmp_path: Path) -> None:
 
 def test_many_shards_with_codecs_of_their_own(tmp_path: Path) -> None:
     """Shards may differ in codec, filter, level, block bytes and metadata, and in chunk samples; empty ones may stand between."""
-    choices = [
-        (s.NONE, 0, 0, 24, ""),
-        (s.ZSTD, 1, 19, 64 << 20, "{}"),
-        (s.LZ4, 3, 0, 800, ""),
-        (s.LZ4HC, 2, 12, 8, "[]"),
-        (s.ZSTD, 0, -5, 81, ""),
+    plain = Field("x", dtype=12, itemsize=8, block_bytes=24)
+    specs = [
+        plain,
+        replace(plain, codec=s.ZSTD, filter=s.SHUFFLE, level=19, block_bytes=64 << 20, metadata="{}"),
+        replace(plain, codec=s.LZ4, filter=s.DELTA | s.SHUFFLE, block_bytes=800),
+        replace(plain, codec=s.LZ4HC, filter=s.DELTA, level=12, block_bytes=8, metadata="[]"),
+        replace(plain, codec=s.ZSTD, level=-5, block_bytes=81),
     ]
-    specs = [Field("x", s.TENSOR, 12, itemsize=8, codec=c, filter=f, level=l, block_bytes=b, metadata=m) for c, f, l, b, m in choices]
     values = np.arange(1000.0)
     entries, begin = [], 0
     for number, count in enumerate([100, 0, 700, 0, 1, 199]):

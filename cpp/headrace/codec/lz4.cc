@@ -130,7 +130,7 @@ Status encode_lz4(bool hc, int level, Bytes raw, std::vector<std::uint8_t>& out)
 }
 
 Status decode_lz4(Bytes frame, MutableBytes out) {
-  if (out.size() > kRatioSlackBytes && (out.size() - kRatioSlackBytes) / kMaxRatio > frame.size()) {
+  if (out.size() > kRatioSlackBytes && ceil_div(out.size() - kRatioSlackBytes, kMaxRatio) > frame.size()) {
     return {Code::kLimitExceeded,
             strf("decode an lz4 frame: %zu bytes cannot hold %zu (at most 255 times as many + 64 KiB)", frame.size(), out.size())};
   }

@@ -119,7 +119,8 @@ Status check_column(const Field& field, const ColumnChunk& column, std::uint32_t
   }
   std::uint64_t expected = 0;
   if (!field.is_variable() && (!checked_mul(field.row_bytes(), num_samples, &expected) || expected != column.values.size())) {
-    return {Code::kInvalidArgument, strf("%zu bytes of values; %u samples of %" PRIu64 " bytes were expected", column.values.size(), num_samples, field.row_bytes())};
+    return {Code::kInvalidArgument, strf("%zu bytes of values; %u samples of %" PRIu64 " bytes were expected", column.values.size(),
+                                         num_samples, field.row_bytes())};
   }
   return check_offsets(field, column, num_samples);
 }
@@ -133,22 +134,23 @@ Status layout_chunk(const Schema& schema, std::uint32_t num_samples, const std::
     const Status column = check_column(schema.fields[f], columns[f], num_samples);
     HR_RETURN_IF_ERROR(column.with_context(strf("encode field '%s'", schema.fields[f].name.c_str())));
     if (!layout_page(schema.fields[f], num_samples, columns[f].values.size(), &layout)) {
-      return {Code::kLimitExceeded, strf("encode field '%s': %zu bytes make 2^32 blocks or more; raise its block_bytes", schema.fields[f].name.c_str(),
-                                         columns[f].values.size())};
+      return {Code::kLimitExceeded, strf("encode field '%s': %zu bytes make 2^32 blocks or more; raise its block_bytes",
+                                         schema.fields[f].name.c_str(), columns[f].values.size())};
     }
     decoded += layout.decoded_bytes();
     *most_bytes = round_up(*most_bytes, kPageAlignment) + layout.values_offset() + layout.values_bytes();
   }
   const std::uint64_t limit = num_samples == 1 ? limits.sample_bytes : limits.chunk_bytes;
   if (decoded > limit) {
-    return {Code::kLimitExceeded, strf("encode a chunk of %u samples: %" PRIu64 " bytes; the limit is %" PRIu64 ": use a smaller chunk_samples", num_samples,
-                                       decoded, limit)};
+    return {Code::kLimitExceeded,
+            strf("encode a chunk of %u samples: %" PRIu64 " bytes; the limit is %" PRIu64 ": use a smaller chunk_samples", num_samples,
+                 decoded, limit)};
   }
   return {};
 }
 
-Status encode_page(const Field& field, const PageLayout& layout, std::uint64_t seed, const ColumnChunk& column, std::vector<std::uint8_t>& out,
-                   PageEntry* entry) {
+Status encode_page(const Field& field, const PageLayout& layout, std::uint64_t seed, const ColumnChunk& column,
+                   std::vector<std::uint8_t>& out, PageEntry* entry) {
   PageEncoder encoder(field, layout, seed, out);
   if (field.nullable) encoder.append_raw(Section::kValidity, pack_bits(column.valid));
   if (field.is_variable()) encoder.append_raw(Section::kOffsets, pack_offsets(column.offsets, layout.offset_width));

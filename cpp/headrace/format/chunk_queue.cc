@@ -71,6 +71,8 @@ void ChunkQueue::encode(Job& job) {
     write_ready();
   } catch (const std::bad_alloc&) {
     fail({Code::kOutOfMemory, "encode a chunk: out of memory; use a smaller chunk_bytes or fewer threads"});
+  } catch (const std::exception& error) {
+    fail({Code::kIoError, strf("encode a chunk: %s", error.what())});
   }
 }
 

@@ -17,10 +17,12 @@ bool is_null(const ColumnView& view, std::uint64_t row) { return view.valid != n
 
 Status check_offsets(const Field& field, const ColumnView& view, std::uint64_t rows) {
   const std::uint64_t* const offsets = view.offsets;
-  if (offsets == nullptr) return {Code::kInvalidArgument, strf("field '%s': kind %s needs offsets", field.name.c_str(), kind_name(field.kind))};
+  if (offsets == nullptr)
+    return {Code::kInvalidArgument, strf("field '%s': kind %s needs offsets", field.name.c_str(), kind_name(field.kind))};
   const std::uint64_t row_bytes = field.row_bytes();
   for (std::uint64_t row = 0; row < rows; ++row) {
-    if (offsets[row + 1] < offsets[row]) return bad(field, row, strf("offset %" PRIu64 " is followed by %" PRIu64 "; offsets never decrease", offsets[row], offsets[row + 1]));
+    if (offsets[row + 1] < offsets[row])
+      return bad(field, row, strf("offset %" PRIu64 " is followed by %" PRIu64 "; offsets never decrease", offsets[row], offsets[row + 1]));
   }
   if (offsets[rows] > view.values.size()) {
     return bad(field, rows, strf("offset %" PRIu64 " lies beyond the %zu bytes of values", offsets[rows], view.values.size()));
@@ -28,7 +30,8 @@ Status check_offsets(const Field& field, const ColumnView& view, std::uint64_t r
   if (row_bytes == 1) return {};
   for (std::uint64_t row = 0; row < rows; ++row) {
     const std::uint64_t length = offsets[row + 1] - offsets[row];
-    if (length % row_bytes != 0 && !is_null(view, row)) return bad(field, row, strf("%" PRIu64 " bytes are no multiple of the inner sample's %" PRIu64, length, row_bytes));
+    if (length % row_bytes != 0 && !is_null(view, row))
+      return bad(field, row, strf("%" PRIu64 " bytes are no multiple of the inner sample's %" PRIu64, length, row_bytes));
   }
   return {};
 }
@@ -53,12 +56,14 @@ Status check_strings(const Field& field, const ColumnView& view, std::uint64_t r
   // All of the text at once, then that no string starts inside a character: that is each string alone, at memory speed.
   const std::uint64_t begin = view.offsets[0], end = view.offsets[rows];
   bool good = is_utf8(view.values.subspan(begin, end - begin));
-  for (std::uint64_t row = 0; good && row < rows; ++row) good = view.offsets[row] == end || !is_utf8_continuation(view.values[view.offsets[row]]);
+  for (std::uint64_t row = 0; good && row < rows; ++row)
+    good = view.offsets[row] == end || !is_utf8_continuation(view.values[view.offsets[row]]);
   if (good) return {};
   for (std::uint64_t row = 0; row < rows; ++row) {
     const Bytes text = view.values.subspan(view.offsets[row], view.offsets[row + 1] - view.offsets[row]);
     const std::uint64_t prefix = utf8_prefix(text);
-    if (prefix < text.size() && !is_null(view, row)) return bad(field, row, strf("byte %" PRIu64 " of the string is not UTF-8; store such data as kind bytes", prefix));
+    if (prefix < text.size() && !is_null(view, row))
+      return bad(field, row, strf("byte %" PRIu64 " of the string is not UTF-8; store such data as kind bytes", prefix));
   }
   return {};
 }
@@ -111,14 +116,15 @@ std::vector<ColumnView> views_of(const std::vector<ColumnChunk>& columns) {
 }  // namespace
 
 Status check_view(const Field& field, const ColumnView& view, std::uint64_t rows) {
-  if (view.valid != nullptr && !field.nullable) return {Code::kInvalidArgument, strf("field '%s': validity was given, and the field is not nullable", field.name.c_str())};
+  if (view.valid != nullptr && !field.nullable)
+    return {Code::kInvalidArgument, strf("field '%s': validity was given, and the field is not nullable", field.name.c_str())};
   if (field.is_variable()) {
     HR_RETURN_IF_ERROR(check_offsets(field, view, rows));
   } else {
     std::uint64_t expected = 0;
     if (!checked_mul(rows, field.row_bytes(), &expected) || expected != view.values.size()) {
-      return {Code::kInvalidArgument, strf("field '%s': %zu bytes of values for %" PRIu64 " rows of %" PRIu64 " bytes", field.name.c_str(), view.values.size(),
-                                           rows, field.row_bytes())};
+      return {Code::kInvalidArgument, strf("field '%s': %zu bytes of values for %" PRIu64 " rows of %" PRIu64 " bytes", field.name.c_str(),
+                                           view.values.size(), rows, field.row_bytes())};
     }
   }
   if (field.dtype == DType::kBool) return check_bools(field, view, rows);
@@ -129,12 +135,14 @@ std::uint64_t view_bytes(const Schema& schema, std::span<const ColumnView> colum
   std::uint64_t bytes = 0;
   for (std::size_t f = 0; f < columns.size(); ++f) {
     const Field& field = schema.fields[f];
-    bytes += field.is_variable() ? columns[f].offsets[end] - columns[f].offsets[begin] + 4 * (end - begin) : field.row_bytes() * (end - begin);
+    bytes +=
+        field.is_variable() ? columns[f].offsets[end] - columns[f].offsets[begin] + 4 * (end - begin) : field.row_bytes() * (end - begin);
   }
   return bytes;
 }
 
-std::uint64_t rows_reaching(const Schema& schema, std::span<const ColumnView> columns, std::uint64_t begin, std::uint64_t rows, std::uint64_t budget) {
+std::uint64_t rows_reaching(const Schema& schema, std::span<const ColumnView> columns, std::uint64_t begin, std::uint64_t rows,
+                            std::uint64_t budget) {
   std::uint64_t low = begin + 1, high = rows;
   while (low < high) {
     const std::uint64_t middle = low + (high - low) / 2;

@@ -21,7 +21,8 @@ Status check_view(const Field& field, const ColumnView& view, std::uint64_t rows
 // Decoded bytes of rows [begin, end) of checked views: values, and 4 a row for each variable field's offset.
 std::uint64_t view_bytes(const Schema& schema, std::span<const ColumnView> columns, std::uint64_t begin, std::uint64_t end);
 // The smallest end in (begin, rows] for which view_bytes() reaches `budget`; `rows` if none does.
-std::uint64_t rows_reaching(const Schema& schema, std::span<const ColumnView> columns, std::uint64_t begin, std::uint64_t rows, std::uint64_t budget);
+std::uint64_t rows_reaching(const Schema& schema, std::span<const ColumnView> columns, std::uint64_t begin, std::uint64_t rows,
+                            std::uint64_t budget);
 
 class Rows {
  public:

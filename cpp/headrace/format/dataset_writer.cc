@@ -22,7 +22,8 @@ std::int64_t wall_clock_ns() {
 }
 
 Status differs(const char* what, const std::string& there, const std::string& here) {
-  return {Code::kInvalidArgument, strf("append: %s is %s in the dataset and %s here; append needs the same fields", what, there.c_str(), here.c_str())};
+  return {Code::kInvalidArgument,
+          strf("append: %s is %s in the dataset and %s here; append needs the same fields", what, there.c_str(), here.c_str())};
 }
 
 std::string shape_text(const Field& field) {
@@ -37,13 +38,15 @@ Status field_difference(const Field& there, const Field& here) {
   if (there.kind != here.kind) return differs(("the kind" + of).c_str(), kind_name(there.kind), kind_name(here.kind));
   if (dtype_name(there) != dtype_name(here)) return differs(("the dtype" + of).c_str(), dtype_name(there), dtype_name(here));
   if (there.shape != here.shape) return differs(("the shape" + of).c_str(), shape_text(there), shape_text(here));
-  if (there.nullable != here.nullable) return differs(("nullable" + of).c_str(), there.nullable ? "true" : "false", here.nullable ? "true" : "false");
+  if (there.nullable != here.nullable)
+    return differs(("nullable" + of).c_str(), there.nullable ? "true" : "false", here.nullable ? "true" : "false");
   return {};
 }
 
 Status schema_difference(const Schema& there, const Schema& here) {
   if (there.container != here.container) return differs("the container", container_name(there.container), container_name(here.container));
-  for (std::size_t i = 0; i < std::min(there.fields.size(), here.fields.size()); ++i) HR_RETURN_IF_ERROR(field_difference(there.fields[i], here.fields[i]));
+  for (std::size_t i = 0; i < std::min(there.fields.size(), here.fields.size()); ++i)
+    HR_RETURN_IF_ERROR(field_difference(there.fields[i], here.fields[i]));
   if (there.fields.size() == here.fields.size()) return {};
   return differs("the number of fields", strf("%zu", there.fields.size()), strf("%zu", here.fields.size()));
 }
@@ -53,7 +56,8 @@ Status check_options(const Schema& schema, const WriterOptions& options) {
   if (options.chunk_bytes == 0 || options.shard_bytes == 0) return bad("chunk_bytes and shard_bytes must be at least 1");
   if (options.threads < 0) return bad(strf("threads is %d; expected 0 or more", options.threads));
   if (options.chunk_samples > options.limits.chunk_samples) {
-    return {Code::kLimitExceeded, strf("create a dataset: chunk_samples is %u; the limit is %u", options.chunk_samples, options.limits.chunk_samples)};
+    return {Code::kLimitExceeded,
+            strf("create a dataset: chunk_samples is %u; the limit is %u", options.chunk_samples, options.limits.chunk_samples)};
   }
   if (!options.auto_codec.empty() && options.auto_codec.size() != schema.fields.size()) {
     return bad(strf("auto_codec has %zu entries for %zu fields", options.auto_codec.size(), schema.fields.size()));
@@ -68,11 +72,11 @@ Status check_options(const Schema& schema, const WriterOptions& options) {
 // Makes the directory and its parents, durably.
 Status make_directory(const std::string& path) {
   std::error_code error;
-  const bool made = std::filesystem::create_directories(path, error);
+  std::filesystem::path target = std::filesystem::absolute(path, error).lexically_normal();
+  if (!target.has_filename()) target = target.parent_path();  // "a/b/" is "a/b"
+  const bool made = !error && std::filesystem::create_directories(target, error);
   if (error) return Status::from_errno(error.value(), "create directory " + path);
-  if (!made) return {};
-  const std::string parent = std::filesystem::absolute(path, error).lexically_normal().parent_path().string();
-  return error ? Status::from_errno(error.value(), "find the parent of " + path) : storage::sync_directory(parent);
+  return made ? storage::sync_directory(target.parent_path().string()) : Status::ok();
 }
 
 }  // namespace
@@ -99,11 +103,11 @@ struct DatasetWriter::Impl {
   const std::string path;
   Schema schema;
   const WriterOptions options;
-  std::uint32_t chunk_samples;  // 0 until it is known
+  std::uint32_t chunk_samples;         // 0 until it is known
   std::vector<bool> open_block_bytes;  // by field: ours to choose
-  Manifest base;                // what append adds to
+  Manifest base;                       // what append adds to
   bool started = false;
-  Status closed;                // why no call may follow, or ok
+  Status closed;  // why no call may follow, or ok
   std::uint64_t samples = 0, raw_bytes = 0;
   const std::uint64_t generation = fork_generation();
   Rows rows;
@@ -111,7 +115,8 @@ struct DatasetWriter::Impl {
 };
 
 Status DatasetWriter::Impl::usable() const {
-  if (generation != fork_generation()) return {Code::kForked, strf("write %s: this writer belongs to the parent process; make one after the fork", path.c_str())};
+  if (generation != fork_generation())
+    return {Code::kForked, strf("write %s: this writer belongs to the parent process; make one after the fork", path.c_str())};
   return closed;
 }
 
@@ -149,7 +154,8 @@ Status DatasetWriter::Impl::choose_chunk_samples() {
   const auto wanted = static_cast<std::uint64_t>(std::clamp(fit, 1.0, static_cast<double>(most)));
   chunk_samples = static_cast<std::uint32_t>(std::bit_floor(wanted));
   std::uint64_t at = 0;
-  for (; rows.count() - at >= chunk_samples; at += chunk_samples) HR_RETURN_IF_ERROR(seal(rows.copy(at, at + chunk_samples), chunk_samples));
+  for (; rows.count() - at >= chunk_samples; at += chunk_samples)
+    HR_RETURN_IF_ERROR(seal(rows.copy(at, at + chunk_samples), chunk_samples));
   rows.drop_front(at);
   return {};
 }
@@ -164,8 +170,10 @@ Status DatasetWriter::Impl::take(std::span<const ColumnView> columns, std::uint6
     const std::uint64_t bytes = rows.bytes() + view_bytes(schema, columns, at, end);
     const std::uint64_t held = rows.count() + (end - at);
     if (!gathering && held > 1 && bytes > options.limits.chunk_bytes) {
-      return {Code::kLimitExceeded, strf("a chunk of %u samples grows to %" PRIu64 " bytes and more; the limit is %" PRIu64 ": set chunk_samples to %" PRIu64 " or less",
-                                         chunk_samples, bytes, options.limits.chunk_bytes, std::max<std::uint64_t>(1, std::bit_floor(held / 2)))};
+      return {Code::kLimitExceeded,
+              strf("a chunk of %u samples grows to %" PRIu64 " bytes and more; the limit is %" PRIu64 ": set chunk_samples to %" PRIu64
+                   " or less",
+                   chunk_samples, bytes, options.limits.chunk_bytes, std::max<std::uint64_t>(1, std::bit_floor(held / 2)))};
     }
     rows.append(columns, at, end);
     at = end;
@@ -198,11 +206,13 @@ Result<std::uint64_t> DatasetWriter::Impl::publish() {
   manifest.schema = schema;
   manifest.shards.insert(manifest.shards.end(), shards.begin(), shards.end());
   if (manifest.shards.size() > options.limits.shards) {
-    return Status(Code::kLimitExceeded, strf("%zu shards; the limit is %u: use a larger shard_bytes", manifest.shards.size(), options.limits.shards));
+    return Status(Code::kLimitExceeded,
+                  strf("%zu shards; the limit is %u: use a larger shard_bytes", manifest.shards.size(), options.limits.shards));
   }
   const Status status = publish_manifest(path, manifest);
   if (status.code() == Code::kAlreadyExists) {
-    return Status(Code::kAlreadyExists, strf("another writer published version %" PRIu64 " first; nothing of this one was kept: open the dataset and append again",
+    return Status(Code::kAlreadyExists, strf("another writer published version %" PRIu64
+                                             " first; nothing of this one was kept: open the dataset and append again",
                                              manifest.version));
   }
   if (!status.is_ok()) {
@@ -230,7 +240,9 @@ Result<std::unique_ptr<DatasetWriter>> DatasetWriter::create(const std::string& 
     HR_RETURN_IF_ERROR(make_directory(path));
     HR_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> versions, list_versions(path));
     if (!versions.empty()) {
-      return Status(Code::kAlreadyExists, strf("create dataset %s: there is one, of version %" PRIu64 "; append to it, or choose another path", path.c_str(), versions.back()));
+      return Status(Code::kAlreadyExists,
+                    strf("create dataset %s: there is one, of version %" PRIu64 "; append to it, or choose another path", path.c_str(),
+                         versions.back()));
     }
   }
   std::unique_ptr<DatasetWriter> writer(new DatasetWriter());
@@ -254,9 +266,11 @@ DatasetWriter::~DatasetWriter() {
 Status DatasetWriter::extend(std::span<const ColumnView> columns, std::uint64_t rows) {
   HR_RETURN_IF_ERROR(impl_->usable());
   const std::vector<Field>& fields = impl_->schema.fields;
-  if (columns.size() != fields.size()) return {Code::kInvalidArgument, strf("write %s: %zu columns for %zu fields", impl_->path.c_str(), columns.size(), fields.size())};
-  for (std::size_t f = 0; f < fields.size(); ++f) HR_RETURN_IF_ERROR(check_view(fields[f], columns[f], rows).with_context("write " + impl_->path));
-  const std::uint64_t bytes = view_bytes(impl_->schema, columns, 0, rows);
+  if (columns.size() != fields.size())
+    return {Code::kInvalidArgument, strf("write %s: %zu columns for %zu fields", impl_->path.c_str(), columns.size(), fields.size())};
+  if (rows == 0) return {};
+  for (std::size_t f = 0; f < fields.size(); ++f)
+    HR_RETURN_IF_ERROR(check_view(fields[f], columns[f], rows).with_context("write " + impl_->path));
   try {
     const Status status = impl_->take(columns, rows);
     if (!status.is_ok()) return impl_->fail(status);
@@ -264,7 +278,10 @@ Status DatasetWriter::extend(std::span<const ColumnView> columns, std::uint64_t 
     return impl_->fail({Code::kOutOfMemory, strf("take %" PRIu64 " rows: %s", rows, error.what())});
   }
   impl_->samples += rows;
-  impl_->raw_bytes += bytes;
+  for (std::size_t f = 0; f < fields.size(); ++f) {
+    const ColumnView& view = columns[f];
+    impl_->raw_bytes += fields[f].is_variable() ? view.offsets[rows] - view.offsets[0] : view.values.size();
+  }
   return {};
 }
 
@@ -277,7 +294,8 @@ Result<std::uint64_t> DatasetWriter::commit() {
     version = Status(Code::kOutOfMemory, strf("commit: %s", error.what()));
   }
   if (version) {
-    impl_->closed = {Code::kClosed, strf("write %s: version %" PRIu64 " is committed; make another writer to append", impl_->path.c_str(), *version)};
+    impl_->closed = {Code::kClosed,
+                     strf("write %s: version %" PRIu64 " is committed; make another writer to append", impl_->path.c_str(), *version)};
     return version;
   }
   if (!impl_->closed.is_ok()) return impl_->closed;

@@ -28,12 +28,12 @@ struct ColumnView {
 };
 
 struct WriterOptions {
-  bool append = false;               // add a version to a dataset that exists; else there must be none
-  std::uint32_t chunk_samples = 0;   // 0: the power of two that makes chunks of about chunk_bytes, from the first rows
+  bool append = false;              // add a version to a dataset that exists; else there must be none
+  std::uint32_t chunk_samples = 0;  // 0: the power of two that makes chunks of about chunk_bytes, from the first rows
   std::uint64_t chunk_bytes = 2u << 20;
-  std::uint64_t shard_bytes = 1ull << 30;  // a shard ends with the chunk that reaches this
-  int threads = 0;                   // encoding at once; 0: all of the pool
-  std::vector<std::uint8_t> auto_codec;  // per field: choose codec and filter from the first chunk (empty: none)
+  std::uint64_t shard_bytes = 1ull << 30;  // a shard ends with the chunk that reaches this, counted before compression
+  int threads = 0;                         // encoding at once; 0: all of the pool
+  std::vector<std::uint8_t> auto_codec;    // per field: choose codec and filter from the first chunk (empty: none)
   Limits limits;
 };
 
@@ -42,12 +42,15 @@ class DatasetWriter {
   // Makes the directory if needed. Fields whose block_bytes is 0 get a size that suits them.
   // Errors: kAlreadyExists (a dataset is there and append is off), kNotFound (append to nothing), kInvalidArgument
   // (append with another schema, naming the first difference), kIoError.
+  // Where an appending schema has no metadata (its own, or a field's), that of the dataset stays.
   static Result<std::unique_ptr<DatasetWriter>> create(const std::string& path, Schema schema, WriterOptions options);
   ~DatasetWriter();  // abort(), unless committed.
 
   // Copies rows in. Errors: kInvalidArgument, naming field and row; then nothing of this call was taken and the writer goes on.
   Status extend(std::span<const ColumnView> columns, std::uint64_t rows);
   // Waits for all chunks, ends the shard, publishes the manifest. Returns the version. Once.
+  // Errors: kAlreadyExists (another writer published this version first), kIoError. Then the shards are removed, unless the
+  // manifest stands and only the sync of its directory failed.
   Result<std::uint64_t> commit();
   // Drops the shards of this writer, published or not. No version was made.
   void abort();

@@ -46,14 +46,15 @@ Result<E> from_name(const std::array<const char*, N>& names, std::string_view na
     list += list.empty() ? "" : ", ";
     list += names[i];
   }
-  return Status(Code::kInvalidArgument, strf("unknown %s '%.*s'; expected one of %s", what, static_cast<int>(name.size()), name.data(), list.c_str()));
+  return Status(Code::kInvalidArgument,
+                strf("unknown %s '%.*s'; expected one of %s", what, static_cast<int>(name.size()), name.data(), list.c_str()));
 }
 
 Status unknown_dtype(std::string_view name) {
-  return {Code::kInvalidArgument,
-          strf("dtype '%.*s' is not supported; supported are bool, int8 to int64, uint8 to uint64, float16, bfloat16, float32, float64, complex64, "
-               "complex128, datetime64[unit], timedelta64[unit], S<bytes> and U<characters>",
-               static_cast<int>(std::min<std::size_t>(name.size(), 64)), name.data())};
+  return {Code::kInvalidArgument, strf("dtype '%.*s' is not supported; supported are bool, int8 to int64, uint8 to uint64, float16, "
+                                       "bfloat16, float32, float64, complex64, "
+                                       "complex128, datetime64[unit], timedelta64[unit], S<bytes> and U<characters>",
+                                       static_cast<int>(std::min<std::size_t>(name.size(), 64)), name.data())};
 }
 
 // All of `text` as a decimal number without sign or leading zero; false if it is none.

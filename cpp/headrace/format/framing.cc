@@ -40,8 +40,9 @@ void parse_footer(Bytes bytes, Footer* out) {
   out->minor = reader.read<std::uint16_t>();
   out->num_fields = reader.read<std::uint32_t>();
   std::copy_n(reader.read_bytes(16).begin(), 16, out->uuid.begin());
-  for (std::uint64_t* value : {&out->file_bytes, &out->num_chunks, &out->num_samples, &out->index_offset, &out->index_bytes, &out->schema_offset,
-                               &out->schema_bytes, &out->index_hash, &out->schema_hash, &out->num_blocks, &out->hash}) {
+  for (std::uint64_t* value :
+       {&out->file_bytes, &out->num_chunks, &out->num_samples, &out->index_offset, &out->index_bytes, &out->schema_offset,
+        &out->schema_bytes, &out->index_hash, &out->schema_hash, &out->num_blocks, &out->hash}) {
     *value = reader.read<std::uint64_t>();
   }
 }
@@ -69,8 +70,8 @@ Status check_version(const Header& header, const Footer& footer) {
                         footer.major, footer.minor));
   }
   if (header.major == kMajor) return {};
-  return {Code::kUnsupported, strf("format version %u.%u; this library reads %u.x: install a version of headrace that reads it", header.major,
-                                   header.minor, kMajor)};
+  return {Code::kUnsupported, strf("format version %u.%u; this library reads %u.x: install a version of headrace that reads it",
+                                   header.major, header.minor, kMajor)};
 }
 
 Status check_header(Bytes head, const Header& header) {
@@ -78,7 +79,8 @@ Status check_header(Bytes head, const Header& header) {
   const std::uint64_t found = codec::hash(head.first(kHeaderHashAt), codec::place_seed(header.uuid, codec::Region::kHeader));
   if (expected != found) return hash_mismatch("header", 0, expected, found);
   const auto bytes = load_le<std::uint32_t>(head.data() + 12);
-  if (bytes != kHeaderBytes) return corrupt(strf("header at offset 12: header bytes are %u; expected %llu", bytes, static_cast<U64>(kHeaderBytes)));
+  if (bytes != kHeaderBytes)
+    return corrupt(strf("header at offset 12: header bytes are %u; expected %llu", bytes, static_cast<U64>(kHeaderBytes)));
   if (header.chunk_samples == 0) return corrupt("header at offset 32: chunk samples are 0; expected at least 1");
   const Bytes reserved = head.subspan(kHeaderReservedAt, kHeaderHashAt - kHeaderReservedAt);
   const bool zero = std::all_of(reserved.begin(), reserved.end(), [](std::uint8_t byte) { return byte == 0; });
@@ -111,7 +113,8 @@ std::array<std::uint8_t, kHeaderBytes> encode_header(const Header& header) {
   std::copy(header.uuid.begin(), header.uuid.end(), out.begin() + 16);
   store_le(out.data() + 32, header.chunk_samples);
   store_le(out.data() + 36, header.num_fields);
-  store_le(out.data() + kHeaderHashAt, codec::hash(Bytes(out).first(kHeaderHashAt), codec::place_seed(header.uuid, codec::Region::kHeader)));
+  store_le(out.data() + kHeaderHashAt,
+           codec::hash(Bytes(out).first(kHeaderHashAt), codec::place_seed(header.uuid, codec::Region::kHeader)));
   return out;
 }
 
@@ -147,8 +150,9 @@ Status too_short(Bytes head, std::uint64_t file_bytes) {
   if (!std::equal(head.begin(), head.begin() + static_cast<std::ptrdiff_t>(known), kShardMagic.begin())) {
     return {Code::kInvalidArgument, "not a headrace shard: it starts with other bytes than \\x89HRS"};
   }
-  return {Code::kTruncated, strf("unfinished or cut: %llu bytes, and header and footer alone take %llu; write it again or restore it from a copy",
-                                 static_cast<U64>(file_bytes), static_cast<U64>(kHeaderBytes + kFooterBytes))};
+  return {Code::kTruncated,
+          strf("unfinished or cut: %llu bytes, and header and footer alone take %llu; write it again or restore it from a copy",
+               static_cast<U64>(file_bytes), static_cast<U64>(kHeaderBytes + kFooterBytes))};
 }
 
 }  // namespace headrace::format

@@ -25,8 +25,12 @@ class IndexCheck {
   Status run();
 
  private:
-  Status corrupt(const std::string& what) const { return {Code::kCorrupt, strf("index: chunk %llu: %s", static_cast<U64>(chunk_), what.c_str())}; }
-  Status corrupt(const Field& field, const std::string& what) const { return corrupt(strf("field '%s': %s", field.name.c_str(), what.c_str())); }
+  Status corrupt(const std::string& what) const {
+    return {Code::kCorrupt, strf("index: chunk %llu: %s", static_cast<U64>(chunk_), what.c_str())};
+  }
+  Status corrupt(const Field& field, const std::string& what) const {
+    return corrupt(strf("field '%s': %s", field.name.c_str(), what.c_str()));
+  }
   Status check_chunk(const ChunkEntry& entry) const;
   Status check_pages(const ChunkEntry& chunk, const std::uint8_t* entries);
   Status check_page(const Field& field, const ChunkEntry& chunk, const PageEntry& page, PageLayout* layout) const;
@@ -44,7 +48,8 @@ class IndexCheck {
 };
 
 Status IndexCheck::check_chunk(const ChunkEntry& entry) const {
-  if (entry.offset != at_) return corrupt(strf("it starts at %llu; the bytes before it end at %llu", static_cast<U64>(entry.offset), static_cast<U64>(at_)));
+  if (entry.offset != at_)
+    return corrupt(strf("it starts at %llu; the bytes before it end at %llu", static_cast<U64>(entry.offset), static_cast<U64>(at_)));
   if (entry.bytes % kChunkAlignment != 0) return corrupt(strf("%llu bytes are no multiple of 4096", static_cast<U64>(entry.bytes)));
   if (entry.offset > facts_.footer.index_offset || entry.bytes > facts_.footer.index_offset - entry.offset) {
     return corrupt(strf("%llu bytes at %llu reach into the index at %llu", static_cast<U64>(entry.bytes), static_cast<U64>(entry.offset),
@@ -64,7 +69,8 @@ Status IndexCheck::check_sizes(const Field& field, const PageEntry& page, const 
   const bool raw = field.codec == codec::Codec::kNone;
   const std::uint64_t least = raw ? most : layout.values_offset() + layout.section(Section::kValues).num_blocks;
   if (page.bytes >= least && page.bytes <= most) return {};
-  return corrupt(field, strf("%llu bytes stored; its sections need %llu to %llu", static_cast<U64>(page.bytes), static_cast<U64>(least), static_cast<U64>(most)));
+  return corrupt(field, strf("%llu bytes stored; its sections need %llu to %llu", static_cast<U64>(page.bytes), static_cast<U64>(least),
+                             static_cast<U64>(most)));
 }
 
 Status IndexCheck::check_statistics(const Field& field, const ChunkEntry& chunk, const PageEntry& page) const {
@@ -78,7 +84,8 @@ Status IndexCheck::check_statistics(const Field& field, const ChunkEntry& chunk,
 }
 
 Status IndexCheck::check_page(const Field& field, const ChunkEntry& chunk, const PageEntry& page, PageLayout* layout) const {
-  if (page.offset != page_at_) return corrupt(field, strf("its page is at %llu; expected %llu", static_cast<U64>(page.offset), static_cast<U64>(page_at_)));
+  if (page.offset != page_at_)
+    return corrupt(field, strf("its page is at %llu; expected %llu", static_cast<U64>(page.offset), static_cast<U64>(page_at_)));
   const std::uint64_t limit = chunk.samples == 1 ? facts_.limits.sample_bytes : facts_.limits.chunk_bytes;
   if (page.values_bytes > limit || !layout_page(field, chunk.samples, page.values_bytes, layout)) {
     return {Code::kLimitExceeded, strf("index: chunk %llu, field '%s': its values decode to %llu bytes; the limit for %u samples is %llu",
@@ -87,15 +94,17 @@ Status IndexCheck::check_page(const Field& field, const ChunkEntry& chunk, const
   }
   std::uint64_t expected = 0;
   if (!field.is_variable() && (!checked_mul(field.row_bytes(), chunk.samples, &expected) || expected != page.values_bytes)) {
-    return corrupt(field, strf("its values decode to %llu bytes; %u samples of %llu bytes were expected", static_cast<U64>(page.values_bytes), chunk.samples,
-                               static_cast<U64>(field.row_bytes())));
+    return corrupt(field, strf("its values decode to %llu bytes; %u samples of %llu bytes were expected",
+                               static_cast<U64>(page.values_bytes), chunk.samples, static_cast<U64>(field.row_bytes())));
   }
-  if (page.first_block != blocks_) return corrupt(field, strf("its first block is %llu; expected %llu", static_cast<U64>(page.first_block), static_cast<U64>(blocks_)));
-  if (page.num_blocks != layout->num_blocks) return corrupt(field, strf("%u blocks; its sections need %u", page.num_blocks, layout->num_blocks));
+  if (page.first_block != blocks_)
+    return corrupt(field, strf("its first block is %llu; expected %llu", static_cast<U64>(page.first_block), static_cast<U64>(blocks_)));
+  if (page.num_blocks != layout->num_blocks)
+    return corrupt(field, strf("%u blocks; its sections need %u", page.num_blocks, layout->num_blocks));
   HR_RETURN_IF_ERROR(check_sizes(field, page, *layout));
   if (page.offset > chunk.bytes || page.bytes > chunk.bytes - page.offset) {
-    return corrupt(field, strf("%llu bytes at %llu reach beyond the chunk's %llu", static_cast<U64>(page.bytes), static_cast<U64>(page.offset),
-                               static_cast<U64>(chunk.bytes)));
+    return corrupt(field, strf("%llu bytes at %llu reach beyond the chunk's %llu", static_cast<U64>(page.bytes),
+                               static_cast<U64>(page.offset), static_cast<U64>(chunk.bytes)));
   }
   return check_statistics(field, chunk, page);
 }
@@ -115,8 +124,8 @@ Status IndexCheck::check_pages(const ChunkEntry& chunk, const std::uint8_t* entr
     decoded += layout.decoded_bytes();  // Each is below 2^62 and there are at most 2^32: checked before it can wrap.
     const std::uint64_t limit = chunk.samples == 1 ? facts_.limits.sample_bytes : facts_.limits.chunk_bytes;
     if (decoded > limit) {
-      return {Code::kLimitExceeded, strf("index: chunk %llu: its fields decode to more than the limit of %llu bytes for %u samples", static_cast<U64>(chunk_),
-                                         static_cast<U64>(limit), chunk.samples)};
+      return {Code::kLimitExceeded, strf("index: chunk %llu: its fields decode to more than the limit of %llu bytes for %u samples",
+                                         static_cast<U64>(chunk_), static_cast<U64>(limit), chunk.samples)};
     }
   }
   if (round_up(end, kChunkAlignment) != chunk.bytes) {
@@ -131,7 +140,8 @@ Status IndexCheck::run() {
   values_offsets_->resize(facts_.footer.num_chunks * fields);
   for (chunk_ = 0; chunk_ < facts_.footer.num_chunks; ++chunk_) {
     const std::uint8_t* at = index_.data() + chunk_ * entry_bytes;
-    const ChunkEntry entry{load_le<std::uint64_t>(at), load_le<std::uint64_t>(at + 8), load_le<std::uint32_t>(at + 16), load_le<std::uint32_t>(at + 20)};
+    const ChunkEntry entry{load_le<std::uint64_t>(at), load_le<std::uint64_t>(at + 8), load_le<std::uint32_t>(at + 16),
+                           load_le<std::uint32_t>(at + 20)};
     HR_RETURN_IF_ERROR(check_chunk(entry));
     HR_RETURN_IF_ERROR(check_pages(entry, at + kChunkEntryBytes));
     at_ += entry.bytes;
@@ -139,9 +149,10 @@ Status IndexCheck::run() {
   }
   const Footer& footer = facts_.footer;
   if (at_ != footer.index_offset || samples_ != footer.num_samples || blocks_ != footer.num_blocks) {
-    return {Code::kCorrupt, strf("index: its chunks end at %llu with %llu samples and %llu blocks; the footer says %llu, %llu and %llu",
-                                 static_cast<U64>(at_), static_cast<U64>(samples_), static_cast<U64>(blocks_), static_cast<U64>(footer.index_offset),
-                                 static_cast<U64>(footer.num_samples), static_cast<U64>(footer.num_blocks))};
+    return {Code::kCorrupt,
+            strf("index: its chunks end at %llu with %llu samples and %llu blocks; the footer says %llu, %llu and %llu",
+                 static_cast<U64>(at_), static_cast<U64>(samples_), static_cast<U64>(blocks_), static_cast<U64>(footer.index_offset),
+                 static_cast<U64>(footer.num_samples), static_cast<U64>(footer.num_blocks))};
   }
   return {};
 }

@@ -29,9 +29,10 @@ struct PageEntry {
 };
 
 inline PageEntry decode_page_entry(const std::uint8_t* at) {
-  return {load_le<std::uint64_t>(at),      load_le<std::uint64_t>(at + 8),  load_le<std::uint64_t>(at + 16), load_le<std::uint64_t>(at + 24),
-          load_le<std::uint32_t>(at + 32), load_le<std::uint32_t>(at + 36), load_le<std::uint64_t>(at + 40), load_le<std::uint64_t>(at + 48),
-          load_le<std::uint64_t>(at + 56), load_le<std::uint64_t>(at + 64)};
+  return {load_le<std::uint64_t>(at),      load_le<std::uint64_t>(at + 8),  load_le<std::uint64_t>(at + 16),
+          load_le<std::uint64_t>(at + 24), load_le<std::uint32_t>(at + 32), load_le<std::uint32_t>(at + 36),
+          load_le<std::uint64_t>(at + 40), load_le<std::uint64_t>(at + 48), load_le<std::uint64_t>(at + 56),
+          load_le<std::uint64_t>(at + 64)};
 }
 void encode_page_entry(const PageEntry& entry, std::uint8_t* at);  // 72 bytes
 

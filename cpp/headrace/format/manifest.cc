@@ -54,26 +54,29 @@ Status check_envelope(Bytes bytes, const Limits& limits) {
     std::vector<std::uint8_t> ours(body.begin(), body.end());
     store_le(ours.data() + 8, kMajor);
     if (hash_of(ours, uuid, version) == expected) return corrupt("offset 8: the format version is damaged; restore it from a copy");
-    return {Code::kUnsupported, strf("manifest: format version %u.%u; this library reads %u.x: install a version of headrace that reads it", major,
-                                     load_le<std::uint16_t>(bytes.data() + 10), kMajor)};
+    return {Code::kUnsupported, strf("manifest: format version %u.%u; this library reads %u.x: install a version of headrace that reads it",
+                                     major, load_le<std::uint16_t>(bytes.data() + 10), kMajor)};
   }
   const std::uint64_t found = hash_of(body, uuid, version);
   if (found == expected) return {};
-  return corrupt(strf("checksum is %016llx, its %zu bytes give %016llx; it is damaged or cut, restore it from a copy", static_cast<U64>(expected),
-                      bytes.size(), static_cast<U64>(found)));
+  return corrupt(strf("checksum is %016llx, its %zu bytes give %016llx; it is damaged or cut, restore it from a copy",
+                      static_cast<U64>(expected), bytes.size(), static_cast<U64>(found)));
 }
 
 Status check_entry(const ShardEntry& entry, std::size_t number) {
   const std::string& name = entry.file_name;
-  const bool bad = name.empty() || name[0] == '.' || name.find('/') != std::string::npos || name.find('\0') != std::string::npos || !is_utf8(bytes_of(name));
-  if (bad) return corrupt(strf("shard %zu: its file name is not one: expected UTF-8 without '/' and NUL that does not start with '.'", number));
+  const bool bad = name.empty() || name[0] == '.' || name.find('/') != std::string::npos || name.find('\0') != std::string::npos ||
+                   !is_utf8(bytes_of(name));
+  if (bad)
+    return corrupt(strf("shard %zu: its file name is not one: expected UTF-8 without '/' and NUL that does not start with '.'", number));
   if (entry.chunk_samples == 0) return corrupt(strf("shard %zu ('%s'): chunk samples are 0; expected at least 1", number, name.c_str()));
   return {};
 }
 
 Status read_shards(ByteReader& reader, std::uint32_t count, const Limits& limits, Manifest* out) {
   if (count > limits.shards) return {Code::kLimitExceeded, strf("manifest: %u shards; the limit is %u", count, limits.shards)};
-  if (count > reader.remaining() / kMinShardBytes) return corrupt(strf("%u shards do not fit the %zu bytes left", count, reader.remaining()));
+  if (count > reader.remaining() / kMinShardBytes)
+    return corrupt(strf("%u shards do not fit the %zu bytes left", count, reader.remaining()));
   out->shards.resize(count);
   for (std::size_t i = 0; i < count; ++i) {
     ShardEntry& entry = out->shards[i];

@@ -27,11 +27,13 @@ std::uint64_t version_of(std::string_view name) {
 
 Status no_version(const std::string& directory, std::uint64_t version, const std::vector<std::uint64_t>& versions) {
   if (versions.empty()) {
-    return {Code::kNotFound, strf("open dataset %s: no manifest-*.hrm in it; it is no headrace dataset, or its writer never committed", directory.c_str())};
+    return {Code::kNotFound,
+            strf("open dataset %s: no manifest-*.hrm in it; it is no headrace dataset, or its writer never committed", directory.c_str())};
   }
   constexpr std::size_t kListed = 8;
   std::string list;
-  for (std::size_t i = versions.size() - std::min(versions.size(), kListed); i < versions.size(); ++i) list += strf(" %" PRIu64, versions[i]);
+  for (std::size_t i = versions.size() - std::min(versions.size(), kListed); i < versions.size(); ++i)
+    list += strf(" %" PRIu64, versions[i]);
   return {Code::kNotFound, strf("open dataset %s: there is no version %" PRIu64 "; the %s:%s", directory.c_str(), version,
                                 versions.size() > kListed ? "newest are" : "versions are", list.c_str())};
 }
@@ -76,7 +78,8 @@ Result<Manifest> read_manifest(const std::string& directory, std::uint64_t versi
   Result<Manifest> manifest = read_file(path, limits);
   if (!manifest) return manifest.status().with_context("open " + path);
   if (manifest->version != wanted) {
-    return Status(Code::kCorrupt, strf("open %s: it says version %" PRIu64 "; expected %" PRIu64 ", as its name does: it was renamed, restore it from a copy",
+    return Status(Code::kCorrupt, strf("open %s: it says version %" PRIu64 "; expected %" PRIu64
+                                       ", as its name does: it was renamed, restore it from a copy",
                                        path.c_str(), manifest->version, wanted));
   }
   return manifest;

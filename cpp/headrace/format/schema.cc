@@ -20,12 +20,17 @@ std::uint32_t fixed_itemsize(DType dtype) {
   return kSizes[static_cast<std::size_t>(dtype)];
 }
 
-Status bad(const Field& field, const std::string& what) { return {Code::kInvalidArgument, strf("field '%s': %s", field.name.c_str(), what.c_str())}; }
-Status beyond(const Field& field, const std::string& what) { return {Code::kLimitExceeded, strf("field '%s': %s", field.name.c_str(), what.c_str())}; }
+Status bad(const Field& field, const std::string& what) {
+  return {Code::kInvalidArgument, strf("field '%s': %s", field.name.c_str(), what.c_str())};
+}
+Status beyond(const Field& field, const std::string& what) {
+  return {Code::kLimitExceeded, strf("field '%s': %s", field.name.c_str(), what.c_str())};
+}
 
 Status check_metadata(const std::string& metadata, const Limits& limits, const std::string& where) {
   if (metadata.size() > limits.metadata_bytes) {
-    return {Code::kLimitExceeded, strf("%s: metadata has %zu bytes; the limit is %u", where.c_str(), metadata.size(), limits.metadata_bytes)};
+    return {Code::kLimitExceeded,
+            strf("%s: metadata has %zu bytes; the limit is %u", where.c_str(), metadata.size(), limits.metadata_bytes)};
   }
   if (!is_utf8(bytes_of(metadata))) return {Code::kInvalidArgument, strf("%s: metadata is not UTF-8", where.c_str())};
   return {};
@@ -35,7 +40,8 @@ Status check_name(const Field& field, std::size_t number, const Limits& limits) 
   const std::string& name = field.name;
   if (name.empty()) return {Code::kInvalidArgument, strf("field %zu: the name is empty", number)};
   const std::size_t limit = limits.name_bytes < UINT16_MAX ? limits.name_bytes : UINT16_MAX;
-  if (name.size() > limit) return {Code::kLimitExceeded, strf("field %zu: the name has %zu bytes; the limit is %zu", number, name.size(), limit)};
+  if (name.size() > limit)
+    return {Code::kLimitExceeded, strf("field %zu: the name has %zu bytes; the limit is %zu", number, name.size(), limit)};
   if (!is_utf8(bytes_of(name)) || name.find('\0') != std::string::npos) {
     return {Code::kInvalidArgument, strf("field %zu: the name is not UTF-8 without NUL", number)};
   }
@@ -48,13 +54,15 @@ Status check_dtype(const Field& field, const Limits& limits) {
   const std::uint32_t wanted = fixed_itemsize(field.dtype);
   if (wanted != 0 && field.itemsize != wanted) return bad(field, strf("itemsize is %u; expected %u", field.itemsize, wanted));
   if (field.itemsize == 0) return bad(field, "itemsize is 0; expected at least 1");
-  if (field.dtype == DType::kFixedString && field.itemsize % 4 != 0) return bad(field, strf("itemsize is %u; UTF-32 needs a multiple of 4", field.itemsize));
+  if (field.dtype == DType::kFixedString && field.itemsize % 4 != 0)
+    return bad(field, strf("itemsize is %u; UTF-32 needs a multiple of 4", field.itemsize));
   if (field.itemsize > limits.itemsize) return beyond(field, strf("itemsize is %u; the limit is %u", field.itemsize, limits.itemsize));
   if (is_date(field.dtype) ? (field.unit & 0xFFu) > kLastUnit || field.unit >> 8 == 0 : field.unit != 0) {
     return bad(field, strf("unit is %#x; expected a unit from 0 to 13 and a multiple of at least 1 for dates, else 0", field.unit));
   }
   const bool text = field.kind >= Kind::kBytes;
-  if (text && (field.dtype != DType::kUInt8 || !field.shape.empty())) return bad(field, strf("kind %s needs dtype uint8 and no shape", kind_name(field.kind)));
+  if (text && (field.dtype != DType::kUInt8 || !field.shape.empty()))
+    return bad(field, strf("kind %s needs dtype uint8 and no shape", kind_name(field.kind)));
   return {};
 }
 
@@ -69,25 +77,30 @@ Status check_shape(const Field& field, const Limits& limits) {
     return beyond(field, strf("a sample has %llu bytes; the limit is %llu", static_cast<unsigned long long>(field.row_bytes()),
                               static_cast<unsigned long long>(limits.sample_bytes)));
   }
-  if (field.kind == Kind::kRagged && field.row_bytes() == 0) return bad(field, "a ragged field cannot have a dimension of 0: its lengths could not be told apart");
+  if (field.kind == Kind::kRagged && field.row_bytes() == 0)
+    return bad(field, "a ragged field cannot have a dimension of 0: its lengths could not be told apart");
   return {};
 }
 
 Status check_storage(const Field& field, const Limits& limits) {
   if (field.codec > codec::Codec::kZstd) return bad(field, strf("codec is %u; expected 0 to 3", static_cast<unsigned>(field.codec)));
-  if (field.filter > codec::Filter::kDeltaShuffle) return bad(field, strf("filter is %u; expected 0 to 3", static_cast<unsigned>(field.filter)));
+  if (field.filter > codec::Filter::kDeltaShuffle)
+    return bad(field, strf("filter is %u; expected 0 to 3", static_cast<unsigned>(field.filter)));
   if (field.level < std::numeric_limits<std::int16_t>::min() || field.level > std::numeric_limits<std::int16_t>::max()) {
     return bad(field, strf("level is %d; the format holds -32768 to 32767", field.level));
   }
   if (field.block_bytes == 0) return bad(field, "block_bytes is 0; expected at least 1");
-  if (field.block_bytes > limits.block_bytes) return beyond(field, strf("block_bytes is %u; the limit is %u", field.block_bytes, limits.block_bytes));
+  if (field.block_bytes > limits.block_bytes)
+    return beyond(field, strf("block_bytes is %u; the limit is %u", field.block_bytes, limits.block_bytes));
   if (field.filter == codec::Filter::kNone) return {};
   const char* filter = codec::filter_name(field.filter);
   if (field.kind > Kind::kRagged) return bad(field, strf("filter %s is for numbers; kind %s has none", filter, kind_name(field.kind)));
   const std::uint32_t size = field.element_bytes();
-  if (field.block_bytes % size != 0) return bad(field, strf("block_bytes is %u; filter %s needs a multiple of %u", field.block_bytes, filter, size));
+  if (field.block_bytes % size != 0)
+    return bad(field, strf("block_bytes is %u; filter %s needs a multiple of %u", field.block_bytes, filter, size));
   const bool delta = field.filter != codec::Filter::kShuffle;
-  if (delta && size != 1 && size != 2 && size != 4 && size != 8) return bad(field, strf("filter %s needs elements of 1, 2, 4 or 8 bytes; these have %u", filter, size));
+  if (delta && size != 1 && size != 2 && size != 4 && size != 8)
+    return bad(field, strf("filter %s needs elements of 1, 2, 4 or 8 bytes; these have %u", filter, size));
   return {};
 }
 
@@ -110,8 +123,8 @@ std::uint64_t Field::row_bytes() const {
 std::uint32_t Field::element_bytes() const { return dtype == DType::kComplex64 || dtype == DType::kComplex128 ? itemsize / 2 : itemsize; }
 
 bool Field::same_values(const Field& other) const {
-  return name == other.name && kind == other.kind && dtype == other.dtype && itemsize == other.itemsize && unit == other.unit && shape == other.shape &&
-         nullable == other.nullable;
+  return name == other.name && kind == other.kind && dtype == other.dtype && itemsize == other.itemsize && unit == other.unit &&
+         shape == other.shape && nullable == other.nullable;
 }
 
 int Schema::find(std::string_view name) const {
@@ -130,9 +143,11 @@ bool Schema::same_values(const Schema& other) const {
 }
 
 Status Schema::validate(const Limits& limits) const {
-  if (container > Container::kSingle) return {Code::kInvalidArgument, strf("schema: container is %u; expected 0 to 2", static_cast<unsigned>(container))};
+  if (container > Container::kSingle)
+    return {Code::kInvalidArgument, strf("schema: container is %u; expected 0 to 2", static_cast<unsigned>(container))};
   if (fields.empty()) return {Code::kInvalidArgument, "schema: there are no fields; expected at least 1"};
-  if (fields.size() > limits.fields) return {Code::kLimitExceeded, strf("schema: %zu fields; the limit is %u", fields.size(), limits.fields)};
+  if (fields.size() > limits.fields)
+    return {Code::kLimitExceeded, strf("schema: %zu fields; the limit is %u", fields.size(), limits.fields)};
   if (container == Container::kSingle && fields.size() != 1) {
     return {Code::kInvalidArgument, strf("schema: container is single and there are %zu fields; expected 1", fields.size())};
   }

@@ -19,9 +19,25 @@ namespace headrace::format {
 enum class Kind : std::uint8_t { kTensor = 0, kRagged = 1, kBytes = 2, kString = 3, kImage = 4 };
 
 enum class DType : std::uint8_t {
-  kBool = 0, kInt8 = 1, kUInt8 = 2, kInt16 = 3, kUInt16 = 4, kInt32 = 5, kUInt32 = 6, kInt64 = 7, kUInt64 = 8,
-  kFloat16 = 9, kBFloat16 = 10, kFloat32 = 11, kFloat64 = 12, kComplex64 = 13, kComplex128 = 14,
-  kDateTime64 = 15, kTimeDelta64 = 16, kFixedBytes = 17, kFixedString = 18,
+  kBool = 0,
+  kInt8 = 1,
+  kUInt8 = 2,
+  kInt16 = 3,
+  kUInt16 = 4,
+  kInt32 = 5,
+  kUInt32 = 6,
+  kInt64 = 7,
+  kUInt64 = 8,
+  kFloat16 = 9,
+  kBFloat16 = 10,
+  kFloat32 = 11,
+  kFloat64 = 12,
+  kComplex64 = 13,
+  kComplex128 = 14,
+  kDateTime64 = 15,
+  kTimeDelta64 = 16,
+  kFixedBytes = 17,
+  kFixedString = 18,
 };
 
 enum class Container : std::uint8_t { kDict = 0, kTuple = 1, kSingle = 2 };
@@ -36,14 +52,14 @@ struct Field {
   Kind kind = Kind::kTensor;
   DType dtype = DType::kUInt8;
   std::uint32_t itemsize = 1;
-  std::uint32_t unit = 0;              // dates only: FORMAT.md section 6
-  std::vector<std::uint64_t> shape;    // of a sample; for ragged, of one inner sample
+  std::uint32_t unit = 0;            // dates only: FORMAT.md section 6
+  std::vector<std::uint64_t> shape;  // of a sample; for ragged, of one inner sample
   bool nullable = false;
   codec::Codec codec = codec::Codec::kNone;
   codec::Filter filter = codec::Filter::kNone;
   int level = 0;
   std::uint32_t block_bytes = 65536;
-  std::string metadata;                // UTF-8 JSON or empty
+  std::string metadata;  // UTF-8 JSON or empty
 
   // Bytes of a tensor sample, or of one inner sample of a ragged field; 1 for bytes, string and image. Fits: checked by validate().
   std::uint64_t row_bytes() const;

@@ -42,7 +42,8 @@ Status read_field(ByteReader& reader, const Limits& limits, Field* field) {
   if (flags > 1) return corrupt(strf("field '%s': flags are %u; expected 0 or 1", field->name.c_str(), flags));
   field->nullable = flags == 1;
   const auto dims = reader.read<std::uint8_t>();
-  if (dims > limits.dims) return {Code::kLimitExceeded, strf("schema: field '%s': %u dimensions; the limit is %u", field->name.c_str(), dims, limits.dims)};
+  if (dims > limits.dims)
+    return {Code::kLimitExceeded, strf("schema: field '%s': %u dimensions; the limit is %u", field->name.c_str(), dims, limits.dims)};
   field->itemsize = reader.read<std::uint32_t>();
   field->unit = reader.read<std::uint32_t>();
   for (unsigned i = 0; i < dims; ++i) field->shape.push_back(reader.read<std::uint64_t>());

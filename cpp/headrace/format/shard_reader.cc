@@ -19,7 +19,8 @@ Status check_limits(const Header& header, const Footer& footer, const Limits& li
   if (header.chunk_samples > limits.chunk_samples) {
     return {Code::kLimitExceeded, strf("header: chunks of %u samples; the limit is %u", header.chunk_samples, limits.chunk_samples)};
   }
-  if (header.num_fields > limits.fields) return {Code::kLimitExceeded, strf("header: %u fields; the limit is %u", header.num_fields, limits.fields)};
+  if (header.num_fields > limits.fields)
+    return {Code::kLimitExceeded, strf("header: %u fields; the limit is %u", header.num_fields, limits.fields)};
   if (footer.index_bytes > limits.index_bytes) {
     return {Code::kLimitExceeded, strf("footer: an index of %llu bytes; the limit is %llu", static_cast<U64>(footer.index_bytes),
                                        static_cast<U64>(limits.index_bytes))};
@@ -34,9 +35,11 @@ Status check_limits(const Header& header, const Footer& footer, const Limits& li
 // Index, schema and footer must end the file, one after the other, and the index must be of its chunks' size.
 Status check_cover(const Footer& footer) {
   std::uint64_t index_end = 0, schema_end = 0, index_bytes = 0;
-  if (footer.index_offset < kHeaderBytes || !checked_add(footer.index_offset, footer.index_bytes, &index_end) || index_end != footer.schema_offset) {
+  if (footer.index_offset < kHeaderBytes || !checked_add(footer.index_offset, footer.index_bytes, &index_end) ||
+      index_end != footer.schema_offset) {
     return corrupt(strf("footer: the index at %llu with %llu bytes must lie behind the header and end at the schema, %llu",
-                        static_cast<U64>(footer.index_offset), static_cast<U64>(footer.index_bytes), static_cast<U64>(footer.schema_offset)));
+                        static_cast<U64>(footer.index_offset), static_cast<U64>(footer.index_bytes),
+                        static_cast<U64>(footer.schema_offset)));
   }
   if (!checked_add(footer.schema_offset, footer.schema_bytes, &schema_end) || schema_end != footer.file_bytes - kFooterBytes) {
     return corrupt(strf("footer: the schema at %llu with %llu bytes must end at the footer, %llu", static_cast<U64>(footer.schema_offset),
@@ -44,16 +47,18 @@ Status check_cover(const Footer& footer) {
   }
   const std::uint64_t entry = kChunkEntryBytes + kPageEntryBytes * footer.num_fields;
   if (!checked_mul(footer.num_chunks, entry, &index_bytes) || index_bytes != footer.index_bytes) {
-    return corrupt(strf("footer: %llu chunks of %u fields need an index of %llu bytes each; it has %llu in all", static_cast<U64>(footer.num_chunks),
-                        footer.num_fields, static_cast<U64>(entry), static_cast<U64>(footer.index_bytes)));
+    return corrupt(strf("footer: %llu chunks of %u fields need an index of %llu bytes each; it has %llu in all",
+                        static_cast<U64>(footer.num_chunks), footer.num_fields, static_cast<U64>(entry),
+                        static_cast<U64>(footer.index_bytes)));
   }
   return {};
 }
 
 Status check_expected(const ShardEntry& expected, const Header& header, const Footer& footer) {
   const auto differs = [](const char* what, std::uint64_t wanted, std::uint64_t found) {
-    return Status(Code::kChanged, strf("the manifest says %s %llu, the file %llu; it was replaced since: restore it, or write the dataset again", what,
-                                       static_cast<U64>(wanted), static_cast<U64>(found)));
+    return Status(Code::kChanged,
+                  strf("the manifest says %s %llu, the file %llu; it was replaced since: restore it, or write the dataset again", what,
+                       static_cast<U64>(wanted), static_cast<U64>(found)));
   };
   if (expected.uuid != header.uuid) return {Code::kChanged, "its uuid is not the one in the manifest; another file took its name"};
   if (expected.file_bytes != footer.file_bytes) return differs("bytes", expected.file_bytes, footer.file_bytes);
@@ -72,8 +77,9 @@ Status read_region(const storage::File& file, const Footer& footer, codec::Regio
   HR_RETURN_IF_ERROR(file.read_exact(offset, *out));
   const std::uint64_t found = codec::hash(*out, codec::place_seed(footer.uuid, region));
   if (found == expected) return {};
-  return corrupt(strf("%s at offset %llu (%zu bytes): checksum is %016llx, its bytes give %016llx; the file is damaged, restore it from a copy",
-                      index ? "index" : "schema", static_cast<U64>(offset), out->size(), static_cast<U64>(expected), static_cast<U64>(found)));
+  return corrupt(
+      strf("%s at offset %llu (%zu bytes): checksum is %016llx, its bytes give %016llx; the file is damaged, restore it from a copy",
+           index ? "index" : "schema", static_cast<U64>(offset), out->size(), static_cast<U64>(expected), static_cast<U64>(found)));
 }
 
 }  // namespace

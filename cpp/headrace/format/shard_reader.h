@@ -24,25 +24,25 @@ enum class Section : std::uint8_t { kValidity = 0, kOffsets = 1, kValues = 2 };
 
 // Where one section of a page lies. Blocks are numbered inside the page, sections in order.
 struct SectionRef {
-  std::uint64_t offset = 0;        // of its first byte, in the file
+  std::uint64_t offset = 0;  // of its first byte, in the file
   std::uint64_t decoded_bytes = 0;
   std::uint32_t first_block = 0;
   std::uint32_t num_blocks = 0;
-  std::uint32_t block_bytes = 0;   // decoded size of all its blocks but the last
+  std::uint32_t block_bytes = 0;  // decoded size of all its blocks but the last
 };
 
 // An index entry with what follows from it by arithmetic.
 struct PageRef {
-  std::uint64_t offset = 0;       // of the page (its block table) in the file
+  std::uint64_t offset = 0;  // of the page (its block table) in the file
   std::uint64_t stored_bytes = 0;
   std::uint64_t first_block = 0;  // number of its first block in the shard
   std::uint32_t num_blocks = 0;
   std::uint32_t num_samples = 0;
-  std::uint32_t offset_width = 0; // 4 or 8; 0 for tensors
-  SectionRef sections[3];         // by Section; absent ones have no bytes and no blocks
+  std::uint32_t offset_width = 0;  // 4 or 8; 0 for tensors
+  SectionRef sections[3];          // by Section; absent ones have no bytes and no blocks
   std::uint64_t table_hash = 0;
   bool has_min_max = false;
-  std::uint64_t min = 0, max = 0; // FORMAT.md section 6, "Statistics"
+  std::uint64_t min = 0, max = 0;  // FORMAT.md section 6, "Statistics"
   std::uint64_t null_count = 0;
 
   const SectionRef& section(Section which) const { return sections[static_cast<int>(which)]; }
@@ -94,7 +94,9 @@ class Shard {
   std::uint64_t chunk_bytes(std::uint64_t chunk) const;  // stored, with padding
   PageRef page(std::uint64_t chunk, std::uint32_t field) const;
   // File offset of the values section of (chunk, field): what the gather of raw tensors needs, one load.
-  std::uint64_t values_offset(std::uint64_t chunk, std::uint32_t field) const { return values_offsets_[chunk * schema_.fields.size() + field]; }
+  std::uint64_t values_offset(std::uint64_t chunk, std::uint32_t field) const {
+    return values_offsets_[chunk * schema_.fields.size() + field];
+  }
   std::uint64_t page_seed(std::uint64_t chunk, std::uint32_t field) const;
 
   // Checks a block table (`table` is its num_blocks * 24 bytes) against the index and every rule of FORMAT.md section 5.

@@ -25,7 +25,8 @@ std::string uuid_text(const codec::Uuid& uuid) {
   return text;
 }
 
-Result<std::unique_ptr<ShardWriter>> ShardWriter::create(const std::string& directory, Schema schema, const codec::Uuid& uuid, std::uint32_t chunk_samples) {
+Result<std::unique_ptr<ShardWriter>> ShardWriter::create(const std::string& directory, Schema schema, const codec::Uuid& uuid,
+                                                         std::uint32_t chunk_samples) {
   if (chunk_samples == 0) return Status(Code::kInvalidArgument, "create a shard: chunk_samples is 0; expected at least 1");
   std::unique_ptr<ShardWriter> writer(new ShardWriter());
   writer->schema_ = std::move(schema);
@@ -46,8 +47,8 @@ Status ShardWriter::append(EncodedChunk chunk) {
     return {Code::kInvalidArgument, strf("write %s: the chunk was encoded for another schema", file_.path().c_str())};
   }
   if (last_seen_ || chunk.num_samples > chunk_samples_) {
-    return {Code::kInvalidArgument, strf("write %s: chunk %" PRIu64 " has %u samples; only the last may differ from %u, and downwards", file_.path().c_str(),
-                                         num_chunks_, chunk.num_samples, chunk_samples_)};
+    return {Code::kInvalidArgument, strf("write %s: chunk %" PRIu64 " has %u samples; only the last may differ from %u, and downwards",
+                                         file_.path().c_str(), num_chunks_, chunk.num_samples, chunk_samples_)};
   }
   const std::uint64_t offset = file_.size();
   HR_RETURN_IF_ERROR(file_.append(chunk.bytes));

@@ -22,8 +22,8 @@ namespace headrace::format {
 // One field's values for the samples of one chunk, as the writer gathers them. Null samples hold zeros or no bytes.
 struct ColumnChunk {
   std::vector<std::uint8_t> values;
-  std::vector<std::uint64_t> offsets;   // variable fields: samples + 1, in bytes, first 0; else empty
-  std::vector<std::uint8_t> valid;      // nullable fields: one byte a sample, 0 or 1; else empty
+  std::vector<std::uint64_t> offsets;  // variable fields: samples + 1, in bytes, first 0; else empty
+  std::vector<std::uint8_t> valid;     // nullable fields: one byte a sample, 0 or 1; else empty
 };
 
 struct EncodedChunk {
@@ -31,7 +31,7 @@ struct EncodedChunk {
   std::vector<std::uint8_t> page_entries;  // 72 bytes a field, `first_block` relative to the chunk until it is written
   std::uint32_t num_samples = 0;
   std::uint64_t num_blocks = 0;
-  std::uint64_t raw_bytes = 0;             // decoded values, for ratios
+  std::uint64_t raw_bytes = 0;  // decoded values, for ratios
 };
 
 // Seeds depend on the shard's uuid and on the chunk's number in it, so both must be known before encoding.

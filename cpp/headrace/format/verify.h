@@ -35,6 +35,7 @@ struct VerifyReport {
 // every block's hash, padding, offsets. With `decode`, also decodes every block, and checks UTF-8 of strings and bools.
 // Parallel over chunks on ThreadPool::shared(), at most `threads` at once (0: all); memory is bounded.
 // An error is returned only where nothing could be checked (no such path, cancelled: kClosed); damage is in the report.
-Result<VerifyReport> verify(const std::string& path, std::uint64_t version, bool decode, int threads, const Limits& limits, VerifyProgress* progress);
+Result<VerifyReport> verify(const std::string& path, std::uint64_t version, bool decode, int threads, const Limits& limits,
+                            VerifyProgress* progress);
 
 }  // namespace headrace::format

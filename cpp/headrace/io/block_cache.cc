@@ -1,5 +1,7 @@
 #include "headrace/io/block_cache.h"
 
+#include <utility>
+
 namespace headrace::io {
 
 BlockCache::BlockCache(std::size_t capacity_bytes) : capacity_bytes_(capacity_bytes) {}
@@ -7,48 +9,58 @@ BlockCache::BlockCache(std::size_t capacity_bytes) : capacity_bytes_(capacity_by
 Result<BlockHandle> BlockCache::get(std::uint64_t key, const std::function<Status(CachedBlock&)>& make, bool* hit) {
   Stripe& s = stripe(key);
   std::unique_lock lock(s.mutex);
-  if (hit != nullptr) *hit = true;
-  while (true) {
-    const auto found = s.entries.find(key);
-    if (found == s.entries.end()) break;
+  const auto found = s.entries.find(key);
+  if (hit != nullptr) *hit = found != s.entries.end();
+  if (found != s.entries.end()) {
     if (found->second.block != nullptr) {
       s.ages.splice(s.ages.begin(), s.ages, found->second.age);
       return found->second.block;
     }
-    s.made.wait(lock);  // Then look again: making may have failed, or the block may be gone already.
+    const std::shared_ptr<Making> making = found->second.making;
+    s.made.wait(lock, [&] { return making->done; });
+    if (!making->status.is_ok()) return making->status;
+    return making->block;
   }
-  if (hit != nullptr) *hit = false;
-  s.entries.emplace(key, Entry{});
+  const auto making = std::make_shared<Making>();
+  auto block = std::make_shared<CachedBlock>();
+  s.entries.emplace(key, Entry{nullptr, making, {}});
   lock.unlock();
 
-  auto block = std::make_shared<CachedBlock>();
-  Status status = make(*block);
-
-  lock.lock();
-  s.made.notify_all();
-  if (!status.is_ok()) {
-    s.entries.erase(key);
-    return status;
+  try {
+    making->status = make(*block);
+  } catch (...) {  // Out of memory, as a rule: the others must not wait for ever.
+    making->status = Status(Code::kOutOfMemory, "make a block: it was given up by the thread that made it");
+    lock.lock();
+    finish(s, key, *making);
+    throw;
   }
-  BlockHandle handle = std::move(block);
+  lock.lock();
+  if (making->status.is_ok()) making->block = std::move(block);
+  finish(s, key, *making);
+  if (!making->status.is_ok()) return making->status;
+  keep(s, key, making->block);
+  return making->block;
+}
+
+void BlockCache::finish(Stripe& s, std::uint64_t key, Making& making) {
+  making.done = true;
+  s.entries.erase(key);
+  s.made.notify_all();
+}
+
+void BlockCache::keep(Stripe& s, std::uint64_t key, const BlockHandle& block) {
   // A block that outgrows its stripe's share is handed out and not kept.
   const std::size_t share = capacity_bytes() / kStripes;
-  if (handle->size > share) {
-    s.entries.erase(key);
-    return handle;
-  }
-  while (s.bytes + handle->size > share) {
+  if (block->size > share || cost(*block) > share) return;
+  while (s.bytes + cost(*block) > share) {
     const auto oldest = s.entries.find(s.ages.back());
-    s.bytes -= oldest->second.block->size;
+    s.bytes -= cost(*oldest->second.block);
     s.entries.erase(oldest);
     s.ages.pop_back();
   }
-  s.bytes += handle->size;
   s.ages.push_front(key);
-  Entry& entry = s.entries[key];
-  entry.block = handle;
-  entry.age = s.ages.begin();
-  return handle;
+  s.entries.emplace(key, Entry{block, nullptr, s.ages.begin()});
+  s.bytes += cost(*block);
 }
 
 bool BlockCache::contains(std::uint64_t key) const {

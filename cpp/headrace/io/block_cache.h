@@ -32,19 +32,28 @@ class BlockCache {
  public:
   explicit BlockCache(std::size_t capacity_bytes);
 
-  // The block under `key`, made by `make` if it is not there. `hit` (if given) says whether it was. A failure is not kept.
+  // The block under `key`, made by `make` if it is not there. `hit` (if given) says whether it was, or was being made. Who waited for a
+  // block gets what its maker got, be it a failure or a block too large to keep; neither is kept.
   Result<BlockHandle> get(std::uint64_t key, const std::function<Status(CachedBlock&)>& make, bool* hit = nullptr);
-  // True if the block is there now (it may go at any moment).
+  // True if the block is there or being made now (it may go at any moment).
   bool contains(std::uint64_t key) const;
 
+  // Bytes of the blocks kept, and of keeping them; never more than the capacity.
   std::size_t bytes() const;
   std::size_t capacity_bytes() const { return capacity_bytes_.load(std::memory_order_relaxed); }
   // Raises the budget to at least `capacity_bytes`; it never shrinks, since several readers share one cache.
   void reserve(std::size_t capacity_bytes);
 
  private:
+  // A block on its way; its maker and those that wait for it share it.
+  struct Making {
+    bool done = false;
+    Status status;
+    BlockHandle block;
+  };
   struct Entry {
-    BlockHandle block;  // null while being made
+    BlockHandle block;               // null while being made
+    std::shared_ptr<Making> making;  // null once it is made
     std::list<std::uint64_t>::iterator age;
   };
   struct Stripe {
@@ -54,7 +63,12 @@ class BlockCache {
     std::list<std::uint64_t> ages;  // most recently used first; only finished blocks
     std::size_t bytes = 0;
   };
+  static void finish(Stripe& s, std::uint64_t key, Making& making);
+  void keep(Stripe& s, std::uint64_t key, const BlockHandle& block);
   static constexpr std::size_t kStripes = 16;
+  // What a block costs beside its bytes: map node, age, control block. So that empty blocks cannot pile up without bound.
+  static constexpr std::size_t kEntryBytes = 192;
+  static std::size_t cost(const CachedBlock& block) { return block.size + kEntryBytes; }
   Stripe& stripe(std::uint64_t key) const { return stripes_[(key * 0x9E3779B97F4A7C15ull) >> 60]; }
   std::atomic<std::size_t> capacity_bytes_;
   mutable std::array<Stripe, kStripes> stripes_;

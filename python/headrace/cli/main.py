@@ -48,10 +48,8 @@ def _version() -> str:
 
     try:
         return version("headrace")
-    except PackageNotFoundError:  # run from a source tree
-        from headrace._native import build_info
-
-        return str(build_info()["version"])
+    except PackageNotFoundError:
+        return "(run from a source tree, not installed)"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -27,7 +27,7 @@ _SLICE_ROWS = 1 << 17  # bounds what decoding copies: bits, dictionaries, views
 
 
 class ArrowSource(Source):
-    """A stream of record batches. A column is nullable if its type says so; held tables are looked through first, and only nulls found count."""
+    """A stream of record batches. A column is nullable if its type says so; tables are looked through first, and only nulls count."""
 
     def __init__(self, source: Any, *, fields: Sequence[str] | None = None, batch_rows: int | None = None) -> None:
         self._source = source
@@ -42,12 +42,14 @@ class ArrowSource(Source):
         self._with_nulls = _names_with_nulls(source, self._leaves) if held else None
 
     def fields(self) -> list[Field]:
+        """The fields that hold the samples."""
         return [leaf.layout.field(leaf.name, self._nullable(leaf)) for leaf in self._leaves]
 
     def _nullable(self, leaf: Leaf) -> bool:
         return leaf.nullable if self._with_nulls is None else leaf.name in self._with_nulls
 
     def batches(self) -> Iterator[Batch]:
+        """All samples, in order."""
         with self._stream:
             while (array := next_array(self._pointer)) is not None:
                 with releasing(array):
@@ -60,7 +62,9 @@ class ArrowBatches(Source):
     nullable: names of the fields that may have nulls; None: as the types say.
     """
 
-    def __init__(self, batches: Iterable[Any], schema: Any, *, fields: Sequence[str] | None, nullable: set[str] | None, total: int | None) -> None:
+    def __init__(
+        self, batches: Iterable[Any], schema: Any, *, fields: Sequence[str] | None, nullable: set[str] | None, total: int | None
+    ) -> None:
         self._batches = batches
         self._nullable = nullable
         self.total = total
@@ -69,10 +73,12 @@ class ArrowBatches(Source):
         del capsule  # its destructor releases the schema
 
     def fields(self) -> list[Field]:
+        """The fields that hold the samples."""
         nullable = self._nullable
         return [leaf.layout.field(leaf.name, leaf.nullable if nullable is None else leaf.name in nullable) for leaf in self._leaves]
 
     def batches(self) -> Iterator[Batch]:
+        """All samples, in order."""
         for batch in self._batches:
             schema, array = batch.__arrow_c_array__()
             with releasing(capsule_pointer(array, b"arrow_array", ArrowArray)) as pointer:

@@ -22,15 +22,15 @@ NULLABLE = 2
 
 
 class ArrowSchema(ctypes.Structure):
-    pass
+    """A type."""
 
 
 class ArrowArray(ctypes.Structure):
-    pass
+    """Values of one type."""
 
 
 class ArrowArrayStream(ctypes.Structure):
-    pass
+    """Arrays of one type, one after the other."""
 
 
 _Schema, _ArrayPointer, _Stream = ctypes.POINTER(ArrowSchema), ctypes.POINTER(ArrowArray), ctypes.POINTER(ArrowArrayStream)
@@ -144,11 +144,13 @@ class ArrayView:
         return np.unpackbits(packed, bitorder="little")[begin % 8 : begin % 8 + end - begin].view(np.bool_)
 
     def child(self, index: int, name: str) -> ArrayView:
+        """A child array. Raises CorruptDataError if there is none."""
         if index >= self.raw.n_children or not self.raw.children:
             raise CorruptDataError(f"{self.where}: the Arrow array has {self.raw.n_children} children, expected {index + 1}")
         return ArrayView(self.raw.children[index], name)
 
     def dictionary(self) -> ArrayView:
+        """The values that indices point at."""
         return ArrayView(self.raw.dictionary, f"{self.where} (dictionary)")
 
     def demand(self, end: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from headrace.errors import CorruptDataError
 from headrace.writing.arrow_abi import ArrayView
-from headrace.writing.arrow_types import ArrowType, Leaf, Layout, layout_of
+from headrace.writing.arrow_types import ArrowType, Layout, Leaf, layout_of
 from headrace.writing.base import Column, Offsets, Valid, offsets_of
 from headrace.writing.columns import ArrayColumn, OffsetColumn
 from headrace.writing.dtypes import Array
@@ -17,7 +17,7 @@ __all__ = ["decode_leaf", "gather"]
 
 
 def decode_leaf(root: ArrayView, leaf: Leaf, begin: int, end: int) -> Column:
-    """Rows [begin, end) of a record batch's field. Raises CorruptDataError for offsets that do not fit, ValueError for nulls inside lists."""
+    """Rows [begin, end) of a record batch's field. Raises CorruptDataError for bad offsets, ValueError for nulls inside lists."""
     view, valid = root, None
     for depth, index in enumerate(leaf.path):
         view.demand(end)
@@ -65,7 +65,9 @@ def _offsets(view: ArrayView, dtype: str, begin: int, end: int) -> tuple[int, in
     falls = raw[1:] < raw[:-1]
     if raw[0] < 0 or bool(falls.any()):
         row = int(np.argmax(falls))
-        raise CorruptDataError(f"{view.where}: Arrow offsets must start at 0 or more and never fall; found {raw[row]} before {raw[row + 1]} at element {row}")
+        raise CorruptDataError(
+            f"{view.where}: Arrow offsets must start at 0 or more and never fall; found {raw[row]} before {raw[row + 1]} at element {row}"
+        )
     first = int(raw[0])
     return first, int(raw[-1]), (raw.astype(np.int64) - first).view(np.uint64)
 
@@ -77,7 +79,14 @@ def _tensor(view: ArrayView, node: ArrowType, layout: Layout, begin: int, end: i
         child = view.child(0, view.where)
         child.demand(end * size)
         inner_valid = None if valid is None else np.repeat(valid, size)
-        inner = _tensor(child, node.children[0], layout_of(node.children[0], view.where), child.offset + begin * size, child.offset + end * size, inner_valid)
+        inner = _tensor(
+            child,
+            node.children[0],
+            layout_of(node.children[0], view.where),
+            child.offset + begin * size,
+            child.offset + end * size,
+            inner_valid,
+        )
         _refuse_inner_nulls(child, begin * size, end * size, inner_valid)
         return inner.reshape(end - begin, *layout.shape)
     if layout.raw == "bits":

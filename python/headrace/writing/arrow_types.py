@@ -17,8 +17,17 @@ from headrace.writing.infer import timezone_metadata
 __all__ = ["ArrowType", "Layout", "Leaf", "layout_of", "leaves_of", "parse_type"]
 
 _NUMBERS = {
-    **{"c": "int8", "C": "uint8", "s": "int16", "S": "uint16", "i": "int32", "I": "uint32", "l": "int64", "L": "uint64"},
-    **{"e": "float16", "f": "float32", "g": "float64"},
+    "c": "int8",
+    "C": "uint8",
+    "s": "int16",
+    "S": "uint16",
+    "i": "int32",
+    "I": "uint32",
+    "l": "int64",
+    "L": "uint64",
+    "e": "float16",
+    "f": "float32",
+    "g": "float64",
 }
 _UNITS = {"s": "s", "m": "ms", "u": "us", "n": "ns"}
 _TEXTS = {"u": "string", "U": "string", "vu": "string", "z": "bytes", "Z": "bytes", "vz": "bytes"}
@@ -48,6 +57,7 @@ class Layout:
     metadata: str = ""
 
     def field(self, name: str, nullable: bool) -> Field:
+        """The field that holds these values."""
         return Field(name, self.kind, self.dtype, self.shape, nullable, metadata=self.metadata)
 
 
@@ -153,7 +163,9 @@ def _scalar(code: str) -> Layout | None:
 def _inner(node: ArrowType, where: str) -> Layout:
     inner = layout_of(node.children[0], f"{where}[]") if len(node.children) == 1 else None
     if inner is None or inner.kind != "tensor" or node.children[0].dictionary is not None:
-        raise TypeError(f"field {where!r}: lists can hold numbers, dates and fixed-size lists of them only; flatten the column, or store it as text")
+        raise TypeError(
+            f"field {where!r}: lists can hold numbers, dates and fixed-size lists of them only; flatten the column, or store it as text"
+        )
     return inner
 
 
@@ -170,7 +182,16 @@ def _fixed_list(node: ArrowType, where: str) -> Layout:
     return Layout("tensor", inner.dtype, inner.raw, shape, inner.metadata)
 
 
-_KINDS = {"n": "null", "d": "decimal", "tiM": "interval", "+m": "map", "+u": "union", "+r": "run-end-encoded", "+v": "list view", "+s": "struct"}
+_KINDS = {
+    "n": "null",
+    "d": "decimal",
+    "tiM": "interval",
+    "+m": "map",
+    "+u": "union",
+    "+r": "run-end-encoded",
+    "+v": "list view",
+    "+s": "struct",
+}
 
 
 def _describe(code: str) -> str:

@@ -15,7 +15,19 @@ import numpy.typing as npt
 from headrace._native import Field
 from headrace.writing.dtypes import Array
 
-__all__ = ["Column", "NativeColumn", "NullColumn", "Offsets", "Place", "Valid", "checked_valid", "even_offsets", "expected", "offsets_of", "with_zeroed_nulls"]
+__all__ = [
+    "Column",
+    "NativeColumn",
+    "NullColumn",
+    "Offsets",
+    "Place",
+    "Valid",
+    "checked_valid",
+    "even_offsets",
+    "expected",
+    "offsets_of",
+    "with_zeroed_nulls",
+]
 
 Valid = npt.NDArray[np.bool_]
 Offsets = npt.NDArray[np.uint64]
@@ -30,10 +42,12 @@ class Place:
     first: int = 0
 
     def sample(self, row: int) -> str:
+        """One sample's place, in words."""
         return f"sample {self.first + row}, field {self.field!r}"
 
     @property
     def column(self) -> str:
+        """The column's place, in words."""
         return f"field {self.field!r} (samples from {self.first})" if self.first else f"field {self.field!r}"
 
 
@@ -53,7 +67,10 @@ class Column(ABC):
 
     @abstractmethod
     def encode(self, field: Field, place: Place) -> NativeColumn:
-        """(values, offsets, valid) as the native writer wants them; shares memory where it can. Raises ValueError naming field and sample."""
+        """(values, offsets, valid) as the native writer wants them; shares memory where it can.
+
+        Raises ValueError naming field and sample.
+        """
 
     @abstractmethod
     def row_bytes(self) -> float:
@@ -103,15 +120,19 @@ class NullColumn(Column):
         return self.rows
 
     def field(self, name: str) -> Field:
+        """The field that holds these values."""
         raise ValueError(f"field {name!r}: all {self.rows} samples seen are null, so its type is unknown; pass schema= with this field")
 
     def slice(self, begin: int, end: int) -> Column:
+        """Samples [begin, end); shares memory."""
         return NullColumn(end - begin)
 
     def row_bytes(self) -> float:
+        """About how many bytes a sample takes."""
         return 1.0
 
     def encode(self, field: Field, place: Place) -> NativeColumn:
+        """What the native writer takes; see Column."""
         valid = checked_valid(np.zeros(self.rows, np.bool_), field, place)
         if field.kind == "tensor":
             return np.zeros(self.rows * field.row_bytes, np.uint8), None, valid

@@ -52,9 +52,11 @@ class ColumnSource(Source):
         self.batch_rows = batch_rows
 
     def fields(self) -> list[Field]:
+        """The fields that hold the samples."""
         return [column.field(name) for name, column in self.columns.items()]
 
     def batches(self) -> Iterator[Batch]:
+        """All samples, in order."""
         total = rows_of(self.columns)
         if total == 0:
             return

@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from headrace._native import Field
-from headrace.writing.base import Column, NativeColumn, Offsets, Place, Valid, checked_valid, even_offsets, expected, offsets_of, with_zeroed_nulls
+from headrace.writing.base import (
+    Column,
+    NativeColumn,
+    Offsets,
+    Place,
+    Valid,
+    checked_valid,
+    even_offsets,
+    expected,
+    offsets_of,
+    with_zeroed_nulls,
+)
 from headrace.writing.dtypes import Array, cast
 from headrace.writing.text import TextColumn
 
@@ -26,17 +37,21 @@ class ArrayColumn(Column):
         return len(self.values)
 
     def field(self, name: str) -> Field:
+        """The field that holds these values."""
         nullable = self.valid is not None and not bool(self.valid.all())
         return Field(name, "tensor", self.dtype, self.values.shape[1:], nullable, metadata=self.metadata)
 
     def slice(self, begin: int, end: int) -> Column:
+        """Samples [begin, end); shares memory."""
         valid = None if self.valid is None else self.valid[begin:end]
         return ArrayColumn(self.values[begin:end], self.dtype, valid=valid, weak=self.weak, metadata=self.metadata)
 
     def row_bytes(self) -> float:
+        """About how many bytes a sample takes."""
         return float(self.values.dtype.itemsize * int(np.prod(self.values.shape[1:], dtype=np.int64)))
 
     def encode(self, field: Field, place: Place) -> NativeColumn:
+        """What the native writer takes; see Column."""
         if field.kind in ("bytes", "image", "string"):
             return self._encode_bytes(field, place)
         valid = checked_valid(self.valid, field, place)
@@ -65,7 +80,9 @@ class ArrayColumn(Column):
 class OffsetColumn(Column):
     """Values of varying length in one array: `values` flat, `offsets` uint64 (rows + 1,) in bytes. Null samples have length 0."""
 
-    def __init__(self, kind: str, values: Array, offsets: Offsets, *, dtype: str = "uint8", shape: tuple[int, ...] = (), valid: Valid | None = None) -> None:
+    def __init__(
+        self, kind: str, values: Array, offsets: Offsets, *, dtype: str = "uint8", shape: tuple[int, ...] = (), valid: Valid | None = None
+    ) -> None:
         self.kind = kind
         self.values = values
         self.offsets = offsets
@@ -77,10 +94,12 @@ class OffsetColumn(Column):
         return len(self.offsets) - 1
 
     def field(self, name: str) -> Field:
+        """The field that holds these values."""
         nullable = self.valid is not None and not bool(self.valid.all())
         return Field(name, self.kind, self.dtype, self.shape, nullable)
 
     def slice(self, begin: int, end: int) -> Column:
+        """Samples [begin, end); shares memory."""
         offsets = self.offsets[begin : end + 1]
         flat = self.values.reshape(-1).view(np.uint8)
         values = flat[int(offsets[0]) : int(offsets[-1])].view(self.values.dtype)
@@ -88,14 +107,18 @@ class OffsetColumn(Column):
         return OffsetColumn(self.kind, values, offsets - offsets[0], dtype=self.dtype, shape=self.shape, valid=valid)
 
     def row_bytes(self) -> float:
+        """About how many bytes a sample takes."""
         return float(self.offsets[-1] - self.offsets[0]) / max(len(self), 1)
 
     def encode(self, field: Field, place: Place) -> NativeColumn:
+        """What the native writer takes; see Column."""
         valid = checked_valid(self.valid, field, place)
         bytes_like = ("bytes", "image")
         if field.kind == self.kind == "ragged":
             if field.shape != self.shape:
-                raise ValueError(f"{place.column}: expected {expected(field)}, found {self.dtype} of shape {(len(self.values), *self.shape)}")
+                raise ValueError(
+                    f"{place.column}: expected {expected(field)}, found {self.dtype} of shape {(len(self.values), *self.shape)}"
+                )
             values = cast(self.values, self.dtype, field.dtype, weak=False, where=place.column)
             scale = values.dtype.itemsize, self.values.dtype.itemsize
             return values, self.offsets // np.uint64(scale[1]) * np.uint64(scale[0]), valid

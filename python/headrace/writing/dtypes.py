@@ -70,7 +70,7 @@ def _convert(values: Array, source: str, target: str, weak: bool, where: str) ->
     numbers = old.kind in "iufc" and new.kind in "iufc"
     if kinds in ("ff", "fc", "cc") and weak:
         return values.astype(new)
-    if numbers and (weak and new.kind in "iufc" or np.can_cast(old, new, "safe")) and not (old.kind in "fc" and new.kind in "iu"):
+    if numbers and ((weak and new.kind in "iufc") or np.can_cast(old, new, "safe")) and not (old.kind in "fc" and new.kind in "iu"):
         return _exact(values, new, where, f"a value that {target} cannot hold") if old.kind in "iu" else values.astype(new)
     if kinds in ("SS", "UU", "MM", "mm"):
         return _exact(values, new, where, f"a value that does not fit {target}")

@@ -93,7 +93,9 @@ def _from_masked(data: np.ma.MaskedArray[Any, Any], place: Place) -> Column:
     partly = mask.any(axis=1) & ~mask.all(axis=1)
     if bool(partly.any()):
         row = int(np.argmax(partly))
-        raise ValueError(f"{place.sample(row)}: {int(mask[row].sum())} of {mask.shape[1]} values are masked; only whole samples can be null")
+        raise ValueError(
+            f"{place.sample(row)}: {int(mask[row].sum())} of {mask.shape[1]} values are masked; only whole samples can be null"
+        )
     return ArrayColumn(data.data, name, valid=~mask.all(axis=1) if mask.shape[1] else None)
 
 
@@ -159,10 +161,14 @@ def _refuse_mixture(values: Sequence[Any], place: Place) -> None:
         if category == "dict":
             raise TypeError(f"{place.sample(row)}: nested dicts are not supported; flatten them to keys like '{place.field}.part'")
         if category == "other" and not is_array_like(value):
-            raise TypeError(f"{place.sample(row)}: cannot store {name}; supported are numbers, dates, str, bytes, arrays and lists of numbers")
+            raise TypeError(
+                f"{place.sample(row)}: cannot store {name}; supported are numbers, dates, str, bytes, arrays and lists of numbers"
+            )
         first = first or name
         if category != _category(type(next(v for v in values if type(v).__name__ not in _NULL_NAMES))):
-            raise TypeError(f"{place.sample(row)}: expected {first} as in the samples before, found {name}; a field holds one kind of value")
+            raise TypeError(
+                f"{place.sample(row)}: expected {first} as in the samples before, found {name}; a field holds one kind of value"
+            )
 
 
 def _from_scalars(values: Sequence[Any], types: set[type], category: str, nulls: bool, place: Place) -> Column:
@@ -192,7 +198,9 @@ def _numbers(values: Sequence[Any], types: set[type], place: Place) -> Array:
     if dtype.kind in "fc" and any(issubclass(kind, (int, np.integer)) for kind in types):
         for row, value in enumerate(values):
             if isinstance(value, (int, np.integer)) and abs(int(value)) > _EXACT_INTEGERS:
-                raise ValueError(f"{place.sample(row)}: the integer {value} among floats is not exact as {dtype}; convert the samples to one dtype")
+                raise ValueError(
+                    f"{place.sample(row)}: the integer {value} among floats is not exact as {dtype}; convert the samples to one dtype"
+                )
     return array
 
 
@@ -213,7 +221,10 @@ def _wide_integers(values: Sequence[Any], place: Place) -> Array:
 def _dates(values: Sequence[Any], types: set[type], category: str, place: Place) -> Array:
     for row, value in enumerate(values):
         if getattr(value, "tzinfo", None) is not None:
-            raise ValueError(f"{place.sample(row)}: {value} has a time zone; convert it to UTC and drop it: value.astimezone(timezone.utc).replace(tzinfo=None)")
+            raise ValueError(
+                f"{place.sample(row)}: {value} has a time zone; "
+                "convert it to UTC and drop that: value.astimezone(timezone.utc).replace(tzinfo=None)"
+            )
     if all(issubclass(kind, np.generic) for kind in types):
         return np.array(values)
     names = {kind.__name__ for kind in types}

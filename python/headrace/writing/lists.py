@@ -45,14 +45,17 @@ class ListColumn(Column):
         return len(self.arrays)
 
     def slice(self, begin: int, end: int) -> Column:
+        """Samples [begin, end); shares memory."""
         place = Place(self.place.field, self.place.first + begin)
         return ListColumn(self.arrays[begin:end], self.dtypes[begin:end], self.weak[begin:end], place)
 
     def row_bytes(self) -> float:
+        """About how many bytes a sample takes."""
         probe = self.arrays[:: max(len(self.arrays) // 1000, 1)]
         return sum(array.nbytes for array in probe if array is not None) / max(len(probe), 1)
 
     def field(self, name: str) -> Field:
+        """The field that holds these values."""
         known = [row for row, array in enumerate(self.arrays) if array is not None]
         if not known:
             return NullColumn(len(self)).field(name)
@@ -74,6 +77,7 @@ class ListColumn(Column):
         return Field(name, "ragged", dtype, first[1:], nullable)
 
     def encode(self, field: Field, place: Place) -> NativeColumn:
+        """What the native writer takes; see Column."""
         valid: Valid | None = None
         if None in self.dtypes or "" in self.dtypes:
             valid = checked_valid(np.array([name != "" for name in self.dtypes]), field, place)

@@ -45,6 +45,7 @@ class RowBuffer:
 
     @property
     def full(self) -> bool:
+        """Whether it is time to drain()."""
         return self._rows >= self._batch_rows or self._bytes >= _BUFFER_BYTES
 
     def expect(self, names: Sequence[str], container: str) -> None:
@@ -58,7 +59,10 @@ class RowBuffer:
         self._taken += rows
 
     def append(self, sample: Any) -> None:
-        """Take one sample; arrays and lists are copied, so the caller may reuse them. Raises TypeError or ValueError naming the sample's number."""
+        """Take one sample; arrays and lists are copied, so the caller may reuse them.
+
+        Raises TypeError or ValueError naming the sample's number.
+        """
         if not self.container:
             self._learn(sample)
         size = 0
@@ -127,7 +131,9 @@ class RowBuffer:
 class RowSource(Source):
     """An iterable of samples, streamed: at most one batch is held. Its first batch decides the fields."""
 
-    def __init__(self, samples: Iterable[Any], *, total: int | None = None, batch_rows: int | None = None, fields: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, samples: Iterable[Any], *, total: int | None = None, batch_rows: int | None = None, fields: Sequence[str] | None = None
+    ) -> None:
         self.total = total
         self._buffer = RowBuffer(batch_rows=batch_rows, fields=fields)
         self._samples = iter(samples)
@@ -139,6 +145,7 @@ class RowSource(Source):
         self.container = container
 
     def fields(self) -> list[Field]:
+        """The fields that hold the samples."""
         if self._first is None:
             self._first = self._next_batch()
             self.container = self._buffer.container or "dict"
@@ -147,6 +154,7 @@ class RowSource(Source):
         return [column.field(name) for name, column in self._first.columns.items()]
 
     def batches(self) -> Iterator[Batch]:
+        """All samples, in order."""
         first, self._first = self._first, None
         rest = iter(self._next_batch, None)
         return chain([first], rest) if first is not None else rest  # type: ignore[list-item,arg-type,return-value]

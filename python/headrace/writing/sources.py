@@ -19,7 +19,9 @@ __all__ = ["columns_of", "source_of"]
 _FETCH_SAMPLES = 256  # asked of __getitems__ at once
 
 
-def source_of(source: Any, *, fields: Sequence[str] | None = None, names: Sequence[str] | None = None, batch_rows: int | None = None) -> Source:
+def source_of(
+    source: Any, *, fields: Sequence[str] | None = None, names: Sequence[str] | None = None, batch_rows: int | None = None
+) -> Source:
     """A Source over anything that `write` accepts; `names` are those of a given schema, for parts that have none of their own.
 
     Raises TypeError for what it does not accept.
@@ -46,7 +48,7 @@ def source_of(source: Any, *, fields: Sequence[str] | None = None, names: Sequen
 
 
 def columns_of(data: Any, names: Sequence[str] | None, first: int) -> tuple[dict[str, Column], str]:
-    """(columns by field, container) of one call of Writer.extend; `names`: the fields if they are known. `first`: number of the first sample."""
+    """(columns by field, container) of one call of Writer.extend. names: the fields if known. first: number of the first sample."""
     if isinstance(data, tuple):
         if names is not None and len(names) != len(data):
             raise ValueError(f"expected {len(names)} columns {list(names)}, found a tuple of {len(data)}")
@@ -56,7 +58,9 @@ def columns_of(data: Any, names: Sequence[str] | None, first: int) -> tuple[dict
         return {names[0]: column_of(data, Place(names[0], first))}, "single"
     whole = _whole_columns(data, None, first=first)
     if whole is None:
-        raise TypeError(f"extend takes a dict or tuple of columns, a structured array or a data frame, found {type(data).__name__}; use append for a sample")
+        raise TypeError(
+            f"extend takes a dict or tuple of columns, a structured array or a table, found {type(data).__name__}; use append for a sample"
+        )
     columns, container = whole
     if names is not None:
         missing, extra = [name for name in names if name not in columns], [name for name in columns if name not in names]
@@ -152,5 +156,3 @@ def _fetch(dataset: Any, index: int) -> Any:
         # An IndexError would else read as the end of the samples.
         error.add_note(f"while reading sample {index} of {len(dataset)} from {type(dataset).__name__}")
         raise
-
-

@@ -23,7 +23,9 @@ def is_array_like(value: object) -> bool:
     """Whether as_array takes it: arrays, tensors, anything with numpy's array interface, lists and tuples."""
     if isinstance(value, (np.ndarray, list, tuple, range)):
         return True
-    return is_tensor(value) or (not isinstance(value, np.generic) and (hasattr(value, "__array_interface__") or hasattr(value, "__array__")))
+    return is_tensor(value) or (
+        not isinstance(value, np.generic) and (hasattr(value, "__array_interface__") or hasattr(value, "__array__"))
+    )
 
 
 def as_array(value: Any, where: str) -> tuple[Array, str, bool]:
@@ -54,7 +56,9 @@ def _from_tensor(tensor: Any, where: str) -> tuple[Array, str, bool]:
     try:
         array: Array = plain.numpy()
     except TypeError as error:
-        raise TypeError(f"{where}: a tensor of {tensor.dtype} cannot be stored; convert it with .to(torch.float32), or view it as torch.uint8") from error
+        raise TypeError(
+            f"{where}: a tensor of {tensor.dtype} cannot be stored; convert it with .to(torch.float32), or view it as torch.uint8"
+        ) from error
     return array, dtype_name(array.dtype, where), False
 
 

@@ -25,16 +25,20 @@ class TextColumn(Column):
         return len(self.texts)
 
     def field(self, name: str) -> Field:
+        """The field that holds these values."""
         return Field(name, self.kind, nullable=any(text is None for text in self.texts))
 
     def slice(self, begin: int, end: int) -> Column:
+        """Samples [begin, end); shares memory."""
         return TextColumn(self.texts[begin:end], self.kind)
 
     def row_bytes(self) -> float:
+        """About how many bytes a sample takes."""
         probe = self.texts[:: max(len(self.texts) // 1000, 1)]
         return 49.0 + sum(len(text) for text in probe if text is not None) / max(len(probe), 1)
 
     def encode(self, field: Field, place: Place) -> NativeColumn:
+        """What the native writer takes; see Column."""
         nulls = [row for row, text in enumerate(self.texts) if text is None]
         if len(nulls) == len(self.texts) and nulls:
             return NullColumn(len(nulls)).encode(field, place)

@@ -51,8 +51,8 @@ def write(
     those or to dict(codec=, level=, filter=, block_bytes=); None: as `schema` says.
     fields: the fields to take, in this order; for tuples and single values, their names.
     append: add to the dataset at `path`, with its schema. chunk_samples, chunk_bytes, shard_bytes: sizes; left out, they are chosen.
-    threads: encoding at once, all by default. container: how samples are delivered: "dict", "tuple" or "single"; as in the source by default.
-    metadata: JSON text kept in the schema. progress: called with (samples done, total or None, "samples").
+    threads: encoding at once, all by default. container: how samples are delivered, "dict", "tuple" or "single"; as in the source
+    by default. metadata: JSON text kept in the schema. progress: called with (samples done, total or None, "samples").
 
     Nothing is visible at `path` before everything is written, and nothing is left after an error or interrupt.
     Raises ExistsError, NotFoundError (append), StorageError; ValueError or TypeError naming sample and field for values that do not fit.
@@ -82,7 +82,9 @@ def refuse_existing(path: str | os.PathLike[str]) -> None:
     if os.path.isdir(path):
         found = next((name for name in sorted(os.listdir(path)) if _MANIFEST.fullmatch(name)), None)
         if found is not None:
-            raise ExistsError(f"{path} is a dataset already (it has {found}); choose another path, remove it, or add to it with append=True")
+            raise ExistsError(
+                f"{path} is a dataset already (it has {found}); choose another path, remove it, or add to it with append=True"
+            )
     elif os.path.lexists(path):
         raise ExistsError(f"{path} is a file; choose another path")
 
@@ -154,8 +156,11 @@ class Writer:
             raise
 
     def extend(self, columns: Any) -> None:
-        """Take many samples: a dict or tuple of columns of equal length, first dimension samples, or a structured array or data frame."""
+        """Take many samples: a dict or tuple of columns of equal length, first dimension samples, or a structured array or table."""
         self._demand_open()
+        if hasattr(columns, "__arrow_c_stream__") and not hasattr(columns, "iloc"):
+            self.write_source(source_of(columns))
+            return
         self._flush()
         names = self._schema.names if self._schema is not None else None
         parts, container = columns_of(columns, names, self._samples)
@@ -188,7 +193,9 @@ class Writer:
         try:
             self._flush()
             if self._native is None:
-                raise ValueError(f"nothing to write to {self.path}: no samples came and no schema was given; pass schema= for an empty dataset")
+                raise ValueError(
+                    f"nothing to write to {self.path}: no samples came and no schema was given; pass schema= for an empty dataset"
+                )
             self.version = self._native.commit()
             self._schema = self._native.schema
         except BaseException:
@@ -239,7 +246,8 @@ class Writer:
             self._take(batch)
 
     def _take(self, batch: Batch) -> None:
-        assert self._schema is not None and self._native is not None
+        assert self._schema is not None
+        assert self._native is not None
         encoded = encode(batch.columns, self._schema, self._samples)
         try:
             self._native.extend(encoded, batch.rows)
@@ -256,4 +264,6 @@ def encode(columns: Mapping[str, Column], schema: Schema, first: int) -> list[An
     extra = [name for name in columns if name not in schema.names]
     if missing or extra:
         raise ValueError(f"expected fields {schema.names}, found {list(columns)} (missing {missing}, unexpected {extra})")
-    return [columns[field.name].encode(field, Place(field.name, first)) for field in schema.fields]
+    encoded = [columns[field.name].encode(field, Place(field.name, first)) for field in schema.fields]
+    # numpy refuses to lend dates through the buffer protocol.
+    return [(values.view("<i8") if values.dtype.kind in "Mm" else values, offsets, valid) for values, offsets, valid in encoded]

@@ -56,9 +56,11 @@ class ImageFolderSource(Source):
         self.metadata = json.dumps({"classes": self.classes, "source": "image folder"}, ensure_ascii=False)
 
     def fields(self) -> list[Field]:
+        """The fields that hold the samples."""
         return [Field("image", "image"), Field("label", "tensor", "int64")]
 
     def batches(self) -> Iterator[Batch]:
+        """All samples, in order."""
         pending: deque[Future[Batch]] = deque()
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="headrace-convert")
         try:

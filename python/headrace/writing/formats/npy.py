@@ -29,14 +29,17 @@ class Header:
 
     @property
     def data_bytes(self) -> int:
+        """Bytes of the array's elements."""
         size = self.dtype.itemsize
         for dim in self.shape:
             size *= dim
         return size
 
 
-def npy_source(paths: Sequence[str], *, threads: int | None = None, fields: Sequence[str] | None = None, allow_unsafe_types: bool = False) -> Source:
-    """One sample an entry of the first dimension; a structured array gives a field for each of its parts. Several files follow each other."""
+def npy_source(
+    paths: Sequence[str], *, threads: int | None = None, fields: Sequence[str] | None = None, allow_unsafe_types: bool = False
+) -> Source:
+    """A sample an entry of the first dimension; a structured array gives a field for each part. Several files follow each other."""
     return Chain([source_of(_open(path, allow_unsafe_types), fields=fields) for path in paths], paths)
 
 
@@ -59,9 +62,11 @@ class Chain(Source):
         self._fields = [after if after.nullable else before for before, after in zip(self._fields, fields, strict=True)]
 
     def fields(self) -> list[Field]:
+        """The fields that hold the samples."""
         return self._fields
 
     def batches(self) -> Iterator[Batch]:
+        """All samples, in order."""
         for source in self._sources:
             yield from source.batches()
 
@@ -91,7 +96,9 @@ def _open(path: str, allow_unsafe_types: bool) -> Array | Mapping[str, Array]:
 def refuse_pickle(where: str, allowed: bool) -> None:
     """Raises UnsafeDataError unless the caller allowed what reading a pickle may do."""
     if not allowed:
-        raise UnsafeDataError(f"{where} holds pickled Python objects, and reading them can run any code; if you trust the file, pass allow_unsafe_types=True")
+        raise UnsafeDataError(
+            f"{where} holds pickled Python objects, and reading them can run any code; if you trust the file, pass allow_unsafe_types=True"
+        )
 
 
 def read_header(file: IO[bytes], where: str) -> Header:
@@ -108,12 +115,10 @@ def read_header(file: IO[bytes], where: str) -> Header:
     if any(dim < 0 for dim in shape):
         raise CorruptDataError(f"{where}: the header has a negative dimension, {shape}")
     if version == (3, 0) and dtype.names is not None:
-        dtype = np.dtype({**{"names": [name.encode("latin-1").decode() for name in dtype.names]}, **_layout(dtype)})
+        dtype = np.dtype({"names": [name.encode("latin-1").decode() for name in dtype.names], **_layout(dtype)})
     return Header(shape, fortran_order, dtype, file.tell())
 
 
 def _layout(dtype: np.dtype[Any]) -> dict[str, Any]:
     parts = [dtype.fields[name] for name in dtype.names or () if dtype.fields is not None]
     return {"formats": [part[0] for part in parts], "offsets": [part[1] for part in parts], "itemsize": dtype.itemsize}
-
-

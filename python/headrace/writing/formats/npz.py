@@ -24,7 +24,9 @@ __all__ = ["NpzSource", "npz_source"]
 _DEFLATE_RATIO = 1032  # the most that deflate can shrink, so a larger declared size is a lie
 
 
-def npz_source(paths: Sequence[str], *, threads: int | None = None, fields: Sequence[str] | None = None, allow_unsafe_types: bool = False) -> Source:
+def npz_source(
+    paths: Sequence[str], *, threads: int | None = None, fields: Sequence[str] | None = None, allow_unsafe_types: bool = False
+) -> Source:
     """A field an array. Several files follow each other."""
     return Chain([_source(path, fields, allow_unsafe_types) for path in paths], paths)
 
@@ -58,10 +60,12 @@ class NpzSource(Source):
         self.total = next(iter(headers.values())).shape[0]
 
     def fields(self) -> list[Field]:
+        """The fields that hold the samples."""
         empty = {name: np.empty((0, *header.shape[1:]), header.dtype) for name, header in self._headers.items()}
         return [_column(name, array).field(name) for name, array in empty.items()]
 
     def batches(self) -> Iterator[Batch]:
+        """All samples, in order."""
         rows = self.total or 0
         row_bytes = sum(header.data_bytes for header in self._headers.values()) // max(rows, 1)
         step = max(1, min(SLICE_BYTES // max(row_bytes, 1), 1 << 20))
@@ -106,7 +110,9 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str) -> Heade
     if header.header_bytes + header.data_bytes != info.file_size:
         raise CorruptDataError(f"{where}: the archive says {info.file_size} bytes, the header {header.header_bytes + header.data_bytes}")
     if info.file_size > info.compress_size * _DEFLATE_RATIO + 1024 and info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise LimitExceededError(f"{where}: declares {info.file_size} bytes in {info.compress_size} stored ones, more than deflate can shrink")
+        raise LimitExceededError(
+            f"{where}: declares {info.file_size} bytes in {info.compress_size} stored ones, more than deflate can shrink"
+        )
     return header
 
 

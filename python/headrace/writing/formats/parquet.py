@@ -27,14 +27,15 @@ def parquet_source(paths: Sequence[str], *, threads: int | None = None, fields: 
             rows += file.metadata.num_rows
             size += sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
             nullable |= _with_nulls(file.metadata, here)
-    batches = _batches(parquet, paths, rows_for(size, rows), schema.names if schema is not None else None, threads != 1)
+    batches = _batches(parquet, paths, rows_for(size, rows), schema, threads != 1)
     return ArrowBatches(batches, schema, fields=None, nullable=nullable, total=rows)
 
 
-def _batches(parquet: Any, paths: Sequence[str], batch_rows: int, columns: list[str] | None, use_threads: bool) -> Iterator[Any]:
+def _batches(parquet: Any, paths: Sequence[str], batch_rows: int, schema: Any, use_threads: bool) -> Iterator[Any]:
     for path in paths:
         with reading(path), parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
-            yield from file.iter_batches(batch_size=batch_rows, columns=columns, use_threads=use_threads)
+            for batch in file.iter_batches(batch_size=batch_rows, columns=schema.names, use_threads=use_threads):
+                yield batch.select(schema.names)
 
 
 def _chosen(schema: Any, fields: Sequence[str] | None) -> Any:
@@ -43,27 +44,25 @@ def _chosen(schema: Any, fields: Sequence[str] | None) -> Any:
 
 
 def _with_nulls(metadata: Any, schema: Any) -> set[str]:
-    """Fields with a null, or of which the file does not tell: nested columns count nulls of their parts, so they go by their type."""
-    found = {name for field in schema for name in _dotted(field, "", False)}
+    """Fields that may be null by type and of which the statistics do not tell that none is. Lists have no count of their own."""
+    maybe_null = {name: nullable for field in schema for name, nullable in _leaves(field, "", False)}
+    clean = set(maybe_null) if metadata.num_row_groups else set()
+    seen = set()
     for group in range(metadata.num_row_groups):
         columns = metadata.row_group(group)
         for index in range(columns.num_columns):
             column = columns.column(index)
             statistics = column.statistics
-            without = statistics is not None and statistics.has_null_count and statistics.null_count == 0
-            found.discard(column.path_in_schema) if without and group == 0 else None
-            if not without and column.path_in_schema in _flat_names(schema):
-                found.add(column.path_in_schema)
-    return found
+            seen.add(column.path_in_schema)
+            if statistics is None or not statistics.has_null_count or statistics.null_count:
+                clean.discard(column.path_in_schema)
+    return {name for name, nullable in maybe_null.items() if nullable and name not in clean & seen}
 
 
-def _dotted(field: Any, prefix: str, nullable: bool) -> list[str]:
+def _leaves(field: Any, prefix: str, nullable: bool) -> list[tuple[str, bool]]:
+    """(dotted name, whether it or a struct around it may be null) of each field that a column becomes."""
     name = f"{prefix}.{field.name}" if prefix else field.name
     maybe_null = nullable or field.nullable
     if import_pyarrow("pyarrow", "converting Parquet files").types.is_struct(field.type):
-        return [inner for index in range(field.type.num_fields) for inner in _dotted(field.type.field(index), name, maybe_null)]
-    return [name] if maybe_null else []
-
-
-def _flat_names(schema: Any) -> set[str]:
-    return {name for field in schema for name in _dotted(field, "", True)}
+        return [leaf for index in range(field.type.num_fields) for leaf in _leaves(field.type.field(index), name, maybe_null)]
+    return [(name, maybe_null)]

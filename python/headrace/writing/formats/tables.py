@@ -27,7 +27,9 @@ def rows_for(total_bytes: int, rows: int) -> int:
 def refuse_other_schema(schema: Any, path: str, first_schema: Any, first: str) -> None:
     """Raises ValueError naming the first column that differs between two pyarrow schemas in name or type."""
     if schema.names != first_schema.names:
-        raise ValueError(f"{path} has the columns {schema.names}, but {first} has {first_schema.names}; convert them separately, or choose fields=[...]")
+        raise ValueError(
+            f"{path} has the columns {schema.names}, but {first} has {first_schema.names}; convert them separately, or choose fields=[...]"
+        )
     for here, there in zip(schema, first_schema, strict=True):
         if here.type != there.type:
             raise ValueError(f"{path}: column {here.name!r} is {here.type}, but {there.type} in {first}; cast one of them")

@@ -1,0 +1,6 @@
+"""One file for each loader, ours among them. Each is a class with the same three calls.
+
+name                    what reports call it
+__init__(workload)      everything that is not loading: opening, building, finding the best number of workers
+batches(indices)        one epoch over these samples, in this order, as an iterator of (features, label)
+"""

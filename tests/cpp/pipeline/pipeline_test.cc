@@ -1,0 +1,348 @@
+#include "headrace/pipeline/pipeline.h"
+
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <thread>
+
+#include "pipeline/small_dataset.h"
+#include "temp_dir.h"
+
+using namespace headrace;
+using namespace headrace::pipeline;
+
+namespace {
+
+constexpr std::uint64_t kSamples = 1000;
+
+std::shared_ptr<Dataset> open_small(const std::string& path, io::ReaderKind reader = io::ReaderKind::kMmap) {
+  DatasetOptions options;
+  options.reader = reader;
+  auto dataset = Dataset::open(path, 0, options);
+  REQUIRE_MESSAGE(dataset.is_ok(), dataset.status().message());
+  return *dataset;
+}
+
+PipelineOptions options_for(int threads, OrderKind order = OrderKind::kGlobal) {
+  PipelineOptions options;
+  options.fields = {0, 1, 2, 3};
+  options.partition.batch_size = 33;
+  options.order = order;
+  options.window = 3;
+  options.seed = 5;
+  options.num_threads = threads;
+  options.ragged = Ragged::kOffsets;
+  return options;
+}
+
+// Every byte of a batch that a user can see.
+std::string visible(const Batch& batch) {
+  std::string out(reinterpret_cast<const char*>(batch.indices.data()), batch.indices.size() * 8);
+  for (const FieldOut& field : batch.fields) {
+    if (field.offsets_at != FieldOut::kAbsent) out.append(reinterpret_cast<const char*>(batch.at(field.offsets_at)), (batch.indices.size() + 1) * 8);
+    if (field.lengths_at != FieldOut::kAbsent) out.append(reinterpret_cast<const char*>(batch.at(field.lengths_at)), batch.indices.size() * 8);
+    if (field.valid_at != FieldOut::kAbsent) out.append(reinterpret_cast<const char*>(batch.at(field.valid_at)), batch.indices.size());
+    out.append(reinterpret_cast<const char*>(batch.at(field.values_at)), field.values_bytes);
+  }
+  return out;
+}
+
+void check_content(const Batch& batch) {
+  const auto* raw = reinterpret_cast<const float*>(batch.at(batch.fields[0].values_at));
+  const auto* packed = reinterpret_cast<const std::int64_t*>(batch.at(batch.fields[1].values_at));
+  const std::uint8_t* valid = batch.at(batch.fields[1].valid_at);
+  const auto* text_at = reinterpret_cast<const std::int64_t*>(batch.at(batch.fields[2].offsets_at));
+  const auto* text = reinterpret_cast<const char*>(batch.at(batch.fields[2].values_at));
+  const auto* list_at = reinterpret_cast<const std::int64_t*>(batch.at(batch.fields[3].offsets_at));
+  const auto* list = reinterpret_cast<const std::int16_t*>(batch.at(batch.fields[3].values_at));
+  for (std::size_t slot = 0; slot < batch.indices.size(); ++slot) {
+    const auto i = static_cast<std::uint64_t>(batch.indices[slot]);
+    CAPTURE(i);
+    REQUIRE(raw[slot * 4 + 3] == static_cast<float>(i) + 0.75F);
+    REQUIRE((valid[slot] == 1) == small_valid(i));
+    REQUIRE(packed[slot] == (small_valid(i) ? static_cast<std::int64_t>(i * 3) : 0));
+    REQUIRE(std::string(text + text_at[slot], text + text_at[slot + 1]) == small_text(i));
+    REQUIRE(list_at[slot + 1] - list_at[slot] == static_cast<std::int64_t>(i % 3));
+    if (i % 3 > 0) REQUIRE(list[list_at[slot] * 2] == static_cast<std::int16_t>(i));
+  }
+}
+
+Batch next_of(Pipeline& pipeline, bool* end) {
+  Batch batch;
+  while (true) {
+    const auto next = pipeline.next(50'000'000, &batch);
+    REQUIRE_MESSAGE(next.is_ok(), next.status().message());
+    *end = *next == Pipeline::Next::kEnd;
+    if (*next != Pipeline::Next::kNotYet) return batch;
+  }
+}
+
+std::vector<std::string> run_pass(Pipeline& pipeline, std::uint64_t epoch, std::uint64_t position = 0) {
+  REQUIRE(pipeline.start(epoch, position).is_ok());
+  std::vector<std::string> seen;
+  while (true) {
+    bool end = false;
+    const Batch batch = next_of(pipeline, &end);
+    if (end) return seen;
+    seen.push_back(visible(batch));
+  }
+}
+
+std::unique_ptr<Pipeline> make(const std::shared_ptr<Dataset>& dataset, const PipelineOptions& options) {
+  auto pipeline = Pipeline::create(dataset, options);
+  REQUIRE_MESSAGE(pipeline.is_ok(), pipeline.status().message());
+  return std::move(*pipeline);
+}
+
+// Damages one stored byte of a field's values in the chunk of sample 0; returns the samples of the block that holds it.
+void damage(const std::string& dir, const std::shared_ptr<Dataset>& dataset, std::uint32_t field) {
+  const format::Shard& shard = (*dataset->source(0))->shard();
+  const format::SectionRef values = shard.page(0, field).section(format::Section::kValues);
+  std::fstream file(dir + "/" + dataset->manifest().shards[0].file_name, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(static_cast<std::streamoff>(values.offset));
+  char byte = 0;
+  file.get(byte);
+  file.seekp(static_cast<std::streamoff>(values.offset));
+  file.put(static_cast<char>(byte ^ 0x10));
+}
+
+}  // namespace
+
+TEST_CASE("batches do not depend on threads, reader, prefetch or earlier passes") {
+  ThreadPool::shared().set_max_threads(8);
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", kSamples, 64, 6000).is_ok());
+  for (const OrderKind order : {OrderKind::kSequential, OrderKind::kGlobal, OrderKind::kWindow}) {
+    const auto dataset = open_small(dir / "d");
+    REQUIRE(dataset->manifest().shards.size() > 1);
+    const std::vector<std::string> expected = run_pass(*make(dataset, options_for(0, order)), 2);
+    REQUIRE(expected.size() == (kSamples + 32) / 33);
+    for (const int threads : {0, 1, 2, 8}) {
+      for (const io::ReaderKind reader : {io::ReaderKind::kMmap, io::ReaderKind::kPread, io::ReaderKind::kDirect, io::ReaderKind::kUring}) {
+        PipelineOptions options = options_for(threads, order);
+        options.prefetch_batches = threads == 8 ? 40 : 0;
+        const auto pipeline = make(open_small(dir / "d", reader), options);
+        CHECK(run_pass(*pipeline, 2) == expected);
+        CHECK(run_pass(*pipeline, 3) != (order == OrderKind::kSequential ? std::vector<std::string>() : expected));
+        CHECK(run_pass(*pipeline, 2) == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("every sample arrives exactly once, with its values") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", kSamples, 50).is_ok());
+  const auto pipeline = make(open_small(dir / "d"), options_for(2));
+  REQUIRE(pipeline->start(0, 0).is_ok());
+  std::map<std::int64_t, int> seen;
+  std::uint64_t position = 0;
+  for (bool end = false; !end;) {
+    const Batch batch = next_of(*pipeline, &end);
+    if (end) break;
+    check_content(batch);
+    for (const std::int64_t i : batch.indices) ++seen[i];
+    CHECK(batch.position_after > position);
+    position = batch.position_after;
+  }
+  CHECK(position == kSamples);
+  REQUIRE(seen.size() == kSamples);
+  for (const auto& [sample, count] : seen) REQUIRE(count == 1);
+}
+
+TEST_CASE("a pass resumes at a position, on any world size, and replays any step") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", kSamples, 50).is_ok());
+  const auto dataset = open_small(dir / "d");
+  const auto whole = make(dataset, options_for(2));
+  const std::vector<std::string> all = run_pass(*whole, 7);
+  const std::vector<std::string> rest = run_pass(*whole, 7, 33 * 10);
+  REQUIRE(rest.size() == all.size() - 10);
+  CHECK(std::equal(rest.begin(), rest.end(), all.begin() + 10));
+  for (const std::uint64_t step : {0ull, 11ull, 30ull}) {
+    const auto batch = whole->replay(7, step);
+    REQUIRE(batch.is_ok());
+    CHECK(visible(*batch) == all[step]);
+  }
+  CHECK(whole->replay(7, 31).status().code() == Code::kInvalidArgument);
+
+  // Three ranks of 11: together the same global batches.
+  std::vector<std::vector<std::int64_t>> parts(31);
+  for (std::uint64_t rank = 0; rank < 3; ++rank) {
+    PipelineOptions options = options_for(1);
+    options.partition = {11, rank, 3, false};
+    const auto pipeline = make(dataset, options);
+    REQUIRE(pipeline->start(7, 0).is_ok());
+    for (std::size_t step = 0;; ++step) {
+      bool end = false;
+      const Batch batch = next_of(*pipeline, &end);
+      if (end) break;
+      parts.at(step).insert(parts.at(step).end(), batch.indices.begin(), batch.indices.end());
+    }
+  }
+  for (std::size_t step = 0; step < 30; ++step) CHECK(parts[step] == whole->replay(7, step)->indices);
+  CHECK(parts[30].size() == 12);  // 10 left: ceil(10 / 3) each, two of them from the epoch's start
+}
+
+TEST_CASE("an order of one's own is followed") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", 100, 16).is_ok());
+  const auto pipeline = make(open_small(dir / "d"), options_for(2));
+  REQUIRE(pipeline->start_fed().is_ok());
+  CHECK(pipeline->feed({100}).code() == Code::kInvalidArgument);
+  REQUIRE(pipeline->feed({5, 5, 99, 0}).is_ok());
+  REQUIRE(pipeline->feed({}).is_ok());
+  REQUIRE(pipeline->end_feed().is_ok());
+  bool end = false;
+  Batch batch = next_of(*pipeline, &end);
+  CHECK(batch.indices == std::vector<std::int64_t>{5, 5, 99, 0});
+  check_content(batch);
+  CHECK(next_of(*pipeline, &end).indices.empty());
+  next_of(*pipeline, &end);
+  CHECK(end);
+}
+
+TEST_CASE("a damaged block fails its batch and names the place; the pass goes on") {
+  for (const std::uint32_t field : {0u, 1u}) {
+    TempDir dir;
+    REQUIRE(write_small(dir / "d", 200, 16).is_ok());
+    damage(dir / "d", open_small(dir / "d"), field);
+    for (const int threads : {0, 2}) {
+      PipelineOptions options = options_for(threads, OrderKind::kSequential);
+      options.partition.batch_size = 20;
+      const auto pipeline = make(open_small(dir / "d"), options);
+      REQUIRE(pipeline->start(0, 0).is_ok());
+      Batch batch;
+      auto next = pipeline->next(10'000'000'000, &batch);
+      REQUIRE(!next.is_ok());
+      CHECK(next.status().code() == Code::kCorrupt);
+      for (const char* part : {"step 0", "sample 0", ".hrs", "chunk 0", field == 0 ? "'raw'" : "'packed'"}) {
+        CAPTURE(next.status().message());
+        CHECK(next.status().message().find(part) != std::string::npos);
+      }
+      bool end = false;
+      for (std::int64_t step = 1; step < 10; ++step) {
+        const Batch good = next_of(*pipeline, &end);
+        CHECK(good.indices.front() == step * 20);
+        check_content(good);
+      }
+    }
+  }
+}
+
+TEST_CASE("damaged samples are skipped or replaced alike for any number of threads") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", 200, 16).is_ok());
+  damage(dir / "d", open_small(dir / "d"), 1);
+  for (const OnError policy : {OnError::kSkip, OnError::kReplace}) {
+    std::vector<std::string> expected;
+    for (const int threads : {0, 1, 2, 8}) {
+      PipelineOptions options = options_for(threads);
+      options.on_error = policy;
+      const auto pipeline = make(open_small(dir / "d"), options);
+      const std::vector<std::string> seen = run_pass(*pipeline, 1);
+      if (expected.empty()) expected = seen;
+      CHECK(seen == expected);
+      CHECK(pipeline->stats().errors == 16);
+      REQUIRE(pipeline->start(1, 0).is_ok());
+      std::size_t delivered = 0, skipped = 0;
+      for (bool end = false; !end;) {
+        const Batch batch = next_of(*pipeline, &end);
+        if (end) break;
+        check_content(batch);
+        delivered += batch.indices.size();
+        skipped += batch.skipped.size();
+        for (const Skipped& s : batch.skipped) CHECK(s.sample < 16);
+      }
+      CHECK(skipped == 16);
+      CHECK(delivered == (policy == OnError::kSkip ? 184 : 200));
+    }
+  }
+}
+
+TEST_CASE("prefetch stays within its bytes") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", kSamples, 50).is_ok());
+  PipelineOptions options = options_for(2);
+  options.fields = {0};
+  options.prefetch_batches = 1000;
+  options.prefetch_bytes = 4096;  // seven batches of 33 * 16 bytes
+  const auto pipeline = make(open_small(dir / "d"), options);
+  run_pass(*pipeline, 0);
+  CHECK(pipeline->stats().peak_bytes_in_flight <= 4096);
+  CHECK(pipeline->stats().peak_bytes_in_flight >= 3 * 33 * 16);
+  CHECK(pipeline->stats().bytes_in_flight == 0);
+}
+
+TEST_CASE("a pass may be dropped at any moment") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", kSamples, 50).is_ok());
+  const auto dataset = open_small(dir / "d");
+  for (int round = 0; round < 50; ++round) {
+    const auto pipeline = make(dataset, options_for(2));
+    REQUIRE(pipeline->start(0, 0).is_ok());
+    bool end = false;
+    for (int i = 0; i < round % 5; ++i) next_of(*pipeline, &end);
+    if (round % 3 == 0) pipeline->stop();
+    if (round % 3 == 1) REQUIRE(pipeline->start(1, 0).is_ok());
+  }
+}
+
+TEST_CASE("batches outlive the pipeline and the dataset") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", 100, 16).is_ok());
+  std::vector<Batch> kept;
+  {
+    const auto pipeline = make(open_small(dir / "d"), options_for(2));
+    REQUIRE(pipeline->start(0, 0).is_ok());
+    for (bool end = false; !end;) {
+      kept.push_back(next_of(*pipeline, &end));
+      if (end) kept.pop_back();
+    }
+  }
+  REQUIRE(kept.size() == 4);
+  for (const Batch& batch : kept) check_content(batch);
+}
+
+TEST_CASE("several pipelines share a dataset and the pool") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", kSamples, 50).is_ok());
+  const auto dataset = open_small(dir / "d");
+  const std::vector<std::string> expected = run_pass(*make(dataset, options_for(0)), 0);
+  std::vector<std::vector<std::string>> seen(4);
+  std::vector<std::thread> threads;
+  for (auto& one : seen) threads.emplace_back([&] { one = run_pass(*make(dataset, options_for(2)), 0); });
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& one : seen) CHECK(one == expected);
+}
+
+#if !defined(__SANITIZE_THREAD__)  // ThreadSanitizer does not follow a fork that starts threads.
+TEST_CASE("in a forked child the pipeline answers kForked and the dataset works anew") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", kSamples, 50).is_ok());
+  const auto dataset = open_small(dir / "d");
+  auto pipeline = make(dataset, options_for(2));
+  const std::vector<std::string> expected = run_pass(*pipeline, 0);
+  for (int round = 0; round < 20; ++round) {
+    REQUIRE(pipeline->start(0, 0).is_ok());
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(30);
+      Batch batch;
+      const bool refused = pipeline->next(1, &batch).status().code() == Code::kForked && pipeline->start(0, 0).code() == Code::kForked;
+      pipeline.reset();
+      const bool same = run_pass(*make(dataset, options_for(2)), 0) == expected;
+      _exit(refused && same ? 0 : 1);
+    }
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    REQUIRE(WIFEXITED(status));
+    REQUIRE(WEXITSTATUS(status) == 0);
+  }
+  CHECK(run_pass(*pipeline, 0) == expected);
+}
+#endif
