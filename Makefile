@@ -16,6 +16,7 @@ DEMO_ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
+WERROR := --config-settings=cmake.define.HEADRACE_WERROR=ON
 # One empty file for each finished step of the setup; a step runs again when what it depends on is newer.
 STAMP := $(VENV)/.headrace
 EXTENSION_INPUTS := CMakeLists.txt pyproject.toml $(shell find cpp -name CMakeLists.txt -o -path 'cpp/headrace/*' -name '*.cc' -o -path 'cpp/headrace/*' -name '*.h')
@@ -64,7 +65,7 @@ $(STAMP)/modules: FORCE | $(STAMP)/requirements
 
 $(STAMP)/package: $(STAMP)/requirements $(STAMP)/modules $(EXTENSION_INPUTS)
 	@echo "headrace: building the extension and installing the package (editable)"
-	@$(PIP) install --no-build-isolation --no-deps --config-settings=cmake.define.HEADRACE_WERROR=ON --editable .
+	@$(PIP) install --no-build-isolation --no-deps $(WERROR) --editable .
 	@touch $@
 
 demo: setup  ## the New York flights of 2013: converted, trained on, measured beside torch's loader
@@ -122,7 +123,7 @@ format: $(STAMP)/tools  ## writes every source file as `make lint` wants it
 
 wheel: $(STAMP)/tools | build  ## a manylinux wheel in dist/, run once in an empty virtual environment
 	@rm -rf build/wheelhouse && mkdir -p dist
-	@$(PIP) wheel --no-build-isolation --no-deps --wheel-dir build/wheelhouse .
+	@$(PIP) wheel --no-build-isolation --no-deps $(WERROR) --wheel-dir build/wheelhouse .
 	@rm -f dist/headrace-*.whl
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/auditwheel repair --wheel-dir dist build/wheelhouse/headrace-*.whl
 	@$(PY) -m venv --clear build/wheel-venv

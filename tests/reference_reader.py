@@ -247,6 +247,7 @@ def decode_block(field: Field, section: str, payload: bytes, size: int, region: 
     if section != "values" or field.codec == s.NONE:
         check(len(payload) == size, region, f"{len(payload)} stored bytes, expected {size}: the block has no codec")
     elif len(payload) != size:
+        check(0 < len(payload) < size, region, f"a frame of {len(payload)} bytes for a block of {size}")
         payload = decode_zstd(payload, size, region) if field.codec == s.ZSTD else decode_lz4(payload, size, region)
     return unfilter(field, payload) if section == "values" else payload
 
@@ -272,6 +273,7 @@ def decode_zstd(frame: bytes, size: int, region: str) -> bytes:
     try:
         info = zstandard.get_frame_parameters(frame)
         check(info.content_size == size, region, f"the frame holds {info.content_size} bytes, expected {size}")
+        check(info.window_size <= 128 * s.MIB, region, f"a window of {info.window_size} bytes, the limit is 128 MiB")
         check(not info.has_checksum and info.dict_id == 0, region, "the frame has a checksum or a dictionary")
         content = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:

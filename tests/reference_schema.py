@@ -112,7 +112,7 @@ class Field:
                 "kinds 2 to 4 are uint8 without dims and filter",
             )
         check(self.kind != RAGGED or 0 not in self.dims, region, "a ragged field has no dim of 0")
-        check(self.itemsize * math.prod(dim for dim in self.dims if dim) < 1 << 63, region, "itemsize times dims is 2^63 or more")
+        check(self.itemsize * math.prod(dim for dim in self.dims if dim) < 1 << 64, region, "itemsize times dims is 2^64 or more")
         check(not self.filter & DELTA or self.filter_size in (1, 2, 4, 8), region, f"delta of {self.filter_size} byte elements")
         check(0 < self.block_bytes <= 64 * MIB, region, f"block bytes is {self.block_bytes}")
         check(self.filter == 0 or self.block_bytes % self.filter_size == 0, region, f"block bytes is no multiple of {self.filter_size}")

@@ -113,13 +113,11 @@ def compress(field: Field, block: bytes) -> bytes:
     return frame
 
 
-def encode_block(field: Field, block: bytes, pack: str) -> bytes:
-    """pack: "smaller" (a frame if it is), "raw" (never a frame), "frame" (a frame even if it is larger)."""
+def encode_block(field: Field, block: bytes, pack: bool) -> bytes:
+    """A frame where that is smaller and `pack` is set; else the filtered bytes."""
     filtered = filter_block(field, block)
-    if field.codec == s.NONE or pack == "raw":
-        return filtered
-    frame = compress(field, filtered)
-    return frame if len(frame) < len(block) or (pack == "frame" and len(frame) != len(block)) else filtered
+    frame = compress(field, filtered) if field.codec != s.NONE and pack else filtered
+    return frame if len(frame) < len(filtered) else filtered
 
 
 def pack_statistic(field: Field, value: int | float) -> int:
@@ -128,7 +126,7 @@ def pack_statistic(field: Field, value: int | float) -> int:
     return bits
 
 
-def layout_page(field: Field, rows: Sequence[Row], at: int, first_block: int, pack: str) -> PageImage:
+def layout_page(field: Field, rows: Sequence[Row], at: int, first_block: int, pack: bool) -> PageImage:
     blank = bytes(field.row_bytes) if field.kind == s.TENSOR else b""
     values = b"".join(blank if row is None else row for row in rows)
     valid = np.array([row is not None for row in rows], bool)
@@ -164,12 +162,14 @@ def layout_shard(
     chunk_samples: int,
     uuid: bytes,
     *,
-    pack: str = "smaller",
+    pack: bool = True,
     empty_last_chunk: bool = False,
     extensions: Sequence[Extension] = (),
 ) -> ShardImage:
     num_samples = len(columns[0])
-    starts = [*range(0, num_samples, chunk_samples)] + [num_samples] * empty_last_chunk
+    starts = [*range(0, num_samples, chunk_samples)]
+    if empty_last_chunk and num_samples % chunk_samples == 0:  # only the last chunk may hold less than the others
+        starts.append(num_samples)
     chunks, end, blocks = [], s.HEADER_BYTES, 0
     for start in starts:
         pages, page_end = [], 0

@@ -14,11 +14,11 @@ import xxhash
 import zstandard
 from reference_reader import read_dataset
 from reference_schema import Field, ReferenceFormatError, Schema
-from reference_writer import Row, ShardImage, write_dataset
+from reference_writer import Row, ShardImage, compress, write_dataset
 
 from headrace import _native as hr
 from headrace.errors import CorruptDataError
-from tests.format.faults import CHUNK, RAG, SCHEMA, SHARD, TEXT, block, change, check_refused, damages, read_all, write_doctored
+from tests.format.faults import CHUNK, RAG, SCHEMA, SHARD, TEXT, block, change, check_refused, damages, page, read_all, write_doctored
 
 FRAMED = [s.LZ4, s.LZ4HC, s.ZSTD]
 CODES = np.frombuffer(b"abcdefgh", np.uint8)[np.arange(2048) ** 2 % 8].tobytes()
@@ -88,27 +88,39 @@ def test_frame_that_breaks_the_grammar_is_refused(tmp_path: Path, codec: int, li
         set_frame(image, FRAME_LIES[lie](image.chunks[0].pages[0].blocks[0].payload))
 
     write_dataset(tmp_path, schema, columns, chunk_samples=2048, doctor=doctor)
-    check_refused(
-        tmp_path, lambda path: hr.Dataset(str(path)).fetch(np.arange(3), [0]), CorruptDataError, ["shard-", "chunk 0", "'x'", "block 0"]
-    )
+    words = ["shard-", "chunk 0", "'x'"] + ["block 0"] * (lie != "cut to nothing")  # the index alone betrays a page without values
+    check_refused(tmp_path, fetch_some, CorruptDataError, words)
 
 
 @pytest.mark.parametrize("codec", FRAMED)
 def test_frame_of_another_encoder_is_legal(tmp_path: Path, codec: int) -> None:
-    """Frames that headrace's own writer would not make: other levels, more LZ4 blocks, larger than what they hold."""
+    """Frames that headrace's own writer would not make: another level, more and smaller LZ4 blocks, some of them stored."""
     schema = Schema((Field("x", codec=codec, level=9, block_bytes=200000),))
-    values = np.random.default_rng(7).integers(0, 256, 200000, dtype=np.uint8).tobytes()
+    noise = np.random.default_rng(7).integers(0, 256, 100000, dtype=np.uint8).tobytes()
+    values = noise + bytes(100000)
     if codec == s.ZSTD:
         frame = zstandard.ZstdCompressor(level=-7, write_checksum=False).compress(values)
     else:
         frame = lz4.frame.compress(values, store_size=True, block_linked=False, block_size=lz4.frame.BLOCKSIZE_MAX64KB)
-    assert len(frame) > len(values)
-    write_dataset(
-        tmp_path, schema, [[values[i : i + 1] for i in range(200000)]], chunk_samples=200000, doctor=lambda image: set_frame(image, frame)
-    )
+    column: list[Row] = [values[i : i + 1] for i in range(200000)]
+    write_dataset(tmp_path, schema, [column], chunk_samples=200000, doctor=lambda image: set_frame(image, frame))
     assert read_dataset(tmp_path).column("x").values.tobytes() == values
     assert hr.Dataset(str(tmp_path)).fetch(np.arange(200000), [0]).numpy(0).tobytes() == values
     assert damages(tmp_path) == ""
+
+
+@pytest.mark.parametrize("codec", FRAMED)
+def test_frame_that_is_not_shorter_is_refused(tmp_path: Path, codec: int) -> None:
+    schema = Schema((Field("x", codec=codec, level=9, block_bytes=2048),))
+    noise = np.random.default_rng(7).integers(0, 256, 2048, dtype=np.uint8).tobytes()
+
+    def doctor(image: ShardImage) -> None:
+        frame = compress(schema.fields[0], noise)
+        assert len(frame) > len(noise)
+        set_frame(image, frame)
+
+    write_dataset(tmp_path, schema, [[noise[i : i + 1] for i in range(2048)]], chunk_samples=2048, doctor=doctor)
+    check_refused(tmp_path, fetch_some, CorruptDataError, ["shard-", "chunk 0", "'x'"])
 
 
 def offsets_of(image: ShardImage, change_at: int, value: int, field: int = TEXT) -> None:
@@ -121,6 +133,7 @@ OFFSET_LIES: dict[str, tuple[Callable[[ShardImage], None], str]] = {
     "first is not 0": (lambda i: offsets_of(i, 0, 1), "text"),
     "one decreases": (lambda i: offsets_of(i, 500, 0), "text"),
     "one is beyond the values": (lambda i: offsets_of(i, 500, 0xFFFFFFFF), "text"),
+    "last leaves a byte over": (lambda i: offsets_of(i, CHUNK, page(i).values_bytes - 1), "text"),
     "last is too small": (lambda i: offsets_of(i, CHUNK, 0), "text"),
     "last is too large": (lambda i: offsets_of(i, CHUNK, 0xFFFFFFFF), "text"),
     "length is no multiple of the inner sample": (lambda i: offsets_of(i, 500, 2001, RAG), "rag"),

@@ -114,7 +114,7 @@ def test_both_read_what_python_wrote(data: st.DataObject) -> None:
     schema = data.draw(schemas())
     columns = data.draw(tables(schema))
     chunk_samples, shard_samples = data.draw(st.integers(1, 9)), data.draw(st.sampled_from([None, 3, 8]))
-    pack, empty = data.draw(st.sampled_from(["smaller", "raw", "frame"])), data.draw(st.booleans())
+    pack, empty = data.draw(st.booleans()), data.draw(st.booleans())
     reader = data.draw(st.sampled_from(READERS))
     options: dict[str, Any] = {"pack": pack, "empty_last_chunk": empty, "extensions": [(7, 0, b"skip me")]}
     with TemporaryDirectory() as path:
@@ -186,7 +186,7 @@ def test_many_shards_with_codecs_of_their_own(tmp_path: Path) -> None:
     for number, count in enumerate([100, 0, 700, 0, 1, 199]):
         schema = Schema((specs[number % len(specs)],), s.SINGLE, metadata="" if number else "[]")
         column = encode_rows(schema.fields[0], values[begin : begin + count])
-        entries.append(put_shard(tmp_path, layout_shard(schema, [column], 64 + number, make_uuid(number), pack="frame")))
+        entries.append(put_shard(tmp_path, layout_shard(schema, [column], 64 + number, make_uuid(number))))
         begin += count
     schema = Schema((specs[0],), s.SINGLE)
     put_manifest(tmp_path, ManifestImage(make_uuid(99), render_schema(schema), entries))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def read(path: str | os.PathLike[str], name: str) -> Any:
 def ragged(path: str | os.PathLike[str], name: str) -> list[Any]:
     """The values of a ragged field, one list a sample."""
     values, offsets = read(path, name)
-    return [values[begin:end].tolist() for begin, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [values[begin:end].tolist() for begin, end in pairwise(offsets)]
 
 
 def valid(path: str | os.PathLike[str], name: str) -> list[bool]:

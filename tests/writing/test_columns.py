@@ -16,7 +16,22 @@ from headrace._native import Field, Schema
 from headrace.writing import write
 from tests.writing.readback import fields_of, ragged, read, size, valid
 
-NUMBERS = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64", "complex64", "complex128"]
+NUMBERS = [
+    "bool",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+]
 
 
 @pytest.mark.parametrize("dtype", NUMBERS)
@@ -100,7 +115,7 @@ def test_python_dates_are_microseconds_and_days(tmp_path: Path) -> None:
 
 
 def test_a_date_with_a_time_zone_is_refused(tmp_path: Path) -> None:
-    moment = datetime.datetime(2013, 1, 1, tzinfo=datetime.timezone.utc)
+    moment = datetime.datetime(2013, 1, 1, tzinfo=datetime.UTC)
     with pytest.raises(ValueError, match=r"sample 0, field 't': .* has a time zone; convert it to UTC"):
         write(tmp_path / "d", {"t": [moment]})
 
@@ -223,7 +238,15 @@ def test_fields_choose_and_order(tmp_path: Path) -> None:
 
 
 def test_a_given_schema_casts_what_loses_nothing(tmp_path: Path) -> None:
-    schema = Schema([Field("i", dtype="int16"), Field("f", dtype="float32"), Field("w", dtype="float64"), Field("t", dtype="U4"), Field("b", dtype="bfloat16")])
+    schema = Schema(
+        [
+            Field("i", dtype="int16"),
+            Field("f", dtype="float32"),
+            Field("w", dtype="float64"),
+            Field("t", dtype="U4"),
+            Field("b", dtype="bfloat16"),
+        ]
+    )
     write(tmp_path / "d", {"i": [1, -2], "f": [0.1, 2], "w": np.array([1, 2], "f4"), "t": ["ab", "cdef"], "b": [1.0, -2.5]}, schema=schema)
     assert read(tmp_path / "d", "i").tolist() == [1, -2]
     assert read(tmp_path / "d", "f").tolist() == [np.float32(0.1), 2.0]
@@ -256,7 +279,11 @@ def test_a_given_schema_refuses_what_would_change(tmp_path: Path, field: Field, 
 
 def test_arrays_of_equal_length_fit_a_ragged_field_and_bytes_an_image(tmp_path: Path) -> None:
     schema = Schema([Field("r", "ragged", "int32"), Field("i", "image"), Field("u", "image")])
-    write(tmp_path / "d", {"r": np.arange(6, dtype="i4").reshape(3, 2), "i": [b"a", b"bc", b""], "u": [np.frombuffer(b"xyz", "u1")] * 3}, schema=schema)
+    write(
+        tmp_path / "d",
+        {"r": np.arange(6, dtype="i4").reshape(3, 2), "i": [b"a", b"bc", b""], "u": [np.frombuffer(b"xyz", "u1")] * 3},
+        schema=schema,
+    )
     assert ragged(tmp_path / "d", "r") == [[0, 1], [2, 3], [4, 5]]
     assert read(tmp_path / "d", "i") == [b"a", b"bc", b""]
     assert read(tmp_path / "d", "u") == [b"xyz"] * 3

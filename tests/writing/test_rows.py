@@ -80,7 +80,10 @@ def test_streaming_holds_a_bounded_number_of_samples(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"x": np.zeros(4, "f4"), "y": 1}, r"sample 37, field 'x': expected float32 of shape \(3,\), found float32 of shape \(4,\).*Field\('x', 'ragged'"),
+        (
+            {"x": np.zeros(4, "f4"), "y": 1},
+            r"sample 37, field 'x': expected float32 of shape \(3,\), found float32 of shape \(4,\).*Field\('x', 'ragged'",
+        ),
         ({"x": np.zeros(3, "f8"), "y": 1}, "sample 37, field 'x': expected float32, found float64"),
         ({"x": np.zeros(3, "f4"), "y": "a"}, "sample 37, field 'y': expected int as in the samples before, found str"),
         ({"x": np.zeros(3, "f4"), "y": None}, "sample 37, field 'y': expected int64, found null"),
@@ -110,7 +113,7 @@ def test_an_error_of_the_source_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_an_empty_source_needs_a_schema(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no samples.*pass schema="):
+    with pytest.raises(ValueError, match=r"no samples.*pass schema="):
         write(tmp_path / "d", iter([]))
     assert write(tmp_path / "d", iter([]), schema=Schema([Field("x", dtype="int64")])) == 1
     assert size(tmp_path / "d") == 0

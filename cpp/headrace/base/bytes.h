@@ -34,9 +34,7 @@ void store_le(void* to, T value) {
   std::memcpy(to, &value, sizeof value);
 }
 
-constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
+constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 constexpr std::uint64_t ceil_div(std::uint64_t value, std::uint64_t divisor) { return (value + divisor - 1) / divisor; }
 // False if the sum or product does not fit; `out` is then unspecified.
 [[nodiscard]] inline bool checked_add(std::uint64_t a, std::uint64_t b, std::uint64_t* out) { return !__builtin_add_overflow(a, b, out); }
@@ -87,9 +85,7 @@ class ByteWriter {
     store_le(bytes_.data() + at, value);
   }
   void write_bytes(Bytes bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
-  void write_string(std::string_view text) {
-    write_bytes({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
-  }
+  void write_string(std::string_view text) { write_bytes({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}); }
   void pad_to(std::uint64_t multiple) { bytes_.resize(round_up(bytes_.size(), multiple), 0); }
   std::vector<std::uint8_t>& bytes() { return bytes_; }
   const std::vector<std::uint8_t>& bytes() const { return bytes_; }

@@ -32,8 +32,7 @@ enum class Code : std::uint8_t {
 class [[nodiscard]] Status {
  public:
   Status() = default;
-  Status(Code code, std::string message, int sys_errno = 0)
-      : code_(code), errno_(sys_errno), message_(std::move(message)) {}
+  Status(Code code, std::string message, int sys_errno = 0) : code_(code), errno_(sys_errno), message_(std::move(message)) {}
 
   static Status ok() { return {}; }
   // Builds "message: strerror(err)" with code kIoError, or kNotFound / kAlreadyExists / kOutOfMemory where errno says so.
@@ -58,7 +57,7 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit on purpose
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}         // NOLINT: implicit on purpose
   Result(Status status) : state_(std::in_place_index<1>, std::move(status)) {}  // NOLINT: implicit on purpose
 
   bool is_ok() const { return state_.index() == 0; }
@@ -86,10 +85,10 @@ std::string strf(const char* format, ...) __attribute__((format(printf, 1, 2)));
 #define HR_CONCAT_INNER(a, b) a##b
 #define HR_CONCAT(a, b) HR_CONCAT_INNER(a, b)
 // Returns from the calling function if `expr` is an error.
-#define HR_RETURN_IF_ERROR(expr)                         \
-  do {                                                   \
-    ::headrace::Status hr_status_ = (expr);              \
-    if (!hr_status_.is_ok()) return hr_status_;          \
+#define HR_RETURN_IF_ERROR(expr)                \
+  do {                                          \
+    ::headrace::Status hr_status_ = (expr);     \
+    if (!hr_status_.is_ok()) return hr_status_; \
   } while (false)
 // HR_ASSIGN_OR_RETURN(auto x, f()) : binds the value of a Result or returns its status.
 #define HR_ASSIGN_OR_RETURN(lhs, expr) HR_ASSIGN_OR_RETURN_IMPL(HR_CONCAT(hr_result_, __LINE__), lhs, expr)

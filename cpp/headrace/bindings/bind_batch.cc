@@ -69,8 +69,8 @@ py::list value_list(const Batch& batch, const FieldOut& out, const Field& field)
     if (one == nullptr) {
       if (PyErr_ExceptionMatches(PyExc_UnicodeDecodeError) == 0) throw py::error_already_set();
       PyErr_Clear();
-      raise({Code::kCorrupt, strf("sample %lld, field '%s': its %lld bytes are not UTF-8", static_cast<long long>(batch.indices[i]), field.name.c_str(),
-                                  static_cast<long long>(offsets[i + 1] - offsets[i]))});
+      raise({Code::kCorrupt, strf("sample %lld, field '%s': its %lld bytes are not UTF-8", static_cast<long long>(batch.indices[i]),
+                                  field.name.c_str(), static_cast<long long>(offsets[i + 1] - offsets[i]))});
     }
     PyList_SET_ITEM(list.ptr(), static_cast<py::ssize_t>(i), one);
   }
@@ -91,12 +91,24 @@ DLDataType dlpack_dtype(const Field& field) {
   const auto bits = static_cast<std::uint8_t>(field.itemsize * 8);
   switch (field.dtype) {
     case DType::kBool: return {6, 8, 1};
-    case DType::kInt8: case DType::kInt16: case DType::kInt32: case DType::kInt64: case DType::kDateTime64: case DType::kTimeDelta64: return {0, bits, 1};
-    case DType::kUInt8: case DType::kUInt16: case DType::kUInt32: case DType::kUInt64: return {1, bits, 1};
-    case DType::kFloat16: case DType::kFloat32: case DType::kFloat64: return {2, bits, 1};
+    case DType::kInt8:
+    case DType::kInt16:
+    case DType::kInt32:
+    case DType::kInt64:
+    case DType::kDateTime64:
+    case DType::kTimeDelta64: return {0, bits, 1};
+    case DType::kUInt8:
+    case DType::kUInt16:
+    case DType::kUInt32:
+    case DType::kUInt64: return {1, bits, 1};
+    case DType::kFloat16:
+    case DType::kFloat32:
+    case DType::kFloat64: return {2, bits, 1};
     case DType::kBFloat16: return {4, 16, 1};
-    case DType::kComplex64: case DType::kComplex128: return {5, bits, 1};
-    case DType::kFixedBytes: case DType::kFixedString: break;
+    case DType::kComplex64:
+    case DType::kComplex128: return {5, bits, 1};
+    case DType::kFixedBytes:
+    case DType::kFixedString: break;
   }
   throw py::type_error("field '" + field.name + "': dtype " + format::dtype_name(field) + " has no DLPack form; use numpy()");
 }
@@ -141,7 +153,8 @@ py::array lengths(const Batch& batch, std::size_t index) {
 void register_batch(py::module_& m) {
   py::class_<Batch, std::shared_ptr<Batch>>(m, "Batch")
       .def("__len__", [](const Batch& b) { return b.indices.size(); })
-      .def_property_readonly("indices", [](const Batch& b) { return py::array_t<std::int64_t>(static_cast<py::ssize_t>(b.indices.size()), b.indices.data()); })
+      .def_property_readonly(
+          "indices", [](const Batch& b) { return py::array_t<std::int64_t>(static_cast<py::ssize_t>(b.indices.size()), b.indices.data()); })
       .def_readonly("step", &Batch::step)
       .def_readonly("position", &Batch::position_after)
       .def_property_readonly("skipped",
@@ -150,16 +163,18 @@ void register_batch(py::module_& m) {
                                for (const pipeline::Skipped& s : b.skipped) out.append(py::make_tuple(s.sample, s.reason));
                                return out;
                              })
-      .def("is_padded", [](const Batch& b, std::size_t index) { return out_of(b, index).padded; }, py::arg("field"))
+      .def(
+          "is_padded", [](const Batch& b, std::size_t index) { return out_of(b, index).padded; }, py::arg("field"))
       .def("numpy", &to_numpy, py::arg("field"))
       .def("lengths", &lengths, py::arg("field"))
-      .def("valid",
-           [](const Batch& b, std::size_t index) {
-             const FieldOut& out = out_of(b, index);
-             if (out.valid_at == FieldOut::kAbsent) throw py::value_error("field '" + field_of(b, out).name + "' is not nullable");
-             return shared_array<bool>(b, out.valid_at, static_cast<std::int64_t>(b.indices.size()));
-           },
-           py::arg("field"))
+      .def(
+          "valid",
+          [](const Batch& b, std::size_t index) {
+            const FieldOut& out = out_of(b, index);
+            if (out.valid_at == FieldOut::kAbsent) throw py::value_error("field '" + field_of(b, out).name + "' is not nullable");
+            return shared_array<bool>(b, out.valid_at, static_cast<std::int64_t>(b.indices.size()));
+          },
+          py::arg("field"))
       .def("dlpack", &to_dlpack, py::arg("field"), py::arg("part") = "values")
       .def("lock_pages", [](Batch& b) { return b.slab->lock_pages(); });
 }

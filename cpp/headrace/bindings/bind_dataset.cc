@@ -21,7 +21,8 @@ using format::DType;
 using format::Field;
 using pipeline::Dataset;
 
-std::shared_ptr<Dataset> open_dataset(const std::string& path, std::uint64_t version, const std::string& reader, const std::string& verify) {
+std::shared_ptr<Dataset> open_dataset(const std::string& path, std::uint64_t version, const std::string& reader,
+                                      const std::string& verify) {
   pipeline::DatasetOptions options;
   options.reader = unwrap(io::reader_from_name(reader));
   options.verify = unwrap(io::verify_from_name(verify));
@@ -36,16 +37,30 @@ std::shared_ptr<Dataset> open_dataset(const std::string& path, std::uint64_t ver
 // A statistic's 64 bits as the Python number that they mean (FORMAT.md section 6).
 py::object statistic(const Field& field, std::uint64_t bits) {
   switch (field.dtype) {
-    case DType::kFloat16: case DType::kBFloat16: case DType::kFloat32: case DType::kFloat64: return py::float_(std::bit_cast<double>(bits));
-    case DType::kBool: case DType::kUInt8: case DType::kUInt16: case DType::kUInt32: case DType::kUInt64: return py::int_(bits);
+    case DType::kFloat16:
+    case DType::kBFloat16:
+    case DType::kFloat32:
+    case DType::kFloat64: return py::float_(std::bit_cast<double>(bits));
+    case DType::kBool:
+    case DType::kUInt8:
+    case DType::kUInt16:
+    case DType::kUInt32:
+    case DType::kUInt64: return py::int_(bits);
     default: return py::int_(static_cast<std::int64_t>(bits));
   }
 }
 
 bool less(const Field& field, std::uint64_t a, std::uint64_t b) {
   switch (field.dtype) {
-    case DType::kFloat16: case DType::kBFloat16: case DType::kFloat32: case DType::kFloat64: return std::bit_cast<double>(a) < std::bit_cast<double>(b);
-    case DType::kBool: case DType::kUInt8: case DType::kUInt16: case DType::kUInt32: case DType::kUInt64: return a < b;
+    case DType::kFloat16:
+    case DType::kBFloat16:
+    case DType::kFloat32:
+    case DType::kFloat64: return std::bit_cast<double>(a) < std::bit_cast<double>(b);
+    case DType::kBool:
+    case DType::kUInt8:
+    case DType::kUInt16:
+    case DType::kUInt32:
+    case DType::kUInt64: return a < b;
     default: return static_cast<std::int64_t>(a) < static_cast<std::int64_t>(b);
   }
 }
@@ -120,7 +135,8 @@ py::dict chunk_stats(const Dataset& dataset, std::uint32_t field) {
   };
   const py::object sample = statistic(dataset.schema().fields[field], 0);
   const DType type = dataset.schema().fields[field].dtype;
-  const bool is_unsigned = type == DType::kBool || type == DType::kUInt8 || type == DType::kUInt16 || type == DType::kUInt32 || type == DType::kUInt64;
+  const bool is_unsigned =
+      type == DType::kBool || type == DType::kUInt8 || type == DType::kUInt16 || type == DType::kUInt32 || type == DType::kUInt64;
   const char* dtype = py::isinstance<py::float_>(sample) ? "float64" : is_unsigned ? "uint64" : "int64";
   py::dict out;
   out["first_sample"] = array(first, "int64");
@@ -163,8 +179,8 @@ Result<pipeline::Batch> build(pipeline::BatchBuilder& builder) {
   return builder.take();
 }
 
-std::shared_ptr<pipeline::Batch> fetch(const std::shared_ptr<Dataset>& dataset, const SampleArray& indices, const std::vector<std::uint32_t>& fields,
-                                       const std::string& ragged) {
+std::shared_ptr<pipeline::Batch> fetch(const std::shared_ptr<Dataset>& dataset, const SampleArray& indices,
+                                       const std::vector<std::uint32_t>& fields, const std::string& ragged) {
   static auto* counters = new pipeline::Counters();
   pipeline::BuildContext context;
   context.schema = std::shared_ptr<const format::Schema>(dataset, &dataset->schema());
@@ -185,8 +201,9 @@ std::shared_ptr<pipeline::Batch> fetch(const std::shared_ptr<Dataset>& dataset, 
   return std::make_shared<pipeline::Batch>(unwrap(std::move(*batch)));
 }
 
-pipeline::Order make_order(std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch, const std::string& kind, std::uint32_t window,
-                           const std::vector<std::uint64_t>& shard_samples, const std::vector<std::uint32_t>& chunk_samples) {
+pipeline::Order make_order(std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch, const std::string& kind,
+                           std::uint32_t window, const std::vector<std::uint64_t>& shard_samples,
+                           const std::vector<std::uint32_t>& chunk_samples) {
   const pipeline::OrderKind which = unwrap(pipeline::order_from_name(kind));
   if (window < 1) throw py::value_error("window is 0; expected at least 1 chunk");
   if (num_samples > 1ull << 48) throw py::value_error("num_samples is beyond 2^48");
@@ -200,8 +217,8 @@ pipeline::Order make_order(std::uint64_t num_samples, std::uint64_t seed, std::u
     }
     layout = std::make_shared<const pipeline::ChunkLayout>(shards);
     if (layout->num_samples() != num_samples) {
-      throw py::value_error(strf("the shards hold %llu samples, num_samples is %llu", static_cast<unsigned long long>(layout->num_samples()),
-                                 static_cast<unsigned long long>(num_samples)));
+      throw py::value_error(strf("the shards hold %llu samples, num_samples is %llu",
+                                 static_cast<unsigned long long>(layout->num_samples()), static_cast<unsigned long long>(num_samples)));
     }
   }
   return {which, num_samples, seed, epoch, window, std::move(layout)};
@@ -209,8 +226,8 @@ pipeline::Order make_order(std::uint64_t num_samples, std::uint64_t seed, std::u
 
 py::array_t<std::int64_t> order_indices(const pipeline::Order& order, std::uint64_t begin, std::uint64_t end) {
   if (begin > end || end > order.size()) {
-    throw py::value_error(strf("positions [%llu, %llu) are not in [0, %llu)", static_cast<unsigned long long>(begin), static_cast<unsigned long long>(end),
-                               static_cast<unsigned long long>(order.size())));
+    throw py::value_error(strf("positions [%llu, %llu) are not in [0, %llu)", static_cast<unsigned long long>(begin),
+                               static_cast<unsigned long long>(end), static_cast<unsigned long long>(order.size())));
   }
   py::array_t<std::int64_t> out(static_cast<py::ssize_t>(end - begin));
   auto* data = reinterpret_cast<std::uint64_t*>(out.mutable_data());  // Samples are below 2^48: the same bits.
@@ -225,7 +242,8 @@ py::array_t<std::int64_t> order_indices(const pipeline::Order& order, std::uint6
 
 void register_dataset(py::module_& m) {
   py::class_<Dataset, std::shared_ptr<Dataset>>(m, "Dataset")
-      .def(py::init(&open_dataset), py::arg("path"), py::arg("version") = 0, py::kw_only(), py::arg("reader") = "auto", py::arg("verify") = "once")
+      .def(py::init(&open_dataset), py::arg("path"), py::arg("version") = 0, py::kw_only(), py::arg("reader") = "auto",
+           py::arg("verify") = "once")
       .def("__len__", &Dataset::num_samples)
       .def_property_readonly("path", &Dataset::path)
       .def_property_readonly("version", [](const Dataset& d) { return d.manifest().version; })
@@ -241,8 +259,9 @@ void register_dataset(py::module_& m) {
       .def("chunk_stats", &chunk_stats, py::arg("field"))
       .def("fetch", &fetch, py::arg("indices"), py::arg("fields"), py::arg("ragged") = "offsets");
   py::class_<pipeline::Order>(m, "Order")
-      .def(py::init(&make_order), py::arg("num_samples"), py::arg("seed"), py::arg("epoch"), py::arg("kind") = "global", py::arg("window") = 32,
-           py::arg("shard_samples") = std::vector<std::uint64_t>{}, py::arg("chunk_samples") = std::vector<std::uint32_t>{})
+      .def(py::init(&make_order), py::arg("num_samples"), py::arg("seed"), py::arg("epoch"), py::arg("kind") = "global",
+           py::arg("window") = 32, py::arg("shard_samples") = std::vector<std::uint64_t>{},
+           py::arg("chunk_samples") = std::vector<std::uint32_t>{})
       .def("__len__", &pipeline::Order::size)
       .def("indices", &order_indices, py::arg("begin"), py::arg("end"));
 }

@@ -16,8 +16,9 @@ using format::Field;
 using format::Kind;
 using format::Schema;
 
-Field make_field(const std::string& name, const std::string& kind, const std::string& dtype, const std::vector<std::uint64_t>& shape, bool nullable,
-                 const std::string& codec, const std::string& filter, std::optional<int> level, std::uint32_t block_bytes, const std::string& metadata) {
+Field make_field(const std::string& name, const std::string& kind, const std::string& dtype, const std::vector<std::uint64_t>& shape,
+                 bool nullable, const std::string& codec, const std::string& filter, std::optional<int> level, std::uint32_t block_bytes,
+                 const std::string& metadata) {
   Field field;
   field.name = name;
   field.kind = unwrap(format::kind_from_name(kind));
@@ -38,8 +39,8 @@ Field make_field(const std::string& name, const std::string& kind, const std::st
 }
 
 py::tuple field_state(const Field& f) {
-  return py::make_tuple(f.name, format::kind_name(f.kind), f.is_variable() && f.kind != Kind::kRagged ? "uint8" : format::dtype_name(f), f.shape, f.nullable,
-                        codec::codec_name(f.codec), codec::filter_name(f.filter), f.level, f.block_bytes, f.metadata);
+  return py::make_tuple(f.name, format::kind_name(f.kind), f.is_variable() && f.kind != Kind::kRagged ? "uint8" : format::dtype_name(f),
+                        f.shape, f.nullable, codec::codec_name(f.codec), codec::filter_name(f.filter), f.level, f.block_bytes, f.metadata);
 }
 
 std::string field_repr(const Field& f) {
@@ -79,9 +80,9 @@ std::string schema_repr(const Schema& schema) {
 
 void register_format(py::module_& m) {
   py::class_<Field>(m, "Field")
-      .def(py::init(&make_field), py::arg("name"), py::arg("kind") = "tensor", py::arg("dtype") = "uint8", py::arg("shape") = std::vector<std::uint64_t>{},
-           py::arg("nullable") = false, py::arg("codec") = "none", py::arg("filter") = "none", py::arg("level") = py::none(),
-           py::arg("block_bytes") = 0, py::arg("metadata") = "")
+      .def(py::init(&make_field), py::arg("name"), py::arg("kind") = "tensor", py::arg("dtype") = "uint8",
+           py::arg("shape") = std::vector<std::uint64_t>{}, py::arg("nullable") = false, py::arg("codec") = "none",
+           py::arg("filter") = "none", py::arg("level") = py::none(), py::arg("block_bytes") = 0, py::arg("metadata") = "")
       .def_readonly("name", &Field::name)
       .def_property_readonly("kind", [](const Field& f) { return format::kind_name(f.kind); })
       .def_property_readonly("dtype", &format::dtype_name)
@@ -94,13 +95,14 @@ void register_format(py::module_& m) {
       .def_readonly("metadata", &Field::metadata)
       .def_readonly("itemsize", &Field::itemsize)
       .def_property_readonly("row_bytes", &Field::row_bytes)
-      .def("__eq__", [](const Field& a, const Field& b) { return a == b; }, py::is_operator())
+      .def(
+          "__eq__", [](const Field& a, const Field& b) { return a == b; }, py::is_operator())
       .def("__hash__", [](const Field& f) { return py::hash(field_state(f)[0]); })
       .def("__repr__", &field_repr)
       .def(py::pickle(&field_state, [](const py::tuple& s) {
-        return make_field(s[0].cast<std::string>(), s[1].cast<std::string>(), s[2].cast<std::string>(), s[3].cast<std::vector<std::uint64_t>>(),
-                          s[4].cast<bool>(), s[5].cast<std::string>(), s[6].cast<std::string>(), s[7].cast<int>(), s[8].cast<std::uint32_t>(),
-                          s[9].cast<std::string>());
+        return make_field(s[0].cast<std::string>(), s[1].cast<std::string>(), s[2].cast<std::string>(),
+                          s[3].cast<std::vector<std::uint64_t>>(), s[4].cast<bool>(), s[5].cast<std::string>(), s[6].cast<std::string>(),
+                          s[7].cast<int>(), s[8].cast<std::uint32_t>(), s[9].cast<std::string>());
       }));
   py::class_<Schema>(m, "Schema")
       .def(py::init(&make_schema), py::arg("fields"), py::arg("container") = "dict", py::arg("metadata") = "")
@@ -109,11 +111,14 @@ void register_format(py::module_& m) {
       .def_property_readonly("container", [](const Schema& s) { return format::container_name(s.container); })
       .def_readonly("metadata", &Schema::metadata)
       .def("__len__", [](const Schema& s) { return s.fields.size(); })
-      .def("__eq__", [](const Schema& a, const Schema& b) { return a == b; }, py::is_operator())
+      .def(
+          "__eq__", [](const Schema& a, const Schema& b) { return a == b; }, py::is_operator())
       .def("__hash__", [](const Schema& s) { return py::hash(py::tuple(py::cast(schema_names(s)))); })
       .def("__repr__", &schema_repr)
       .def(py::pickle([](const Schema& s) { return py::make_tuple(s.fields, format::container_name(s.container), s.metadata); },
-                      [](const py::tuple& s) { return make_schema(s[0].cast<std::vector<Field>>(), s[1].cast<std::string>(), s[2].cast<std::string>()); }));
+                      [](const py::tuple& s) {
+                        return make_schema(s[0].cast<std::vector<Field>>(), s[1].cast<std::string>(), s[2].cast<std::string>());
+                      }));
 }
 
 }  // namespace headrace::bindings

@@ -20,10 +20,10 @@ using pipeline::Pipeline;
 
 constexpr std::int64_t kSliceNs = 50'000'000;  // between two looks for Ctrl-C
 
-std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::vector<std::uint32_t> fields, std::uint64_t batch_size, bool drop_last,
-                                        std::uint64_t rank, std::uint64_t world_size, const std::string& order, std::uint32_t window, std::uint64_t seed,
-                                        int num_threads, std::uint32_t prefetch_batches, std::uint64_t prefetch_bytes, const std::string& ragged,
-                                        const std::string& on_error) {
+std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::vector<std::uint32_t> fields, std::uint64_t batch_size,
+                                        bool drop_last, std::uint64_t rank, std::uint64_t world_size, const std::string& order,
+                                        std::uint32_t window, std::uint64_t seed, int num_threads, std::uint32_t prefetch_batches,
+                                        std::uint64_t prefetch_bytes, const std::string& ragged, const std::string& on_error) {
   pipeline::PipelineOptions options;
   options.fields = std::move(fields);
   options.partition = {batch_size, rank, world_size, drop_last};
@@ -99,35 +99,38 @@ py::dict stats_dict(const Pipeline& p) {
 
 void register_pipeline(py::module_& m) {
   py::class_<Pipeline>(m, "Pipeline")
-      .def(py::init(&make_pipeline), py::arg("dataset"), py::kw_only(), py::arg("fields"), py::arg("batch_size"), py::arg("drop_last") = false,
-           py::arg("rank") = 0, py::arg("world_size") = 1, py::arg("order") = "sequential", py::arg("window") = 32, py::arg("seed") = 0,
-           py::arg("num_threads") = 0, py::arg("prefetch_batches") = 0, py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded",
-           py::arg("on_error") = "raise")
-      .def("start",
-           [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) {
-             Status status;
-             {
-               py::gil_scoped_release release;
-               status = p.start(epoch, position);
-             }
-             check(status);
-           },
-           py::arg("epoch"), py::arg("position") = 0)
+      .def(py::init(&make_pipeline), py::arg("dataset"), py::kw_only(), py::arg("fields"), py::arg("batch_size"),
+           py::arg("drop_last") = false, py::arg("rank") = 0, py::arg("world_size") = 1, py::arg("order") = "sequential",
+           py::arg("window") = 32, py::arg("seed") = 0, py::arg("num_threads") = 0, py::arg("prefetch_batches") = 0,
+           py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise")
+      .def(
+          "start",
+          [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) {
+            Status status;
+            {
+              py::gil_scoped_release release;
+              status = p.start(epoch, position);
+            }
+            check(status);
+          },
+          py::arg("epoch"), py::arg("position") = 0)
       .def("start_fed", [](Pipeline& p) { check(p.start_fed()); })
-      .def("feed",
-           [](Pipeline& p, const SampleArray& indices) { check(p.feed(samples_of(indices, ~std::uint64_t{0} >> 1))); }, py::arg("indices"))
+      .def(
+          "feed", [](Pipeline& p, const SampleArray& indices) { check(p.feed(samples_of(indices, ~std::uint64_t{0} >> 1))); },
+          py::arg("indices"))
       .def("end_feed", [](Pipeline& p) { check(p.end_feed()); })
       .def("next", &next_batch, py::arg("timeout") = 0.0)
-      .def("replay",
-           [](Pipeline& p, std::uint64_t epoch, std::uint64_t step) {
-             std::optional<Result<Batch>> batch;
-             {
-               py::gil_scoped_release release;
-               batch.emplace(p.replay(epoch, step));
-             }
-             return std::make_shared<Batch>(unwrap(std::move(*batch)));
-           },
-           py::arg("epoch"), py::arg("step"))
+      .def(
+          "replay",
+          [](Pipeline& p, std::uint64_t epoch, std::uint64_t step) {
+            std::optional<Result<Batch>> batch;
+            {
+              py::gil_scoped_release release;
+              batch.emplace(p.replay(epoch, step));
+            }
+            return std::make_shared<Batch>(unwrap(std::move(*batch)));
+          },
+          py::arg("epoch"), py::arg("step"))
       .def("stats", &stats_dict)
       .def("stop", [](Pipeline& p) {
         py::gil_scoped_release release;

@@ -59,33 +59,38 @@ py::dict build_info() {
 void register_process(py::module_& m) {
   m.def("num_threads", [] { return ThreadPool::shared().max_threads(); });
   m.def("running_threads", [] { return ThreadPool::shared().running_threads(); });
-  m.def("set_num_threads",
-        [](int count) {
-          if (count < 1 || count > 1024) throw py::value_error(strf("count is %d; expected 1 to 1024", count));
-          ThreadPool::shared().set_max_threads(count);
-        },
-        py::arg("count"));
-  m.def("set_host_register",
-        [](std::uintptr_t lock, std::uintptr_t unlock) {
-          storage::set_host_register({reinterpret_cast<int (*)(void*, std::size_t, unsigned)>(lock), reinterpret_cast<int (*)(void*)>(unlock)});
-        },
-        py::arg("lock"), py::arg("unlock"));
+  m.def(
+      "set_num_threads",
+      [](int count) {
+        if (count < 1 || count > 1024) throw py::value_error(strf("count is %d; expected 1 to 1024", count));
+        ThreadPool::shared().set_max_threads(count);
+      },
+      py::arg("count"));
+  m.def(
+      "set_host_register",
+      [](std::uintptr_t lock, std::uintptr_t unlock) {
+        storage::set_host_register(
+            {reinterpret_cast<int (*)(void*, std::size_t, unsigned)>(lock), reinterpret_cast<int (*)(void*)>(unlock)});
+      },
+      py::arg("lock"), py::arg("unlock"));
   m.def("build_info", &build_info);
   m.def("available_memory_bytes", &available_memory_bytes);
-  m.def("xxh3_64",
-        [](const py::object& data, std::uint64_t seed) {
-          const BufferView view(data);
-          py::gil_scoped_release release;
-          return codec::hash(view.bytes(), seed);
-        },
-        py::arg("data"), py::arg("seed") = 0);
-  m.def("validate_utf8",
-        [](const py::object& data) {
-          const BufferView view(data);
-          const std::uint64_t valid = format::utf8_prefix(view.bytes());
-          return valid == view.bytes().size() ? std::int64_t{-1} : static_cast<std::int64_t>(valid);
-        },
-        py::arg("data"));
+  m.def(
+      "xxh3_64",
+      [](const py::object& data, std::uint64_t seed) {
+        const BufferView view(data);
+        py::gil_scoped_release release;
+        return codec::hash(view.bytes(), seed);
+      },
+      py::arg("data"), py::arg("seed") = 0);
+  m.def(
+      "validate_utf8",
+      [](const py::object& data) {
+        const BufferView view(data);
+        const std::uint64_t valid = format::utf8_prefix(view.bytes());
+        return valid == view.bytes().size() ? std::int64_t{-1} : static_cast<std::int64_t>(valid);
+      },
+      py::arg("data"));
 }
 
 }  // namespace headrace::bindings

@@ -52,15 +52,16 @@ void extend(DatasetWriter& writer, const py::sequence& columns, std::uint64_t ro
     if (!column[1].is_none()) {
       c.offsets = column[1].cast<Offsets>();
       if (static_cast<std::uint64_t>(c.offsets.size()) != rows + 1) {
-        throw py::value_error(strf("field '%s': %zd offsets for %llu rows; expected one more than rows", fields[i].name.c_str(), c.offsets.size(),
-                                   static_cast<unsigned long long>(rows)));
+        throw py::value_error(strf("field '%s': %zd offsets for %llu rows; expected one more than rows", fields[i].name.c_str(),
+                                   c.offsets.size(), static_cast<unsigned long long>(rows)));
       }
       view.offsets = c.offsets.data();
     }
     if (!column[2].is_none()) {
       c.valid = column[2].cast<Valid>();
       if (static_cast<std::uint64_t>(c.valid.size()) != rows) {
-        throw py::value_error(strf("field '%s': validity of %zd for %llu rows", fields[i].name.c_str(), c.valid.size(), static_cast<unsigned long long>(rows)));
+        throw py::value_error(strf("field '%s': validity of %zd for %llu rows", fields[i].name.c_str(), c.valid.size(),
+                                   static_cast<unsigned long long>(rows)));
       }
       view.valid = reinterpret_cast<const std::uint8_t*>(c.valid.data());
     }
@@ -75,7 +76,8 @@ void extend(DatasetWriter& writer, const py::sequence& columns, std::uint64_t ro
 }
 
 std::unique_ptr<DatasetWriter> make_writer(const std::string& path, const format::Schema& schema, bool append, std::uint32_t chunk_samples,
-                                           std::uint64_t chunk_bytes, std::uint64_t shard_bytes, int threads, const std::vector<bool>& auto_codec) {
+                                           std::uint64_t chunk_bytes, std::uint64_t shard_bytes, int threads,
+                                           const std::vector<bool>& auto_codec) {
   format::WriterOptions options;
   options.append = append;
   options.chunk_samples = chunk_samples;
@@ -153,8 +155,9 @@ py::dict run_verification(Verification& v) {
 
 void register_writer(py::module_& m) {
   py::class_<DatasetWriter>(m, "DatasetWriter")
-      .def(py::init(&make_writer), py::arg("path"), py::arg("schema"), py::kw_only(), py::arg("append") = false, py::arg("chunk_samples") = 0,
-           py::arg("chunk_bytes") = 0, py::arg("shard_bytes") = 0, py::arg("threads") = 0, py::arg("auto_codec") = std::vector<bool>{})
+      .def(py::init(&make_writer), py::arg("path"), py::arg("schema"), py::kw_only(), py::arg("append") = false,
+           py::arg("chunk_samples") = 0, py::arg("chunk_bytes") = 0, py::arg("shard_bytes") = 0, py::arg("threads") = 0,
+           py::arg("auto_codec") = std::vector<bool>{})
       .def("extend", &extend, py::arg("columns"), py::arg("rows"))
       .def("commit",
            [](DatasetWriter& w) {

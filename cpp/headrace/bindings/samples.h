@@ -18,7 +18,8 @@ inline std::vector<std::uint64_t> samples_of(const SampleArray& indices, std::ui
   for (std::size_t i = 0; i < samples.size(); ++i) {
     const std::int64_t index = indices.data()[i];
     if (index < 0 || static_cast<std::uint64_t>(index) >= size) {
-      throw pybind11::index_error(strf("index %lld is outside the dataset's %llu samples", static_cast<long long>(index), static_cast<unsigned long long>(size)));
+      throw pybind11::index_error(
+          strf("index %lld is outside the dataset's %llu samples", static_cast<long long>(index), static_cast<unsigned long long>(size)));
     }
     samples[i] = static_cast<std::uint64_t>(index);
   }

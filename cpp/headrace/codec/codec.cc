@@ -62,14 +62,10 @@ Status check_level(Codec codec, int level) {
 Status encode(Codec codec, int level, Bytes raw, std::vector<std::uint8_t>& out) {
   HR_RETURN_IF_ERROR(check_level(codec, level));
   switch (codec) {
-    case Codec::kNone:
-      return Status::ok();
-    case Codec::kLz4:
-      return encode_lz4(false, level, raw, out);
-    case Codec::kLz4Hc:
-      return encode_lz4(true, level, raw, out);
-    case Codec::kZstd:
-      return encode_zstd(level, raw, out);
+    case Codec::kNone: return Status::ok();
+    case Codec::kLz4: return encode_lz4(false, level, raw, out);
+    case Codec::kLz4Hc: return encode_lz4(true, level, raw, out);
+    case Codec::kZstd: return encode_zstd(level, raw, out);
   }
   return unknown(codec);
 }
@@ -79,10 +75,8 @@ Status decode(Codec codec, Bytes frame, MutableBytes out) {
     case Codec::kNone:
       return {Code::kCorrupt, strf("decode a block: codec none stores %zu bytes as they are, found %zu bytes", out.size(), frame.size())};
     case Codec::kLz4:
-    case Codec::kLz4Hc:
-      return decode_lz4(frame, out);
-    case Codec::kZstd:
-      return decode_zstd(frame, out);
+    case Codec::kLz4Hc: return decode_lz4(frame, out);
+    case Codec::kZstd: return decode_zstd(frame, out);
   }
   return unknown(codec);
 }

@@ -74,37 +74,23 @@ void unshuffle_fixed(const std::uint8_t* in, std::size_t stride, std::uint8_t* o
 
 void shuffle_tile(std::size_t s, const std::uint8_t* in, std::size_t count, std::uint8_t* out, std::size_t stride) {
   switch (s) {
-    case 1:
-      std::memcpy(out, in, count);
-      return;
-    case 2:
-      return shuffle_fixed<2>(in, count, out, stride);
-    case 4:
-      return shuffle_fixed<4>(in, count, out, stride);
-    case 8:
-      return shuffle_fixed<8>(in, count, out, stride);
-    case 16:
-      return shuffle_fixed<16>(in, count, out, stride);
-    default:
-      return shuffle_any(s, in, count, out, stride);
+    case 1: std::memcpy(out, in, count); return;
+    case 2: return shuffle_fixed<2>(in, count, out, stride);
+    case 4: return shuffle_fixed<4>(in, count, out, stride);
+    case 8: return shuffle_fixed<8>(in, count, out, stride);
+    case 16: return shuffle_fixed<16>(in, count, out, stride);
+    default: return shuffle_any(s, in, count, out, stride);
   }
 }
 
 void unshuffle_tile(std::size_t s, const std::uint8_t* in, std::size_t stride, std::uint8_t* out, std::size_t count) {
   switch (s) {
-    case 1:
-      std::memcpy(out, in, count);
-      return;
-    case 2:
-      return unshuffle_fixed<2>(in, stride, out, count);
-    case 4:
-      return unshuffle_fixed<4>(in, stride, out, count);
-    case 8:
-      return unshuffle_fixed<8>(in, stride, out, count);
-    case 16:
-      return unshuffle_fixed<16>(in, stride, out, count);
-    default:
-      return unshuffle_any(s, in, stride, out, count);
+    case 1: std::memcpy(out, in, count); return;
+    case 2: return unshuffle_fixed<2>(in, stride, out, count);
+    case 4: return unshuffle_fixed<4>(in, stride, out, count);
+    case 8: return unshuffle_fixed<8>(in, stride, out, count);
+    case 16: return unshuffle_fixed<16>(in, stride, out, count);
+    default: return unshuffle_any(s, in, stride, out, count);
   }
 }
 
@@ -211,27 +197,20 @@ Result<Filter> filter_from_name(std::string_view name) {
 
 const char* filter_name(Filter filter) {
   switch (filter) {
-    case Filter::kNone:
-      return "none";
-    case Filter::kShuffle:
-      return "shuffle";
-    case Filter::kDelta:
-      return "delta";
-    case Filter::kDeltaShuffle:
-      return "delta+shuffle";
+    case Filter::kNone: return "none";
+    case Filter::kShuffle: return "shuffle";
+    case Filter::kDelta: return "delta";
+    case Filter::kDeltaShuffle: return "delta+shuffle";
   }
   return "unknown";
 }
 
 bool filter_allows(Filter filter, std::uint32_t element_bytes) {
   switch (filter) {
-    case Filter::kNone:
-      return true;
-    case Filter::kShuffle:
-      return element_bytes >= 1;
+    case Filter::kNone: return true;
+    case Filter::kShuffle: return element_bytes >= 1;
     case Filter::kDelta:
-    case Filter::kDeltaShuffle:
-      return element_bytes == 1 || element_bytes == 2 || element_bytes == 4 || element_bytes == 8;
+    case Filter::kDeltaShuffle: return element_bytes == 1 || element_bytes == 2 || element_bytes == 4 || element_bytes == 8;
   }
   return false;
 }
@@ -240,17 +219,10 @@ void apply_filter(Filter filter, std::uint32_t element_bytes, Bytes in, MutableB
   assert(in.size() == out.size() && filter_allows(filter, element_bytes));
   const std::size_t count = filter == Filter::kNone ? 0 : in.size() / element_bytes;
   switch (filter) {
-    case Filter::kNone:
-      break;
-    case Filter::kShuffle:
-      shuffle(element_bytes, in.data(), count, out.data());
-      break;
-    case Filter::kDelta:
-      with_integer(element_bytes, [&]<typename T>(T zero) { delta_of<T>(in.data(), count, zero, out.data()); });
-      break;
-    case Filter::kDeltaShuffle:
-      delta_shuffle(element_bytes, in.data(), count, out.data());
-      break;
+    case Filter::kNone: break;
+    case Filter::kShuffle: shuffle(element_bytes, in.data(), count, out.data()); break;
+    case Filter::kDelta: with_integer(element_bytes, [&]<typename T>(T zero) { delta_of<T>(in.data(), count, zero, out.data()); }); break;
+    case Filter::kDeltaShuffle: delta_shuffle(element_bytes, in.data(), count, out.data()); break;
   }
   const std::size_t done = count * element_bytes;
   if (done < in.size()) std::memcpy(out.data() + done, in.data() + done, in.size() - done);
@@ -260,17 +232,10 @@ void revert_filter(Filter filter, std::uint32_t element_bytes, Bytes in, Mutable
   assert(in.size() == out.size() && filter_allows(filter, element_bytes));
   const std::size_t count = filter == Filter::kNone ? 0 : in.size() / element_bytes;
   switch (filter) {
-    case Filter::kNone:
-      break;
-    case Filter::kShuffle:
-      unshuffle(element_bytes, in.data(), count, out.data());
-      break;
-    case Filter::kDelta:
-      with_integer(element_bytes, [&]<typename T>(T zero) { prefix_sum<T>(in.data(), count, zero, out.data()); });
-      break;
-    case Filter::kDeltaShuffle:
-      unshuffle_sum(element_bytes, in.data(), count, out.data());
-      break;
+    case Filter::kNone: break;
+    case Filter::kShuffle: unshuffle(element_bytes, in.data(), count, out.data()); break;
+    case Filter::kDelta: with_integer(element_bytes, [&]<typename T>(T zero) { prefix_sum<T>(in.data(), count, zero, out.data()); }); break;
+    case Filter::kDeltaShuffle: unshuffle_sum(element_bytes, in.data(), count, out.data()); break;
   }
   const std::size_t done = count * element_bytes;
   if (done < in.size()) std::memcpy(out.data() + done, in.data() + done, in.size() - done);

@@ -69,35 +69,21 @@ MinMax min_max(const Field& field, Bytes values, Bytes valid) {
   if (!has_statistics(field)) return {};
   switch (field.dtype) {
     case DType::kBool:
-    case DType::kUInt8:
-      return scan<std::uint8_t>(values, valid);
-    case DType::kInt8:
-      return scan<std::int8_t>(values, valid);
-    case DType::kInt16:
-      return scan<std::int16_t>(values, valid);
-    case DType::kUInt16:
-      return scan<std::uint16_t>(values, valid);
-    case DType::kInt32:
-      return scan<std::int32_t>(values, valid);
-    case DType::kUInt32:
-      return scan<std::uint32_t>(values, valid);
-    case DType::kInt64:
-      return scan<std::int64_t>(values, valid);
-    case DType::kUInt64:
-      return scan<std::uint64_t>(values, valid);
-    case DType::kFloat16:
-      return scan<Half, float>(values, valid);
-    case DType::kBFloat16:
-      return scan<BFloat, float>(values, valid);
-    case DType::kFloat32:
-      return scan<float>(values, valid);
-    case DType::kFloat64:
-      return scan<double>(values, valid);
+    case DType::kUInt8: return scan<std::uint8_t>(values, valid);
+    case DType::kInt8: return scan<std::int8_t>(values, valid);
+    case DType::kInt16: return scan<std::int16_t>(values, valid);
+    case DType::kUInt16: return scan<std::uint16_t>(values, valid);
+    case DType::kInt32: return scan<std::int32_t>(values, valid);
+    case DType::kUInt32: return scan<std::uint32_t>(values, valid);
+    case DType::kInt64: return scan<std::int64_t>(values, valid);
+    case DType::kUInt64: return scan<std::uint64_t>(values, valid);
+    case DType::kFloat16: return scan<Half, float>(values, valid);
+    case DType::kBFloat16: return scan<BFloat, float>(values, valid);
+    case DType::kFloat32: return scan<float>(values, valid);
+    case DType::kFloat64: return scan<double>(values, valid);
     case DType::kDateTime64:
-    case DType::kTimeDelta64:
-      return scan<std::int64_t, std::int64_t, true>(values, valid);
-    default:
-      return {};
+    case DType::kTimeDelta64: return scan<std::int64_t, std::int64_t, true>(values, valid);
+    default: return {};
   }
 }
 

@@ -109,14 +109,10 @@ Result<ReaderKind> reader_from_name(std::string_view name) {
 
 const char* reader_name(ReaderKind kind) {
   switch (kind) {
-    case ReaderKind::kMmap:
-      return "mmap";
-    case ReaderKind::kPread:
-      return "pread";
-    case ReaderKind::kDirect:
-      return "direct";
-    case ReaderKind::kUring:
-      return "uring";
+    case ReaderKind::kMmap: return "mmap";
+    case ReaderKind::kPread: return "pread";
+    case ReaderKind::kDirect: return "direct";
+    case ReaderKind::kUring: return "uring";
   }
   return "unknown";
 }

@@ -50,7 +50,8 @@ Result<std::unique_ptr<ShardSource>> ShardSource::open(std::shared_ptr<const for
   HR_ASSIGN_OR_RETURN(const storage::File file, storage::File::open(source->shard_->path()));
   HR_ASSIGN_OR_RETURN(const storage::FileIdentity identity, file.identity());
   if (identity != source->shard_->identity()) {
-    return Status(Code::kChanged, "map " + file.path() + ": the file was replaced or changed while it was being opened; open the dataset again");
+    return Status(Code::kChanged,
+                  "map " + file.path() + ": the file was replaced or changed while it was being opened; open the dataset again");
   }
   HR_ASSIGN_OR_RETURN(source->mapping_, storage::Mapping::map(file));
   source->mapping_.advise_random();
@@ -140,7 +141,8 @@ Status ShardSource::read_now(std::uint64_t offset, MutableBytes out, Counters& c
 Result<BlockHandle> ShardSource::table(const BlockId& id, const PageRef& page, Counters& counters) {
   return context_.cache->get(table_key(id), [&](CachedBlock& out) -> Status {
     HR_RETURN_IF_ERROR(allocate(out, page.num_blocks * 24ull));
-    HR_RETURN_IF_ERROR(read_now(page.offset, {out.data.get(), out.size}, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
+    HR_RETURN_IF_ERROR(
+        read_now(page.offset, {out.data.get(), out.size}, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
     return shard_->check_table(id.chunk, id.field, out.bytes());
   });
 }
@@ -186,7 +188,8 @@ Result<BlockHandle> ShardSource::block(const BlockId& id, Counters& counters) {
   bool hit = false;
   auto found = context_.cache->get(
       cache_key(page.first_block + id.block),
-      [&](CachedBlock& out) { return is_mapped() ? make_mapped(id, page, out, counters) : make_positional(id, page, out, counters); }, &hit);
+      [&](CachedBlock& out) { return is_mapped() ? make_mapped(id, page, out, counters) : make_positional(id, page, out, counters); },
+      &hit);
   if (hit) counters.cache_hits.fetch_add(1, std::memory_order_relaxed);
   return found;
 }

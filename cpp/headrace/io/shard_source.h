@@ -45,7 +45,8 @@ struct BlockId {
 class ShardSource {
  public:
   // `number` is the shard's place in its dataset: part of the keys in the cache.
-  static Result<std::unique_ptr<ShardSource>> open(std::shared_ptr<const format::Shard> shard, std::uint32_t number, const SourceContext& context);
+  static Result<std::unique_ptr<ShardSource>> open(std::shared_ptr<const format::Shard> shard, std::uint32_t number,
+                                                   const SourceContext& context);
 
   const format::Shard& shard() const { return *shard_; }
   bool is_mapped() const { return context_.engine == nullptr; }
@@ -75,11 +76,14 @@ class ShardSource {
   Result<BlockHandle> table(const BlockId& id, const format::PageRef& page, Counters& counters);
   Result<std::shared_ptr<const storage::File>> file();
   Status read_now(std::uint64_t offset, MutableBytes out, Counters& counters);
-  Status check_and_decode(const BlockId& id, const format::PageRef& page, const format::BlockRef& ref, Bytes stored, CachedBlock& out, Counters& counters);
+  Status check_and_decode(const BlockId& id, const format::PageRef& page, const format::BlockRef& ref, Bytes stored, CachedBlock& out,
+                          Counters& counters);
   Status make_mapped(const BlockId& id, const format::PageRef& page, CachedBlock& out, Counters& counters);
   Status make_positional(const BlockId& id, const format::PageRef& page, CachedBlock& out, Counters& counters);
 
-  bool block_checked(std::uint64_t ordinal) const { return (checked_[ordinal / 64].load(std::memory_order_acquire) >> (ordinal % 64) & 1) != 0; }
+  bool block_checked(std::uint64_t ordinal) const {
+    return (checked_[ordinal / 64].load(std::memory_order_acquire) >> (ordinal % 64) & 1) != 0;
+  }
   bool set_checked(std::uint64_t ordinal);  // true if it was not set before
 
   std::shared_ptr<const format::Shard> shard_;

@@ -64,8 +64,8 @@ void gather_rows(std::span<const std::uint8_t* const> rows, std::size_t row_byte
   }
 }
 
-void scatter_rows(const std::uint8_t* base, std::span<const std::uint32_t> rows, std::span<const std::uint32_t> slots, std::size_t row_bytes,
-                  std::uint8_t* out) {
+void scatter_rows(const std::uint8_t* base, std::span<const std::uint32_t> rows, std::span<const std::uint32_t> slots,
+                  std::size_t row_bytes, std::uint8_t* out) {
   switch (row_bytes) {
     case 0: return;
     case 1: return scatter<1>(base, rows, slots, 1, out);

@@ -22,10 +22,10 @@ Result<OnError> on_error_from_name(std::string_view name);
 // Offsets are from the slab's start and multiples of 64. A part that a field does not have is kAbsent.
 struct FieldOut {
   static constexpr std::size_t kAbsent = ~std::size_t{0};
-  std::uint32_t field = 0;           // in the dataset's schema
-  bool padded = false;               // ragged, delivered as one tensor
-  std::uint64_t row_bytes = 0;       // of a tensor sample, or of one inner sample; 1 for bytes, strings, images
-  std::uint64_t longest = 0;         // padded: inner samples of the longest value
+  std::uint32_t field = 0;      // in the dataset's schema
+  bool padded = false;          // ragged, delivered as one tensor
+  std::uint64_t row_bytes = 0;  // of a tensor sample, or of one inner sample; 1 for bytes, strings, images
+  std::uint64_t longest = 0;    // padded: inner samples of the longest value
   std::size_t values_at = 0;
   std::size_t values_bytes = 0;
   std::size_t offsets_at = kAbsent;  // int64, samples + 1, in inner samples: variable fields that are not padded

@@ -54,17 +54,17 @@ class BatchBuilder {
   Batch take();
 
  private:
-  struct Row {           // one sample, in the order of their places
+  struct Row {  // one sample, in the order of their places
     std::uint64_t sample;
     std::uint32_t slot;
     Location at;
   };
-  struct Values {        // one variable field's lengths
+  struct Values {                       // one variable field's lengths
     std::vector<std::uint64_t> begin;   // [row] first byte in the page's values
     std::vector<std::uint64_t> length;  // [row] bytes
     std::vector<std::uint64_t> out;     // [row] first byte in the batch's values
   };
-  struct Need {          // one block and the rows that overlap it
+  struct Need {  // one block and the rows that overlap it
     io::BlockId id;
     std::uint32_t shard;
     std::uint32_t out_field;
@@ -75,6 +75,8 @@ class BatchBuilder {
     std::size_t begin, end;  // slots of a direct piece, else needs
   };
   class SideReader;
+  // Blocks that a positional reader reads together: its queue depth.
+  static constexpr std::size_t kReadDepth = 64;
 
   Status open_sources();
   void sort_rows();
@@ -88,6 +90,7 @@ class BatchBuilder {
   void cut_pieces();
   void run_direct(std::size_t begin, std::size_t end);
   void touch_direct(std::size_t out_field, std::size_t begin, std::size_t end);
+  bool all_touched(std::uint32_t field) const;
   void will_need_direct(std::size_t out_field);
   void run_needs(std::size_t begin, std::size_t end);
   void copy_need(const Need& need, Bytes block);
@@ -97,19 +100,19 @@ class BatchBuilder {
 
   BuildContext context_;
   std::vector<std::uint64_t> samples_;
-  std::vector<Location> places_;               // [slot]
-  std::vector<io::ShardSource*> sources_;      // [shard], null where no sample lies there
-  std::vector<Row> rows_;                      // by place; empty if all fields are direct
-  std::vector<bool> direct_;                   // [out field]
-  std::vector<Values> values_;                 // [out field]
+  std::vector<Location> places_;                  // [slot]
+  std::vector<io::ShardSource*> sources_;         // [shard], null where no sample lies there
+  std::vector<Row> rows_;                         // by place; empty if all fields are direct
+  std::vector<bool> direct_;                      // [out field]
+  std::vector<Values> values_;                    // [out field]
   std::vector<std::vector<std::uint8_t>> valid_;  // [out field][slot]
-  std::vector<bool> row_failed_;               // [row]: known before any piece runs
+  std::vector<bool> row_failed_;                  // [row]: known before any piece runs
   std::vector<Need> needs_;
   std::vector<Piece> pieces_;
   Batch batch_;
   std::size_t slab_bytes_ = 0;
   std::mutex errors_mutex_;
-  std::vector<SampleError> errors_;            // guarded by errors_mutex_
+  std::vector<SampleError> errors_;  // guarded by errors_mutex_
 };
 
 }  // namespace headrace::pipeline

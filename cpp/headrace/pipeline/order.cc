@@ -11,7 +11,8 @@ Result<OrderKind> order_from_name(std::string_view name) {
   if (name == "sequential") return OrderKind::kSequential;
   if (name == "global") return OrderKind::kGlobal;
   if (name == "window") return OrderKind::kWindow;
-  return Status(Code::kInvalidArgument, strf("order is '%.*s'; expected 'global', 'window' or 'sequential'", static_cast<int>(name.size()), name.data()));
+  return Status(Code::kInvalidArgument,
+                strf("order is '%.*s'; expected 'global', 'window' or 'sequential'", static_cast<int>(name.size()), name.data()));
 }
 
 ChunkLayout::ChunkLayout(const std::vector<ShardChunks>& shards) : first_sample_{0}, first_chunk_{0} {
@@ -43,14 +44,15 @@ std::uint64_t ChunkLayout::first_sample(std::uint64_t chunk) const {
 std::uint32_t ChunkLayout::samples_in(std::uint64_t chunk) const {
   const std::size_t shard = shard_of(chunk);
   const std::uint64_t before = (chunk - first_chunk_[shard]) * shard_chunk_samples_[shard];
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(shard_chunk_samples_[shard], first_sample_[shard + 1] - first_sample_[shard] - before));
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(shard_chunk_samples_[shard], first_sample_[shard + 1] - first_sample_[shard] - before));
 }
 
 struct Order::Window {
-  std::uint64_t begin = 1, end = 0;        // positions
-  Permutation permutation;                 // of the samples inside
-  std::vector<std::uint64_t> chunk_begin;  // samples of the window before each of its chunks
-  std::vector<std::uint64_t> first_sample; // of each of its chunks
+  std::uint64_t begin = 1, end = 0;         // positions
+  Permutation permutation;                  // of the samples inside
+  std::vector<std::uint64_t> chunk_begin;   // samples of the window before each of its chunks
+  std::vector<std::uint64_t> first_sample;  // of each of its chunks
 };
 
 Order::Order(OrderKind kind, std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch, std::uint32_t window,
@@ -67,7 +69,8 @@ Order::Order(OrderKind kind, std::uint64_t num_samples, std::uint64_t seed, std:
 // Position of the first sample of a window: all slots before it, less what the short ones among them miss.
 std::uint64_t Order::window_begin(std::uint64_t window) const {
   const std::uint64_t slot = std::min<std::uint64_t>(window * window_chunks_, layout_->num_chunks());
-  const auto after = std::lower_bound(deficits_.begin(), deficits_.end(), slot, [](const Deficit& d, std::uint64_t s) { return d.slot < s; });
+  const auto after =
+      std::lower_bound(deficits_.begin(), deficits_.end(), slot, [](const Deficit& d, std::uint64_t s) { return d.slot < s; });
   return slot * layout_->chunk_samples() - (after == deficits_.begin() ? 0 : std::prev(after)->missing);
 }
 

@@ -24,13 +24,16 @@ inline std::uint64_t round_hash(std::uint64_t half, std::uint64_t key, int bits)
 
 }  // namespace
 
-std::uint64_t mix_key(std::uint64_t a, std::uint64_t b) { return finalise(finalise(a + kGolden) ^ (b + 2 * kGolden) * 0xD1342543DE82EF95ull); }
+std::uint64_t mix_key(std::uint64_t a, std::uint64_t b) {
+  return finalise(finalise(a + kGolden) ^ (b + 2 * kGolden) * 0xD1342543DE82EF95ull);
+}
 
 Permutation::Permutation(std::uint64_t size, std::uint64_t key) : size_(size) {
   const int bits = std::max(kMinBits, size > 1 ? static_cast<int>(std::bit_width(size - 1)) : 0);
   high_bits_ = bits / 2;
   low_bits_ = bits - high_bits_;
   for (int i = 0; i < kRounds; ++i) keys_[static_cast<std::size_t>(i)] = finalise(key + kGolden * static_cast<std::uint64_t>(i + 1));
+  if (size > 1) swap_ = finalise(key + kGolden * static_cast<std::uint64_t>(kRounds + 1)) >> 63;
 }
 
 inline std::uint64_t Permutation::encrypt(std::uint64_t value) const {
@@ -57,10 +60,11 @@ std::uint64_t Permutation::forward(std::uint64_t index) const {
   do {
     index = encrypt(index);
   } while (index >= size_);
-  return index;
+  return swapped(index);
 }
 
 std::uint64_t Permutation::inverse(std::uint64_t value) const {
+  value = swapped(value);
   do {
     value = decrypt(value);
   } while (value >= size_);
@@ -72,6 +76,7 @@ void Permutation::forward(std::uint64_t begin, std::span<std::uint64_t> out) con
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = encrypt(begin + i);
   for (std::uint64_t& value : out) {
     while (value >= size_) value = encrypt(value);
+    value = swapped(value);
   }
 }
 

@@ -2,6 +2,8 @@
 //
 // An alternating Feistel network on the smallest power of two that holds `size` (at least 2^10), walked until the value
 // falls inside (cycle walking; fewer than two rounds of it on average). Exact for any size from 0 to 2^48.
+// A Feistel network on a whole power of two only makes even permutations (each round is a product of an even number of swaps), and sizes
+// beside it inherit that: one in two permutations would never be seen. So a bit of the key swaps the values 0 and 1 at the end, or not.
 // Sources: Luby and Rackoff 1988 (Feistel networks as permutations); Black and Rogaway 2002 (cycle walking).
 // The round function is a multiply-xorshift hash; kRounds was chosen by the tests in tests/sampling/test_order.py.
 //
@@ -34,9 +36,11 @@ class Permutation {
  private:
   std::uint64_t encrypt(std::uint64_t value) const;
   std::uint64_t decrypt(std::uint64_t value) const;
+  std::uint64_t swapped(std::uint64_t value) const { return value ^ (value < 2 ? swap_ : 0); }
   std::uint64_t size_ = 0;
-  int low_bits_ = 5;   // the half that odd rounds change
-  int high_bits_ = 5;  // the half that even rounds change
+  int low_bits_ = 5;        // the half that odd rounds change
+  int high_bits_ = 5;       // the half that even rounds change
+  std::uint64_t swap_ = 0;  // 1: the values 0 and 1 change places
   std::array<std::uint64_t, kRounds> keys_{};
 };
 

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
-#include <functional>
 #include <mutex>
-#include <unordered_set>
+#include <new>
 
 #include "headrace/base/clock.h"
 #include "headrace/base/cpu.h"
@@ -16,95 +14,18 @@ namespace {
 
 constexpr std::uint64_t kMaxPrefetchBytes = 2ull << 30;
 constexpr std::size_t kKeptSlabBytes = 64u << 20;  // free slabs kept beyond what is under way
-constexpr int kMaxRepairs = 64;                    // rounds of skipping or replacing damaged samples of one batch
-
-enum class Stage : std::uint8_t { kQueued, kPlanning, kAssembling, kDone };
-
-const char* stage_name(Stage stage) {
-  switch (stage) {
-    case Stage::kQueued: return "waiting for a thread";
-    case Stage::kPlanning: return "planning and reading";
-    case Stage::kAssembling: return "reading, decoding and assembling";
-    case Stage::kDone: return "done";
-  }
-  return "?";
-}
 
 }  // namespace
-
-// What tasks need of the pipeline, kept alive by them.
-struct Pipeline::Shared {
-  explicit Shared(std::size_t keep_bytes) : slabs(keep_bytes) {}
-  storage::SlabPool slabs;
-  Counters counters;
-  BuildContext context;
-  OnError on_error = OnError::kRaise;
-  std::uint64_t seed = 0;
-  std::atomic<std::uint64_t> bytes_in_flight{0}, peak_bytes_in_flight{0}, batches_in_flight{0}, batches_ready{0};
-  std::atomic<std::uint64_t> active_ns{0}, first_batch_ns{0};
-  std::atomic<std::int64_t> active_since{0};  // 0: no pass
-};
-
-struct Pipeline::Job {
-  std::uint64_t step = 0, begin = 0, position_after = 0;
-  Partition::Share share;
-  std::vector<std::uint64_t> samples;  // given (fed), or filled by the task
-  bool planned = false;
-  std::unique_ptr<BatchBuilder> builder;
-  std::atomic<std::size_t> pieces_left{0};
-  std::atomic<Stage> stage{Stage::kQueued};
-  std::atomic<std::int64_t> since_ns{0};
-  std::atomic<std::uint64_t> bytes{0};  // counted in bytes_in_flight
-  std::shared_ptr<Shared> shared;
-  // Written by the task that ends the job, read after `done` was seen under Pass::mutex.
-  Status status;
-  Batch batch;
-  bool done = false;
-
-  void enter(Stage next) {
-    stage.store(next, std::memory_order_relaxed);
-    since_ns.store(now_ns(), std::memory_order_relaxed);
-  }
-  void count_bytes(std::uint64_t now) {
-    const std::uint64_t before = bytes.exchange(now);
-    const std::uint64_t total = shared->bytes_in_flight.fetch_add(now - before) + (now - before);
-    std::uint64_t peak = shared->peak_bytes_in_flight.load();
-    while (total > peak && !shared->peak_bytes_in_flight.compare_exchange_weak(peak, total)) {
-    }
-  }
-  ~Job() {
-    count_bytes(0);
-    shared->batches_in_flight.fetch_sub(1);
-    if (stage.load() == Stage::kDone) shared->batches_ready.fetch_sub(1);
-  }
-};
-
-struct Pipeline::Pass {
-  std::shared_ptr<Shared> shared;
-  std::shared_ptr<const Order> order;
-  std::atomic<bool> cancelled{false};
-  std::mutex mutex;
-  std::condition_variable done;
-  std::unique_ptr<TaskGroup> group;               // null: tasks wait in `own` for the consumer
-  std::deque<std::function<void()>> own;          // the consumer's alone
-
-  void submit(std::uint64_t priority, std::function<void()> task) {
-    if (group != nullptr) {
-      group->submit(priority, std::move(task));
-    } else {
-      own.push_back(std::move(task));
-    }
-  }
-};
 
 Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset> dataset, PipelineOptions options) {
   const Partition& p = options.partition;
   if (p.batch_size < 1 || p.batch_size > 0xFFFFFFFFull) {
-    return Status(Code::kInvalidArgument, strf("batch_size is %llu; expected 1 to 2^32 - 1", static_cast<unsigned long long>(p.batch_size)));
+    return Status(Code::kInvalidArgument,
+                  strf("batch_size is %llu; expected 1 to 2^32 - 1", static_cast<unsigned long long>(p.batch_size)));
   }
   if (p.world_size < 1 || p.rank >= p.world_size) {
-    return Status(Code::kInvalidArgument, strf("rank is %llu; expected it in [0, world_size = %llu)", static_cast<unsigned long long>(p.rank),
-                                               static_cast<unsigned long long>(p.world_size)));
+    return Status(Code::kInvalidArgument, strf("rank is %llu; expected it in [0, world_size = %llu)",
+                                               static_cast<unsigned long long>(p.rank), static_cast<unsigned long long>(p.world_size)));
   }
   if (options.window < 1) return Status(Code::kInvalidArgument, "window is 0; expected at least 1 chunk");
   for (const std::uint32_t field : options.fields) {
@@ -112,14 +33,16 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
   }
   if (options.prefetch_bytes == 0) options.prefetch_bytes = std::min(kMaxPrefetchBytes, available_memory_bytes() / 10);
   options.num_threads = std::clamp(options.num_threads, 0, 1024);
-  if (options.prefetch_batches == 0) options.prefetch_batches = options.num_threads == 0 ? 1 : 2 * static_cast<std::uint32_t>(options.num_threads) + 2;
+  if (options.prefetch_batches == 0)
+    options.prefetch_batches = options.num_threads == 0 ? 1 : 2 * static_cast<std::uint32_t>(options.num_threads) + 2;
   HR_ASSIGN_OR_RETURN(const std::uint64_t sample_bytes, dataset->average_sample_bytes(options.fields));
   std::unique_ptr<Pipeline> pipeline(new Pipeline(std::move(dataset), std::move(options)));
   pipeline->estimated_sample_bytes_ = sample_bytes;
   return pipeline;
 }
 
-Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options) : generation_(fork_generation()), options_(std::move(options)) {
+Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options)
+    : generation_(fork_generation()), options_(std::move(options)) {
   bool decodes = dataset->runtime().reader_name() != std::string("mmap");
   for (const std::uint32_t f : options_.fields) {
     const format::Field& field = dataset->schema().fields[f];
@@ -127,7 +50,7 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   }
   batch_budget_ = decodes ? options_.prefetch_bytes / 2 : options_.prefetch_bytes;
   if (decodes) dataset->runtime().cache().reserve(options_.prefetch_bytes / 2);
-  shared_ = std::make_shared<Shared>(std::min<std::size_t>(kKeptSlabBytes, batch_budget_));
+  shared_ = std::make_shared<PassShared>(std::min<std::size_t>(kKeptSlabBytes, batch_budget_));
   shared_->context.schema = std::shared_ptr<const format::Schema>(dataset, &dataset->schema());
   shared_->context.dataset = std::move(dataset);
   shared_->context.fields = options_.fields;
@@ -143,7 +66,7 @@ Pipeline::~Pipeline() {
     end_pass();
   } else {
     // In a forked child: locks of these may be held for ever by threads that are not here. Leaked on purpose.
-    new std::shared_ptr<Shared>(std::move(shared_));
+    new std::shared_ptr<PassShared>(std::move(shared_));
     new std::shared_ptr<Pass>(std::move(pass_));
     new std::deque<std::shared_ptr<Job>>(std::move(jobs_));
   }
@@ -151,7 +74,9 @@ Pipeline::~Pipeline() {
 
 Status Pipeline::check_usable() const {
   if (generation_ == fork_generation()) return Status::ok();
-  return {Code::kForked, "this loader's iterator was made before fork() and its threads are not in the child; start a new iterator (or open the dataset) in the child"};
+  return {Code::kForked,
+          "this loader's iterator was made before fork() and its threads are not in the child; start a new iterator (or open the dataset) "
+          "in the child"};
 }
 
 Status Pipeline::begin_pass() {
@@ -181,7 +106,8 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   }
   HR_RETURN_IF_ERROR(begin_pass());
   is_fed_ = false;
-  pass_->order = std::make_shared<const Order>(options_.order, dataset.num_samples(), options_.seed, epoch, options_.window, dataset.layout());
+  pass_->order =
+      std::make_shared<const Order>(options_.order, dataset.num_samples(), options_.seed, epoch, options_.window, dataset.layout());
   next_position_ = position;
   next_step_ = position / options_.partition.global_batch();
   launch();
@@ -200,7 +126,9 @@ Status Pipeline::feed(std::vector<std::uint64_t> samples) {
   if (pass_ == nullptr || !is_fed_ || feed_ended_) return {Code::kInvalidArgument, "feed() needs start_fed() before it and no end_feed()"};
   const std::uint64_t size = shared_->context.dataset->num_samples();
   for (const std::uint64_t sample : samples) {
-    if (sample >= size) return {Code::kInvalidArgument, strf("index %lld is outside the dataset's %llu samples", static_cast<long long>(sample), static_cast<unsigned long long>(size))};
+    if (sample >= size)
+      return {Code::kInvalidArgument, strf("index %lld is outside the dataset's %llu samples", static_cast<long long>(sample),
+                                           static_cast<unsigned long long>(size))};
   }
   fed_.push_back(std::move(samples));
   launch();
@@ -212,11 +140,9 @@ Status Pipeline::end_feed() {
   return check_usable();
 }
 
-std::shared_ptr<Pipeline::Job> Pipeline::plan_next() {
+std::shared_ptr<Job> Pipeline::plan_next() {
   const std::uint64_t size = shared_->context.dataset->num_samples();
-  auto job = std::make_shared<Job>();
-  job->shared = shared_;
-  shared_->batches_in_flight.fetch_add(1);
+  auto job = std::make_shared<Job>(shared_);
   job->step = next_step_++;
   if (is_fed_) {
     job->samples = std::move(fed_.front());
@@ -249,92 +175,6 @@ void Pipeline::launch() {
   }
 }
 
-void Pipeline::run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
-  if (pass->cancelled.load(std::memory_order_relaxed)) return;
-  job->enter(Stage::kPlanning);
-  if (!job->planned) {
-    {
-      io::ScopedTime time(pass->shared->counters.plan_ns);
-      const std::uint64_t size = pass->order->size();
-      job->samples.resize(job->share.count);
-      const std::uint64_t begin = job->share.begin % size;
-      const std::uint64_t straight = std::min(job->share.count, size - begin);
-      pass->order->fill(begin, {job->samples.data(), straight});
-      // A padded share wraps around; in a dataset smaller than the world size, more than once.
-      for (std::uint64_t i = straight; i < job->share.count; ++i) pass->order->fill((begin + i) % size, {job->samples.data() + i, 1});
-    }
-    job->planned = true;
-  }
-  job->builder = std::make_unique<BatchBuilder>(pass->shared->context, job->samples);
-  job->status = job->builder->prepare();
-  const std::size_t pieces = job->status.is_ok() ? job->builder->num_pieces() : 0;
-  if (pieces == 0) return finish_job(pass, job);
-  job->count_bytes(job->builder->slab_bytes());
-  job->enter(Stage::kAssembling);
-  job->pieces_left.store(pieces, std::memory_order_relaxed);
-  for (std::size_t i = 0; i < pieces; ++i) {
-    pass->submit(job->step, [pass, job, i] {
-      if (!pass->cancelled.load(std::memory_order_relaxed)) job->builder->run_piece(i);
-      if (job->pieces_left.fetch_sub(1, std::memory_order_acq_rel) == 1) finish_job(pass, job);
-    });
-  }
-}
-
-// Ends a job, or begins it anew without its damaged samples.
-void Pipeline::finish_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
-  settle(pass, job);
-  job->builder.reset();
-  std::lock_guard lock(pass->mutex);
-  job->done = true;
-  pass->shared->batches_ready.fetch_add(1);
-  job->enter(Stage::kDone);
-  pass->done.notify_all();
-}
-
-void Pipeline::settle(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
-  if (pass->cancelled.load(std::memory_order_relaxed)) return;
-  Shared& shared = *pass->shared;
-  std::vector<Skipped> skipped;
-  std::vector<std::uint64_t> samples = job->samples;
-  std::unordered_set<std::uint64_t> bad;
-  std::uint64_t draws = 0;
-  for (int round = 0; job->status.is_ok(); ++round) {
-    const std::vector<SampleError> errors = job->builder->errors();
-    if (errors.empty()) break;
-    shared.counters.errors.fetch_add(errors.size());
-    if (shared.on_error == OnError::kRaise) {
-      const Status& first = errors.front().status;
-      job->status = errors.size() == 1 ? first : Status(first.code(), first.message() + strf(" (and %zu more samples of this batch)", errors.size() - 1), first.sys_errno());
-      break;
-    }
-    for (const SampleError& e : errors) {
-      if (bad.insert(samples[e.slot]).second) skipped.push_back({static_cast<std::int64_t>(samples[e.slot]), e.status.message()});
-    }
-    if (round == kMaxRepairs) {
-      job->status = Status(Code::kCorrupt, strf("replace damaged samples of step %llu: %d draws in a row were damaged too; run `headrace verify`",
-                                                static_cast<unsigned long long>(job->step), kMaxRepairs));
-      break;
-    }
-    if (shared.on_error == OnError::kSkip) {
-      std::erase_if(samples, [&](std::uint64_t sample) { return bad.contains(sample); });
-    } else {
-      // Keyed by seed, sample and draw: the same substitute on every run and for any number of threads.
-      const std::uint64_t size = shared.context.dataset->num_samples();
-      for (std::uint64_t& sample : samples) {
-        for (int tries = 0; bad.contains(sample) && tries < kMaxRepairs; ++tries) sample = mix_key(mix_key(shared.seed, sample), ++draws) % size;
-      }
-    }
-    job->builder = std::make_unique<BatchBuilder>(shared.context, samples);
-    job->status = job->builder->prepare();
-    for (std::size_t i = 0; job->status.is_ok() && i < job->builder->num_pieces(); ++i) job->builder->run_piece(i);
-  }
-  if (!job->status.is_ok()) return;
-  job->batch = job->builder->take();
-  job->batch.step = job->step;
-  job->batch.position_after = job->position_after;
-  job->batch.skipped = std::move(skipped);
-}
-
 Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   HR_RETURN_IF_ERROR(check_usable());
   if (pass_ == nullptr) return Next::kEnd;
@@ -347,11 +187,7 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   }
   const std::shared_ptr<Job> job = jobs_.front();
   if (pass_->group == nullptr) {
-    while (!job->done && now_ns() - begin < wait_ns) {
-      std::function<void()> task = std::move(pass_->own.front());
-      pass_->own.pop_front();
-      task();
-    }
+    while (!job->done && now_ns() - begin < wait_ns) pass_->run_own();
   } else {
     std::unique_lock lock(pass_->mutex);
     pass_->done.wait_for(lock, std::chrono::nanoseconds(wait_ns), [&] { return job->done; });
@@ -384,7 +220,8 @@ std::string Pipeline::describe_wait() const {
   std::string text = strf("step %llu (positions up to %llu) is %s", static_cast<unsigned long long>(job.step),
                           static_cast<unsigned long long>(job.position_after), stage_name(job.stage.load()));
   if (job.since_ns.load() != 0) text += strf(" since %.1f s", seconds);
-  return text + strf("; %zu batches are under way on %d threads of %s", jobs_.size(), options_.num_threads, shared_->context.dataset->path().c_str());
+  return text + strf("; %zu batches are under way on %d threads of %s", jobs_.size(), options_.num_threads,
+                     shared_->context.dataset->path().c_str());
 }
 
 Result<Batch> Pipeline::replay(std::uint64_t epoch, std::uint64_t step) {
@@ -392,24 +229,20 @@ Result<Batch> Pipeline::replay(std::uint64_t epoch, std::uint64_t step) {
   const Dataset& dataset = *shared_->context.dataset;
   const std::uint64_t batches = options_.partition.num_batches(dataset.num_samples(), 0);
   if (step >= batches) {
-    return Status(Code::kInvalidArgument, strf("step is %llu; an epoch has %llu steps", static_cast<unsigned long long>(step), static_cast<unsigned long long>(batches)));
+    return Status(Code::kInvalidArgument, strf("step is %llu; an epoch has %llu steps", static_cast<unsigned long long>(step),
+                                               static_cast<unsigned long long>(batches)));
   }
   auto pass = std::make_shared<Pass>();
   pass->shared = shared_;
-  pass->order = std::make_shared<const Order>(options_.order, dataset.num_samples(), options_.seed, epoch, options_.window, dataset.layout());
-  auto job = std::make_shared<Job>();
-  job->shared = shared_;
-  shared_->batches_in_flight.fetch_add(1);
+  pass->order =
+      std::make_shared<const Order>(options_.order, dataset.num_samples(), options_.seed, epoch, options_.window, dataset.layout());
+  auto job = std::make_shared<Job>(shared_);
   job->step = step;
   const std::uint64_t position = step * options_.partition.global_batch();
   job->share = options_.partition.share(dataset.num_samples(), position);
   job->position_after = std::min(dataset.num_samples(), position + options_.partition.global_batch());
   pass->submit(0, [pass, job] { run_job(pass, job); });
-  while (!pass->own.empty()) {
-    std::function<void()> task = std::move(pass->own.front());
-    pass->own.pop_front();
-    task();
-  }
+  while (!pass->own.empty()) pass->run_own();
   if (!job->status.is_ok()) return job->status.with_context(strf("step %llu", static_cast<unsigned long long>(step)));
   return std::move(job->batch);
 }
@@ -430,7 +263,7 @@ void Pipeline::stop() {
 }
 
 PipelineStats Pipeline::stats() const {
-  const Shared& s = *shared_;
+  const PassShared& s = *shared_;
   PipelineStats out;
   out.batches = s.counters.batches;
   out.samples = s.counters.samples;

@@ -19,35 +19,32 @@
 #include <vector>
 
 #include "headrace/base/status.h"
-#include "headrace/base/thread_pool.h"
 #include "headrace/pipeline/batch.h"
-#include "headrace/pipeline/batch_builder.h"
-#include "headrace/pipeline/counters.h"
 #include "headrace/pipeline/dataset.h"
 #include "headrace/pipeline/order.h"
 #include "headrace/pipeline/partition.h"
-#include "headrace/storage/slab_pool.h"
+#include "headrace/pipeline/pass.h"
 
 namespace headrace::pipeline {
 
 struct PipelineOptions {
   std::vector<std::uint32_t> fields;
-  Partition partition;                // batch size, rank, world size, remainder rule
+  Partition partition;  // batch size, rank, world size, remainder rule
   OrderKind order = OrderKind::kSequential;
-  std::uint32_t window = 32;          // chunks
+  std::uint32_t window = 32;  // chunks
   std::uint64_t seed = 0;
-  int num_threads = 0;                // 0: everything runs inside next()
-  std::uint32_t prefetch_batches = 0; // 0: twice the threads, and two
-  std::uint64_t prefetch_bytes = 0;   // 0: a tenth of the memory, at most 2 GiB
+  int num_threads = 0;                 // 0: everything runs inside next()
+  std::uint32_t prefetch_batches = 0;  // 0: twice the threads, and two
+  std::uint64_t prefetch_bytes = 0;    // 0: a tenth of the memory, at most 2 GiB
   Ragged ragged = Ragged::kPadded;
   OnError on_error = OnError::kRaise;
 };
 
 struct PipelineStats {
   std::uint64_t batches = 0, samples = 0, bytes = 0, errors = 0;  // delivered since the pipeline was made
-  std::uint64_t stall_ns = 0;             // inside next(), all passes
-  std::uint64_t active_ns = 0;            // from start() to the end of each pass (or now)
-  std::uint64_t first_batch_ns = 0;       // from start() to the first batch of the latest pass; 0 before
+  std::uint64_t stall_ns = 0;                                     // inside next(), all passes
+  std::uint64_t active_ns = 0;                                    // from start() to the end of each pass (or now)
+  std::uint64_t first_batch_ns = 0;                               // from start() to the first batch of the latest pass; 0 before
   std::uint64_t plan_ns = 0, read_ns = 0, verify_ns = 0, decode_ns = 0, assemble_ns = 0;  // summed over threads
   std::uint64_t stored_bytes = 0, decoded_bytes = 0, blocks_read = 0, cache_hits = 0, cache_bytes = 0;
   std::uint64_t batches_in_flight = 0, batches_ready = 0, bytes_in_flight = 0, peak_bytes_in_flight = 0;
@@ -85,26 +82,19 @@ class Pipeline {
   const PipelineOptions& options() const { return options_; }
 
  private:
-  struct Job;
-  struct Pass;
   Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options);
   Status begin_pass();
   Status check_usable() const;
   bool launch_one();
   void launch();
   std::shared_ptr<Job> plan_next();
-  static void run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
-  static void finish_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
-  static void settle(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
   void end_pass();
 
   std::uint64_t generation_;
   PipelineOptions options_;
   std::uint64_t batch_budget_ = 0;
   std::uint64_t estimated_sample_bytes_ = 0;
-  // Shared with tasks, which may outlive the pipeline.
-  struct Shared;
-  std::shared_ptr<Shared> shared_;
+  std::shared_ptr<PassShared> shared_;  // with tasks, which may outlive the pipeline
   std::shared_ptr<Pass> pass_;
   // Of the pass under way; the consumer's alone.
   std::deque<std::shared_ptr<Job>> jobs_;

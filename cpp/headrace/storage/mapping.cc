@@ -85,7 +85,10 @@ Status Mapping::populate(std::uint64_t offset, std::uint64_t length) const {
   const std::uint64_t begin = offset / page_bytes() * page_bytes();
   const int err = populate_pages(data_ + begin, end - begin);
   if (err == 0) return Status::ok();
-  if (err == ENOSYS) return populate_by_reading(path_, identity_, offset, length);
+  if (err == ENOSYS) {
+    const Status status = populate_by_reading(path_, identity_, offset, length);
+    return status.code() == Code::kTruncated ? explain_fault(path_, identity_, offset, length) : status;
+  }
   if (err == EFAULT) return explain_fault(path_, identity_, offset, length);
   return Status::from_errno(err, describe(path_, offset, length));
 }

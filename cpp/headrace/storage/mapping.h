@@ -32,7 +32,8 @@ class Mapping {
 
   // Reads [offset, offset + length) into memory (MADV_POPULATE_READ), so that touching it cannot kill the process.
   // Errors: kTruncated (the file was cut), kIoError (the device failed). Where the kernel lacks the call,
-  // populate_by_reading() serves. A file cut within its last page reads as zeros there: checksums find that.
+  // populate_by_reading() serves, and a file that lost its name answers kNotFound or kChanged. A file cut within its last page reads as
+  // zeros there: checksums find that.
   Status populate(std::uint64_t offset, std::uint64_t length) const;
   // Starts reading a range without waiting for it (MADV_WILLNEED). Best effort.
   void will_need(std::uint64_t offset, std::uint64_t length) const;

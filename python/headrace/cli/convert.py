@@ -12,11 +12,30 @@ from headrace.report import humanise
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this command."""
-    parser.add_argument("source", help="a folder of images by class, or a .npy, .npz, .csv, .parquet, .orc, .arrow or .feather file")
+    parser.add_argument(
+        "source",
+        nargs="+",
+        help="a folder of images by class, or .npy, .npz, .csv, .parquet, .orc, .arrow or .feather files, or a folder of them",
+    )
     parser.add_argument("dataset", help="directory to make")
-    parser.add_argument("--format", default=None, help="format of the source (default: by its name)")
-    parser.add_argument("--codec", default="auto", help="auto (measured per field), none, lz4, lz4hc or zstd (default: auto)")
-    parser.add_argument("--level", type=int, default=None, metavar="N", help="level of the codec (default: the codec's own)")
+    parser.add_argument("--format", default=None, help="images, npy, npz, csv, parquet, orc or arrow (default: by the names)")
+    parser.add_argument(
+        "--codec", default="auto", help="auto (measured per field), none, lz4, lz4hc or zstd, with a level zstd:9 (default: auto)"
+    )
+    parser.add_argument("--fields", default=None, metavar="A,B", help="only these fields, in this order")
+    parser.add_argument("--delimiter", default=None, metavar="C", help="what separates the values of CSV files")
+    parser.add_argument("--append", action="store_true", help="add to the dataset, as a new version of it")
+    parser.add_argument("--threads", type=int, default=None, metavar="N", help="threads that compress (default: all)")
+    parser.add_argument("--allow-unsafe-types", action="store_true", help="unpickle object arrays of .npy files; runs code that is in them")
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was given; the rest is left to the defaults of convert()."""
+    given = {name: getattr(arguments, name) for name in ("format", "delimiter", "threads") if getattr(arguments, name) is not None}
+    given.update({name: True for name in ("append", "allow_unsafe_types") if getattr(arguments, name)})
+    if arguments.fields is not None:
+        given["fields"] = arguments.fields.split(",")
+    return given
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -24,20 +43,17 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     import headrace
     from headrace._native import Dataset
 
-    options: dict[str, Any] = {"codec": arguments.codec}
-    for name in ("format", "level"):
-        if getattr(arguments, name) is not None:
-            options[name] = getattr(arguments, name)
+    source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
     begin = time.perf_counter()
     with console.progress("convert") as progress:
-        headrace.convert(arguments.source, arguments.dataset, progress=progress.update, **options)
+        headrace.convert(source, arguments.dataset, codec=arguments.codec, progress=progress.update, **_options(arguments))
     seconds = time.perf_counter() - begin
     dataset = Dataset(arguments.dataset)
     stats = dataset.field_stats()
     raw = sum(int(entry["raw_bytes"]) for entry in stats)
     stored = sum(int(entry["stored_bytes"]) for entry in stats)
     summary = {
-        "source": arguments.source,
+        "source": source,
         "dataset": arguments.dataset,
         "version": dataset.version,
         "samples": len(dataset),

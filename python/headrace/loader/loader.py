@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -12,8 +13,8 @@ import numpy as np
 
 from headrace import _native
 from headrace.datasets.shards import Dataset
-from headrace.errors import TooManyErrorsError, import_extra
-from headrace.loader.state import VERSION, LoaderState, check_same
+from headrace.errors import ForkError, LoaderTimeoutError, TooManyErrorsError, import_extra
+from headrace.loader.state import VERSION, LoaderState, read_state
 from headrace.sampling.partition import Partition
 from headrace.sampling.world import find_world
 
@@ -132,7 +133,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             raise ValueError("rank and world_size cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)")
         self.rank, self.world_size = (0, 1) if self.is_fed else find_world(rank, world_size)
         if shuffle and not self.is_fed:
-            sampler, shuffle = OrderSampler(dataset.native, seed=seed, kind=order, window=window), None
+            sampler, shuffle = OrderSampler(dataset, seed=seed, kind=order, window=window), None
         # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
         super().__init__(
             dataset, batch_size, shuffle, sampler, batch_sampler, 0, collate_fn, pin_memory, drop_last, generator=generator, pin_memory_device=pin_memory_device
@@ -163,7 +164,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
         if self.is_native:
-            self._state.set_epoch(epoch)
+            self._state = self._state.at_epoch(epoch)
         samplers = (self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.dataset)
         for target in {id(s): s for s in samplers}.values():
             if hasattr(target, "set_epoch"):
@@ -200,22 +201,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         Raises ChangedError naming each difference in dataset, seed or order; ValueError for what is not a state.
         """
         self._require_native("load_state_dict")
-        saved = dict(state_dict)
-        if saved.get("version") != VERSION:
-            raise ValueError(f"load_state_dict: version is {saved.get('version')!r}, this headrace reads {VERSION}")
-        check_same(saved, self._identity())
-        epoch, position, finished = saved.get("epoch"), saved.get("position"), saved.get("finished")
-        limit = len(self) if self.is_fed else len(self.dataset)
-        if not isinstance(epoch, int) or not isinstance(position, int) or not isinstance(finished, bool) or epoch < 0 or not 0 <= position <= limit:
-            raise ValueError(f"load_state_dict: epoch {epoch!r}, position {position!r}, finished {finished!r} is no place in {limit} samples")
-        self._state = LoaderState(epoch, position, resume=not finished, finished=finished, skipped=[int(i) for i in saved.get("skipped", [])])
+        self._state = read_state(state_dict, self._identity(), len(self) if self.is_fed else len(self.dataset))
 
     def _identity(self) -> dict[str, Any]:
         dataset: Dataset = self.dataset
         same: dict[str, Any] = {"fingerprint": f"{dataset.fingerprint:016x}", "num_samples": len(dataset)}
         if self.is_fed:
             return {**same, "order": "sampler", "batch_size": self.batch_size}
-        return {**same, "seed": self.seed, "order": self.order if self.shuffle else "sequential", "window": self.window if self.order == "window" else 0}
+        return {**same, "seed": self.seed, "order": self.order if self.shuffle else "sequential", "window": self.window if self.shuffle and self.order == "window" else 0}
 
     # -- reports -------------------------------------------------------------------------------------------------------------------
 
@@ -305,21 +298,22 @@ class _NativeIterator:
 
     def __init__(self, loader: DataLoader) -> None:
         self._loader = loader
-        self._state = loader._state
         self._pid = os.getpid()
+        self._lock = threading.Lock()  # an engine serves one consumer at a time
+        self._passed = 0  # batches delivered or failed in this pass
+        self._state = loader._state.begin()
         self.pipeline: _native.Pipeline | None = loader._take_pipeline()
-        epoch, position = self._state.begin()
         if isinstance(loader.sampler, OrderSampler):
-            loader.sampler.set_epoch(epoch)
+            loader.sampler.set_epoch(self._state.epoch)
         self._batches: Iterator[Any] | None = None
         if loader.is_fed:
-            # Skipping costs the sampler's own draws and reads nothing.
-            self._batches = itertools.islice(iter(loader.batch_sampler), position, None)
-            self._ahead = (loader.prefetch_factor or 2) * max(1, loader.num_workers) + 1
-            self._fed = 0
+            self._batches = self._fed_batches()
+            self._ahead = (loader.prefetch_factor or 2) * loader.num_workers + 1
+            self._begin, self._fed = self._state.position, 0
             self.pipeline.start_fed()
         else:
-            self.pipeline.start(epoch, position)
+            self.pipeline.start(self._state.epoch, self._state.position)
+        loader._state = self._state
 
     def __iter__(self) -> _NativeIterator:
         return self
@@ -331,19 +325,19 @@ class _NativeIterator:
         return self._next()
 
     def _next(self) -> Any:
+        self._require_maker()
+        with self._lock:
+            return self._next_alone()
+
+    def _next_alone(self) -> Any:
         while self.pipeline is not None:
             if self._batches is not None:
                 self._feed(self.pipeline)
-            batch = self.pipeline.next(self._loader.timeout)
+            batch = self._take(self.pipeline)
             if batch is None:
                 self._state.finished = True
                 self._release()
                 break
-            if self._batches is not None:
-                self._fed -= 1
-                self._state.position += 1
-            else:
-                self._state.position = batch.position
             if batch.skipped:
                 self._count_skipped(batch)
                 if len(batch) == 0:
@@ -351,12 +345,35 @@ class _NativeIterator:
             return self._loader._convert(batch)
         raise StopIteration
 
+    def _take(self, pipeline: _native.Pipeline) -> _native.Batch | None:
+        self._passed += 1
+        try:
+            batch = pipeline.next(self._loader.timeout)
+        except LoaderTimeoutError:
+            self._passed -= 1  # Still under way.
+            raise
+        if batch is not None:
+            self._passed = batch.step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
+            self._state.deliver(self._begin + self._passed if self._batches is not None else batch.position)
+        return batch
+
+    def _require_maker(self) -> None:
+        if self._pid != os.getpid():
+            raise ForkError("this iterator was made before fork() and its threads are not in the child; start a new one there: iter(loader)")
+
     def __len__(self) -> int:
         return len(self._loader)
 
+    def _fed_batches(self) -> Iterator[Any]:
+        """The user's batches from the state's position on. Skipping costs the sampler's own draws and reads nothing."""
+        batches = iter(self._loader.batch_sampler)
+        # torch draws a seed for its workers before the sampler's first draw; without it, the same generator would give another order here.
+        torch.empty((), dtype=torch.int64).random_(generator=self._loader.generator)
+        return itertools.islice(batches, self._state.position, None)
+
     def _feed(self, pipeline: _native.Pipeline) -> None:
         assert self._batches is not None
-        while self._fed < self._ahead:
+        while self._fed - self._passed < self._ahead:
             indices = next(self._batches, None)
             if indices is None:
                 pipeline.end_feed()

@@ -6,12 +6,13 @@ number of threads.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.errors import ChangedError
 
-__all__ = ["LoaderState", "check_same"]
+__all__ = ["LoaderState", "read_state"]
 
 VERSION = 1
 
@@ -22,26 +23,47 @@ class LoaderState:
 
     epoch: int = 0
     position: int = 0  # global position after the last delivered batch; for a user's sampler: batches delivered
-    resume: bool = False  # whether the next iterator starts here, rather than a new epoch
+    resume: bool = False  # whether `position` was loaded and nothing delivered since: the next pass starts there
     finished: bool = False
     skipped: list[int] = field(default_factory=list)  # samples that on_error left out or replaced, as delivered
 
-    def begin(self) -> tuple[int, int]:
-        """Enter the next pass; returns its (epoch, position). A pass that delivered nothing is begun again."""
+    def begin(self) -> LoaderState:
+        """The state of the next pass; later changes of this one do not reach it, so of several live passes only the newest is recorded.
+
+        A pass that delivered nothing is begun again.
+        """
         if self.finished or (self.position > 0 and not self.resume):
-            self.epoch += 1
-            self.position = 0
-        self.resume = self.finished = False
-        return self.epoch, self.position
+            return LoaderState(self.epoch + 1, skipped=self.skipped)
+        return LoaderState(self.epoch, self.position, self.resume, skipped=self.skipped)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Make the next pass a whole one of `epoch`; keeps a position that was just loaded for that same epoch."""
+    def deliver(self, position: int) -> None:
+        """Count a batch as delivered."""
+        self.position, self.resume = position, False
+
+    def at_epoch(self, epoch: int) -> LoaderState:
+        """The state before a whole pass of `epoch`; itself if a place in that same epoch was just loaded."""
         if self.resume and epoch == self.epoch:
-            return
-        self.epoch, self.position, self.resume, self.finished = epoch, 0, False, False
+            return self
+        return LoaderState(epoch, skipped=self.skipped)
 
 
-def check_same(saved: dict[str, Any], now: dict[str, Any]) -> None:
+def read_state(saved: Mapping[str, Any], identity: Mapping[str, Any], limit: int) -> LoaderState:
+    """Check a saved state against this loader: `limit` is its last position. Raises ValueError and ChangedError."""
+    if saved.get("version") != VERSION:
+        raise ValueError(f"load_state_dict: version is {saved.get('version')!r}, this headrace reads {VERSION}")
+    missing = [key for key in (*identity, "epoch", "position", "finished") if key not in saved]
+    if missing:
+        raise ValueError(f"load_state_dict: the state has no {', '.join(missing)}; it was not made by state_dict()")
+    check_same(saved, identity)
+    epoch, position, finished, skipped = saved["epoch"], saved["position"], saved["finished"], saved.get("skipped", [])
+    if type(epoch) is not int or type(position) is not int or type(finished) is not bool or not 0 <= epoch < 1 << 63 or not 0 <= position <= limit:
+        raise ValueError(f"load_state_dict: epoch {epoch!r}, position {position!r}, finished {finished!r} is no place in an epoch of {limit}")
+    if not isinstance(skipped, list) or any(type(i) is not int for i in skipped):
+        raise ValueError(f"load_state_dict: skipped is {str(skipped)[:100]}; expected a list of sample numbers")
+    return LoaderState(epoch, position, resume=not finished, finished=finished, skipped=list(skipped))
+
+
+def check_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise ChangedError that lists every entry of `now` in which a saved state differs."""
     differing = [f"{key}: saved {saved.get(key)!r}, now {value!r}" for key, value in now.items() if saved.get(key) != value]
     if differing:

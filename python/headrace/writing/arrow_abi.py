@@ -129,7 +129,7 @@ class ArrayView:
             raise CorruptDataError(f"{self.where}: buffer {index} of the Arrow array is missing, expected {end} elements of {dtype}")
         size = np.dtype(dtype).itemsize
         block = (ctypes.c_ubyte * ((end - begin) * size)).from_address(self.raw.buffers[index] + begin * size)
-        return np.frombuffer(block, dtype)
+        return np.frombuffer(memoryview(block), dtype)
 
     def valid(self, begin: int, end: int) -> Array | None:
         """bool (end - begin,), True where present; None if nothing is null. Copies bits."""

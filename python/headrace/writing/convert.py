@@ -60,8 +60,8 @@ def convert(
     .parquet, .orc, .arrow or .feather; files of a glob or folder are taken in the order of their names, and all need the same fields.
     format: one of FORMATS, instead of looking at the names. progress: called with (done, total or None, unit).
     codec, threads: as for `write`. options: those of `write` (append, chunk_samples, chunk_bytes, shard_bytes, container), and of the
-    format: `fields` for tables and NumPy files, `allow_unsafe_types` for NumPy files, `extensions` for images, `delimiter`, `column_names`, `column_types`, `null_values`,
-    `strings_can_be_null` for CSV.
+    format: `fields` for all but images, `allow_unsafe_types` for NumPy files, `extensions` for images, and for CSV `delimiter`,
+    `column_names`, `column_types`, `null_values`, `strings_can_be_null` and `block_bytes`.
 
     Raises ExistsError before any work if there is a dataset at `dst`; NotFoundError; UnsafeDataError for pickled arrays;
     CorruptDataError naming the file; MissingExtraError if the format needs pyarrow. After an error or interrupt nothing is left.

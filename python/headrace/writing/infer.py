@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from headrace.writing.base import Column, NullColumn, Place, Valid
 from headrace.writing.columns import ArrayColumn
 from headrace.writing.dtypes import Array, dtype_name
 from headrace.writing.lists import ListColumn
-from headrace.writing.tensors import as_array, is_array_like, is_tensor
+from headrace.writing.tensors import as_array, is_tensor
 from headrace.writing.text import TextColumn
 
 __all__ = ["column_of", "column_of_values"]
@@ -96,7 +96,7 @@ def _from_masked(data: np.ma.MaskedArray[Any, Any], place: Place) -> Column:
         raise ValueError(
             f"{place.sample(row)}: {int(mask[row].sum())} of {mask.shape[1]} values are masked; only whole samples can be null"
         )
-    return ArrayColumn(data.data, name, valid=~mask.all(axis=1) if mask.shape[1] else None)
+    return ArrayColumn(data.data, name, valid=np.logical_not(np.asarray(mask.all(axis=1))) if mask.shape[1] else None)
 
 
 def _from_series(series: Any, place: Place) -> Column:
@@ -152,23 +152,27 @@ def _category(kind: type) -> str:
     return "array" if probe else "other"
 
 
-def _refuse_mixture(values: Sequence[Any], place: Place) -> None:
-    first = ""
+def _refuse_mixture(values: Sequence[Any], place: Place) -> NoReturn:
+    """Raises TypeError naming the first value of no known kind, or of another kind than the first."""
+    seen: dict[str, str] = {}
     for row, value in enumerate(values):
-        if type(value).__name__ in _NULL_NAMES:
+        name = type(value).__name__
+        if name in _NULL_NAMES:
             continue
-        category, name = _category(type(value)), type(value).__name__
+        category = _category(type(value))
         if category == "dict":
             raise TypeError(f"{place.sample(row)}: nested dicts are not supported; flatten them to keys like '{place.field}.part'")
-        if category == "other" and not is_array_like(value):
+        if category == "other":
             raise TypeError(
                 f"{place.sample(row)}: cannot store {name}; supported are numbers, dates, str, bytes, arrays and lists of numbers"
             )
-        first = first or name
-        if category != _category(type(next(v for v in values if type(v).__name__ not in _NULL_NAMES))):
+        seen.setdefault(category, name)
+        if len(seen) > 1:
+            first = next(iter(seen.values()))
             raise TypeError(
                 f"{place.sample(row)}: expected {first} as in the samples before, found {name}; a field holds one kind of value"
             )
+    raise TypeError(f"{place.column}: cannot store these values")
 
 
 def _from_scalars(values: Sequence[Any], types: set[type], category: str, nulls: bool, place: Place) -> Column:

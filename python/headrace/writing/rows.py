@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -155,9 +154,10 @@ class RowSource(Source):
 
     def batches(self) -> Iterator[Batch]:
         """All samples, in order."""
-        first, self._first = self._first, None
-        rest = iter(self._next_batch, None)
-        return chain([first], rest) if first is not None else rest  # type: ignore[list-item,arg-type,return-value]
+        batch, self._first = self._first, None
+        while batch is not None or (batch := self._next_batch()) is not None:
+            yield batch
+            batch = None
 
     def _next_batch(self) -> Batch | None:
         for sample in self._samples:

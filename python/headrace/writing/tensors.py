@@ -9,7 +9,7 @@ import numpy as np
 
 from headrace.writing.dtypes import Array, dtype_name
 
-__all__ = ["as_array", "is_array_like", "is_tensor"]
+__all__ = ["as_array", "is_tensor"]
 
 
 def is_tensor(value: object) -> bool:
@@ -17,15 +17,6 @@ def is_tensor(value: object) -> bool:
     torch = sys.modules.get("torch")
     tensor_type = getattr(torch, "Tensor", None)
     return tensor_type is not None and isinstance(value, tensor_type)
-
-
-def is_array_like(value: object) -> bool:
-    """Whether as_array takes it: arrays, tensors, anything with numpy's array interface, lists and tuples."""
-    if isinstance(value, (np.ndarray, list, tuple, range)):
-        return True
-    return is_tensor(value) or (
-        not isinstance(value, np.generic) and (hasattr(value, "__array_interface__") or hasattr(value, "__array__"))
-    )
 
 
 def as_array(value: Any, where: str) -> tuple[Array, str, bool]:

@@ -76,7 +76,7 @@ class TextColumn(Column):
 
 
 def _flat(text: object) -> bytes:
-    return text if isinstance(text, bytes) else bytes(text)  # type: ignore[call-overload,no-any-return]
+    return text if isinstance(text, bytes) else bytes(text)  # type: ignore[call-overload]
 
 
 def _encoded(text: object, place: Place, row: int) -> None:

@@ -125,6 +125,7 @@ class Writer:
         self._native: DatasetWriter | None = None
         self._schema: Schema | None = None
         self._closed = ""
+        self._new_folder = False
         self._samples = 0
         self._buffer = RowBuffer()
         if not append:
@@ -210,6 +211,8 @@ class Writer:
             self._closed = "aborted"
             if self._native is not None:
                 self._native.abort()
+                if self._new_folder and os.path.isdir(self.path) and not os.listdir(self.path):
+                    os.rmdir(self.path)
 
     def __enter__(self) -> Writer:
         self._demand_open()
@@ -232,6 +235,7 @@ class Writer:
         chosen, auto = apply_codecs(fields, self._codec)
         text = metadata if self._metadata is None else self._metadata
         schema = Schema(chosen, self._container or container, text)
+        self._new_folder = not os.path.isdir(self.path)
         self._native = DatasetWriter(self.path, schema, auto_codec=auto, **self._options)
         self._schema = schema
         if not self._buffer.container:

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -26,7 +27,9 @@ inline Buffer read_file(const std::string& path) {
   return Buffer(std::istreambuf_iterator<char>(file), {});
 }
 
+// A new file each time: some file systems flush one that is truncated and written again.
 inline void write_file(const std::string& path, Bytes bytes) {
+  std::filesystem::remove(path);
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   REQUIRE(file.good());

@@ -43,8 +43,10 @@ PipelineOptions options_for(int threads, OrderKind order = OrderKind::kGlobal) {
 std::string visible(const Batch& batch) {
   std::string out(reinterpret_cast<const char*>(batch.indices.data()), batch.indices.size() * 8);
   for (const FieldOut& field : batch.fields) {
-    if (field.offsets_at != FieldOut::kAbsent) out.append(reinterpret_cast<const char*>(batch.at(field.offsets_at)), (batch.indices.size() + 1) * 8);
-    if (field.lengths_at != FieldOut::kAbsent) out.append(reinterpret_cast<const char*>(batch.at(field.lengths_at)), batch.indices.size() * 8);
+    if (field.offsets_at != FieldOut::kAbsent)
+      out.append(reinterpret_cast<const char*>(batch.at(field.offsets_at)), (batch.indices.size() + 1) * 8);
+    if (field.lengths_at != FieldOut::kAbsent)
+      out.append(reinterpret_cast<const char*>(batch.at(field.lengths_at)), batch.indices.size() * 8);
     if (field.valid_at != FieldOut::kAbsent) out.append(reinterpret_cast<const char*>(batch.at(field.valid_at)), batch.indices.size());
     out.append(reinterpret_cast<const char*>(batch.at(field.values_at)), field.values_bytes);
   }
@@ -247,7 +249,10 @@ TEST_CASE("damaged samples are skipped or replaced alike for any number of threa
       const std::vector<std::string> seen = run_pass(*pipeline, 1);
       if (expected.empty()) expected = seen;
       CHECK(seen == expected);
-      CHECK(pipeline->stats().errors == 16);
+      // A draw for a damaged sample may meet another damaged one, which counts as well.
+      CHECK(pipeline->stats().errors >= 16);
+      if (policy == OnError::kSkip) CHECK(pipeline->stats().errors == 16);
+      const std::uint64_t failed = pipeline->stats().errors;
       REQUIRE(pipeline->start(1, 0).is_ok());
       std::size_t delivered = 0, skipped = 0;
       for (bool end = false; !end;) {
@@ -258,7 +263,7 @@ TEST_CASE("damaged samples are skipped or replaced alike for any number of threa
         skipped += batch.skipped.size();
         for (const Skipped& s : batch.skipped) CHECK(s.sample < 16);
       }
-      CHECK(skipped == 16);
+      CHECK(skipped == failed);
       CHECK(delivered == (policy == OnError::kSkip ? 184 : 200));
     }
   }

@@ -44,7 +44,8 @@ inline std::string small_text(std::uint64_t i) {
 }
 
 // Writes samples [0, count) in chunks of `chunk_samples`, several shards if `shard_bytes` is small. Returns whether all went well.
-inline Status write_small(const std::string& path, std::uint64_t count, std::uint32_t chunk_samples, std::uint64_t shard_bytes = 1ull << 30) {
+inline Status write_small(const std::string& path, std::uint64_t count, std::uint32_t chunk_samples,
+                          std::uint64_t shard_bytes = 1ull << 30) {
   format::WriterOptions options;
   options.chunk_samples = chunk_samples;
   options.shard_bytes = shard_bytes;

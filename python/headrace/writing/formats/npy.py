@@ -104,21 +104,22 @@ def refuse_pickle(where: str, allowed: bool) -> None:
 def read_header(file: IO[bytes], where: str) -> Header:
     """Read an .npy header, leaving the file at the data. Raises CorruptDataError."""
     try:
-        version = np.lib.format.read_magic(file)  # type: ignore[arg-type]
+        version = np.lib.format.read_magic(file)
         if version not in ((1, 0), (2, 0), (3, 0)):
             raise ValueError(f"unknown version {version}")
         # Version 3 differs from 2 by allowing UTF-8 in field names, which latin-1 would garble.
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read(file)  # type: ignore[arg-type]
+        shape, fortran_order, dtype = read(file)
     except (ValueError, TypeError, SyntaxError, EOFError) as error:
         raise CorruptDataError(f"{where} is no .npy data: {error}") from error
     if any(dim < 0 for dim in shape):
         raise CorruptDataError(f"{where}: the header has a negative dimension, {shape}")
     if version == (3, 0) and dtype.names is not None:
-        dtype = np.dtype({"names": [name.encode("latin-1").decode() for name in dtype.names], **_layout(dtype)})
+        dtype = _renamed(dtype, [name.encode("latin-1").decode() for name in dtype.names])
     return Header(shape, fortran_order, dtype, file.tell())
 
 
-def _layout(dtype: np.dtype[Any]) -> dict[str, Any]:
+def _renamed(dtype: np.dtype[Any], names: list[str]) -> np.dtype[Any]:
     parts = [dtype.fields[name] for name in dtype.names or () if dtype.fields is not None]
-    return {"formats": [part[0] for part in parts], "offsets": [part[1] for part in parts], "itemsize": dtype.itemsize}
+    formats, offsets = [part[0] for part in parts], [part[1] for part in parts]
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": dtype.itemsize})

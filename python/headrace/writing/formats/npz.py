@@ -83,7 +83,7 @@ class NpzSource(Source):
     def _rows(self, name: str, member: IO[bytes], count: int) -> Array:
         header = self._headers[name]
         array = np.empty((count, *header.shape[1:]), header.dtype)
-        target = memoryview(array.reshape(-1).view(np.uint8))
+        target = memoryview(array.reshape(-1).view(np.uint8).data)
         done = 0
         while done < len(target):
             read = member.readinto(target[done:])  # type: ignore[attr-defined]

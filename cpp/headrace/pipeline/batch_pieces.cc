@@ -1,0 +1,114 @@
+// The pieces of a batch: rows gathered in place, and blocks decoded and copied.
+#include <algorithm>
+#include <cstring>
+
+#include "headrace/ops/gather.h"
+#include "headrace/pipeline/batch_builder.h"
+
+namespace headrace::pipeline {
+namespace {
+
+using format::Section;
+using format::SectionRef;
+
+}  // namespace
+
+void BatchBuilder::run_piece(std::size_t piece) {
+  io::ScopedTime time(context_.counters->assemble_ns);
+  if (pieces_[piece].direct) {
+    run_direct(pieces_[piece].begin, pieces_[piece].end);
+  } else {
+    run_needs(pieces_[piece].begin, pieces_[piece].end);
+  }
+}
+
+// Makes the blocks of some rows safe to read; a row whose block is damaged gets an error.
+void BatchBuilder::touch_direct(std::size_t out_field, std::size_t begin, std::size_t end) {
+  const std::uint32_t number = context_.fields[out_field];
+  const std::uint64_t row_bytes = field_of(out_field).row_bytes();
+  if (all_touched(number)) return;  // Every pass but the first.
+  for (std::size_t slot = begin; slot < end; ++slot) {
+    const Location& at = places_[slot];
+    io::ShardSource& source = *sources_[at.shard];
+    if (source.all_touched(number)) continue;
+    const SectionRef section = source.shard().page(at.chunk, number).section(Section::kValues);
+    const std::uint64_t last = ((at.row + 1) * row_bytes - 1) / section.block_bytes;
+    for (std::uint64_t b = at.row * row_bytes / section.block_bytes; b <= last; ++b) {
+      Status status = source.touch({at.chunk, number, section.first_block + static_cast<std::uint32_t>(b)}, context_.counters->io);
+      if (status.is_ok()) continue;
+      add_error(static_cast<std::uint32_t>(slot), status);
+      break;
+    }
+  }
+}
+
+void BatchBuilder::run_direct(std::size_t begin, std::size_t end) {
+  thread_local std::vector<const std::uint8_t*> from;
+  for (std::size_t i = 0; i < direct_.size(); ++i) {
+    const FieldOut& out = batch_.fields[i];
+    if (!direct_[i] || out.row_bytes == 0) continue;
+    touch_direct(i, begin, end);
+    {
+      // Damaged rows must not be read: they may not be in memory. Their batch is not delivered, so a piece with one stops here.
+      std::lock_guard lock(errors_mutex_);
+      if (std::any_of(errors_.begin(), errors_.end(), [&](const SampleError& e) { return e.slot >= begin && e.slot < end; })) continue;
+    }
+    from.resize(end - begin);
+    for (std::size_t slot = begin; slot < end; ++slot) {
+      const Location& at = places_[slot];
+      const io::ShardSource& source = *sources_[at.shard];
+      from[slot - begin] = source.mapped() + source.shard().values_offset(at.chunk, out.field) + at.row * out.row_bytes;
+    }
+    ops::gather_rows(from, out.row_bytes, batch_.slab->data() + out.values_at + begin * out.row_bytes);
+  }
+}
+
+void BatchBuilder::run_needs(std::size_t begin, std::size_t end) {
+  for (std::size_t from = begin; from < end;) {
+    io::ShardSource& source = *sources_[needs_[from].shard];
+    std::size_t to = from;
+    std::vector<io::BlockId> ids;
+    for (; to < end && needs_[to].shard == needs_[from].shard; ++to) ids.push_back(needs_[to].id);
+    if (!source.is_mapped()) source.prefetch(ids, context_.counters->io);
+    for (; from < to; ++from) {
+      const Need& need = needs_[from];
+      const auto block = source.block(need.id, context_.counters->io);
+      if (block.is_ok()) {
+        copy_need(need, (*block)->bytes());
+      } else {
+        for (std::uint32_t row = need.first_row; row < need.end_row; ++row) add_error(rows_[row].slot, block.status());
+      }
+    }
+  }
+}
+
+void BatchBuilder::row_range(const Need& need, std::size_t row, std::uint64_t* begin, std::uint64_t* length, std::uint8_t** out) const {
+  const FieldOut& field = batch_.fields[need.out_field];
+  const Values& values = values_[need.out_field];
+  std::uint8_t* base = batch_.slab->data() + field.values_at;
+  if (values.out.empty()) {
+    *begin = rows_[row].at.row * field.row_bytes;
+    *length = field.row_bytes;
+    *out = base + rows_[row].slot * field.row_bytes;
+  } else {
+    *begin = values.begin[row];
+    *length = values.length[row];
+    *out = base + values.out[row];
+  }
+}
+
+void BatchBuilder::copy_need(const Need& need, Bytes block) {
+  const SectionRef section = sources_[need.shard]->shard().page(need.id.chunk, need.id.field).section(Section::kValues);
+  const std::uint64_t block_begin = static_cast<std::uint64_t>(need.id.block - section.first_block) * section.block_bytes;
+  const std::uint64_t block_end = block_begin + block.size();
+  for (std::uint32_t row = need.first_row; row < need.end_row; ++row) {
+    std::uint64_t begin = 0, length = 0;
+    std::uint8_t* out = nullptr;
+    row_range(need, row, &begin, &length, &out);
+    const std::uint64_t from = std::max(begin, block_begin);
+    const std::uint64_t to = std::min(begin + length, block_end);
+    if (from < to && !row_failed_[row]) std::memcpy(out + (from - begin), block.data() + (from - block_begin), to - from);
+  }
+}
+
+}  // namespace headrace::pipeline

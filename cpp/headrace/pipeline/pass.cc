@@ -1,0 +1,177 @@
+#include "headrace/pipeline/pass.h"
+
+#include <algorithm>
+#include <new>
+#include <unordered_set>
+
+#include "headrace/base/clock.h"
+
+namespace headrace::pipeline {
+namespace {
+
+constexpr int kMaxRepairs = 64;  // rounds of skipping or replacing damaged samples of one batch, and draws for one sample
+
+void fill_samples(const Pass& pass, Job& job) {
+  io::ScopedTime time(pass.shared->counters.plan_ns);
+  const std::uint64_t size = pass.order->size();
+  job.samples.resize(job.share.count);
+  const std::uint64_t begin = job.share.begin % size;
+  const std::uint64_t straight = std::min(job.share.count, size - begin);
+  pass.order->fill(begin, {job.samples.data(), straight});
+  // A padded share wraps around; in a dataset smaller than the world size, more than once.
+  for (std::uint64_t i = straight; i < job.share.count; ++i) pass.order->fill((begin + i) % size, {job.samples.data() + i, 1});
+}
+
+Status first_error(const std::vector<SampleError>& errors) {
+  const Status& first = errors.front().status;
+  if (errors.size() == 1) return first;
+  return {first.code(), first.message() + strf(" (and %zu more samples of this batch)", errors.size() - 1), first.sys_errno()};
+}
+
+// Takes damaged samples out, or draws others, until a batch can be built. Returns what was taken out.
+std::vector<Skipped> repair(Pass& pass, Job& job) {
+  PassShared& shared = *pass.shared;
+  std::vector<Skipped> skipped;
+  std::vector<std::uint64_t> samples = job.samples;
+  std::unordered_set<std::uint64_t> bad;
+  std::uint64_t draws = 0;
+  for (int round = 0; job.status.is_ok(); ++round) {
+    const std::vector<SampleError> errors = job.builder->errors();
+    if (errors.empty()) break;
+    shared.counters.errors.fetch_add(errors.size());
+    if (shared.on_error == OnError::kRaise) {
+      job.status = first_error(errors);
+      break;
+    }
+    for (const SampleError& e : errors) {
+      if (bad.insert(samples[e.slot]).second) skipped.push_back({static_cast<std::int64_t>(samples[e.slot]), e.status.message()});
+    }
+    if (round == kMaxRepairs) {
+      job.status =
+          Status(Code::kCorrupt, strf("replace damaged samples: %d draws in a row were damaged too; run `headrace verify`", kMaxRepairs));
+      break;
+    }
+    if (shared.on_error == OnError::kSkip) {
+      std::erase_if(samples, [&](std::uint64_t sample) { return bad.contains(sample); });
+    } else {
+      // Keyed by seed, sample and draw: the same substitute on every run and for any number of threads.
+      const std::uint64_t size = shared.context.dataset->num_samples();
+      for (std::uint64_t& sample : samples) {
+        for (int tries = 0; bad.contains(sample) && tries < kMaxRepairs; ++tries)
+          sample = mix_key(mix_key(shared.seed, sample), ++draws) % size;
+      }
+    }
+    job.builder = std::make_unique<BatchBuilder>(shared.context, samples);
+    job.status = job.builder->prepare();
+    for (std::size_t i = 0; job.status.is_ok() && i < job.builder->num_pieces(); ++i) job.builder->run_piece(i);
+  }
+  return skipped;
+}
+
+void finish_job(Pass& pass, Job& job) {
+  try {
+    if (job.out_of_memory.load()) throw std::bad_alloc();
+    if (!pass.cancelled.load(std::memory_order_relaxed)) {
+      std::vector<Skipped> skipped = repair(pass, job);
+      if (job.status.is_ok()) {
+        job.batch = job.builder->take();
+        job.batch.step = job.step;
+        job.batch.position_after = job.position_after;
+        job.batch.skipped = std::move(skipped);
+      }
+    }
+  } catch (const std::bad_alloc&) {
+    job.status = Status(Code::kOutOfMemory, "assemble a batch: out of memory; use a smaller batch_size or prefetch_bytes");
+  }
+  job.builder.reset();
+  std::lock_guard lock(pass.mutex);
+  job.done = true;
+  pass.shared->batches_ready.fetch_add(1);
+  job.enter(Stage::kDone);
+  pass.done.notify_all();
+}
+
+void run_piece(Pass& pass, Job& job, std::size_t piece) {
+  try {
+    if (!pass.cancelled.load(std::memory_order_relaxed)) job.builder->run_piece(piece);
+  } catch (const std::bad_alloc&) {
+    job.out_of_memory.store(true);
+  }
+  if (job.pieces_left.fetch_sub(1, std::memory_order_acq_rel) == 1) finish_job(pass, job);
+}
+
+// Number of pieces to run; 0 where there is nothing to build or planning failed.
+std::size_t plan(const Pass& pass, Job& job) {
+  try {
+    if (!job.planned) fill_samples(pass, job);
+    job.planned = true;
+    job.builder = std::make_unique<BatchBuilder>(pass.shared->context, job.samples);
+    job.status = job.builder->prepare();
+    return job.status.is_ok() ? job.builder->num_pieces() : 0;
+  } catch (const std::bad_alloc&) {
+    job.out_of_memory.store(true);
+    return 0;
+  }
+}
+
+}  // namespace
+
+const char* stage_name(Stage stage) {
+  switch (stage) {
+    case Stage::kQueued: return "waiting for a thread";
+    case Stage::kPlanning: return "planning and reading";
+    case Stage::kAssembling: return "reading, decoding and assembling";
+    case Stage::kDone: return "done";
+  }
+  return "?";
+}
+
+Job::Job(std::shared_ptr<PassShared> owner) : shared(std::move(owner)) { shared->batches_in_flight.fetch_add(1); }
+
+Job::~Job() {
+  count_bytes(0);
+  shared->batches_in_flight.fetch_sub(1);
+  if (stage.load() == Stage::kDone) shared->batches_ready.fetch_sub(1);
+}
+
+void Job::enter(Stage next) {
+  stage.store(next, std::memory_order_relaxed);
+  since_ns.store(now_ns(), std::memory_order_relaxed);
+}
+
+void Job::count_bytes(std::uint64_t now) {
+  const std::uint64_t before = bytes.exchange(now);
+  const std::uint64_t total = shared->bytes_in_flight.fetch_add(now - before) + (now - before);
+  std::uint64_t peak = shared->peak_bytes_in_flight.load();
+  while (total > peak && !shared->peak_bytes_in_flight.compare_exchange_weak(peak, total)) {
+  }
+}
+
+void Pass::submit(std::uint64_t priority, std::function<void()> task) {
+  if (group != nullptr) {
+    group->submit(priority, std::move(task));
+  } else {
+    own.push_back(std::move(task));
+  }
+}
+
+void Pass::run_own() {
+  const std::function<void()> task = std::move(own.front());
+  own.pop_front();
+  task();
+}
+
+void run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+  if (pass->cancelled.load(std::memory_order_relaxed)) return;
+  job->enter(Stage::kPlanning);
+  const std::size_t pieces = plan(*pass, *job);
+  if (pieces == 0) return finish_job(*pass, *job);
+  job->count_bytes(job->builder->slab_bytes());
+  job->enter(Stage::kAssembling);
+  job->pieces_left.store(pieces, std::memory_order_relaxed);
+  for (std::size_t i = 0; i < pieces; ++i) {
+    pass->submit(job->step, [pass, job, i] { run_piece(*pass, *job, i); });
+  }
+}
+
+}  // namespace headrace::pipeline

@@ -1,0 +1,87 @@
+// One pass under way: its jobs (a batch each) and the tasks that build them.
+//
+// Tasks own shares of Pass and Job, which own a share of PassShared: so a pipeline may go while its tasks still run.
+// Threads:  a Job belongs to one task at a time, and to the consumer once `done` was seen under Pass::mutex; its atomics may
+//           be read at any time.
+// Locks:    Pass::mutex guards Job::done.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "headrace/base/status.h"
+#include "headrace/base/thread_pool.h"
+#include "headrace/pipeline/batch_builder.h"
+#include "headrace/pipeline/counters.h"
+#include "headrace/pipeline/order.h"
+#include "headrace/pipeline/partition.h"
+#include "headrace/storage/slab_pool.h"
+
+namespace headrace::pipeline {
+
+// What all passes of a pipeline share.
+struct PassShared {
+  explicit PassShared(std::size_t keep_bytes) : slabs(keep_bytes) {}
+  storage::SlabPool slabs;
+  Counters counters;
+  BuildContext context;
+  OnError on_error = OnError::kRaise;
+  std::uint64_t seed = 0;
+  std::atomic<std::uint64_t> bytes_in_flight{0}, peak_bytes_in_flight{0}, batches_in_flight{0}, batches_ready{0};
+  std::atomic<std::uint64_t> active_ns{0}, first_batch_ns{0};
+  std::atomic<std::int64_t> active_since{0};  // 0: no pass
+};
+
+enum class Stage : std::uint8_t { kQueued, kPlanning, kAssembling, kDone };
+const char* stage_name(Stage stage);
+
+struct Job {
+  explicit Job(std::shared_ptr<PassShared> owner);
+  ~Job();
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+
+  void enter(Stage next);
+  // Replaces what this job counts for in bytes_in_flight.
+  void count_bytes(std::uint64_t now);
+
+  std::shared_ptr<PassShared> shared;
+  std::uint64_t step = 0, position_after = 0;
+  Partition::Share share;              // of positions, unless `planned`
+  std::vector<std::uint64_t> samples;  // given (fed), or filled by the task
+  bool planned = false;
+  std::unique_ptr<BatchBuilder> builder;
+  std::atomic<std::size_t> pieces_left{0};
+  std::atomic<bool> out_of_memory{false};
+  std::atomic<Stage> stage{Stage::kQueued};
+  std::atomic<std::int64_t> since_ns{0};
+  std::atomic<std::uint64_t> bytes{0};  // counted in bytes_in_flight
+  Status status;
+  Batch batch;
+  bool done = false;
+};
+
+struct Pass {
+  std::shared_ptr<PassShared> shared;
+  std::shared_ptr<const Order> order;
+  std::atomic<bool> cancelled{false};
+  std::mutex mutex;
+  std::condition_variable done;
+  std::unique_ptr<TaskGroup> group;       // null: tasks wait in `own` for the consumer
+  std::deque<std::function<void()>> own;  // the consumer's alone
+
+  void submit(std::uint64_t priority, std::function<void()> task);
+  // REQUIRES: group == nullptr and own is not empty.
+  void run_own();
+};
+
+// The first task of a job: plans it and submits its pieces; the last piece to end finishes it.
+void run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
+
+}  // namespace headrace::pipeline
