@@ -310,7 +310,7 @@ TEST_CASE("a chunk that grows beyond the limit says how to help it") {
   options.limits.chunk_bytes = 1000;
   const auto writer = make_writer(dir / "d", make_schema({make_field("b", Kind::kBytes)}), options);
   ColumnChunk small = text_column({"a", "b", "c"}), large = text_column({std::string(1000, 'x')});
-  REQUIRE(extend(*writer, small, 3).is_ok());
+  REQUIRE(extend(*writer, {small}, 3).is_ok());
   const Status status = extend(*writer, {large}, 1);
   CHECK(status.code() == Code::kLimitExceeded);
   CHECK(mentions(status, "set chunk_samples to 2 or less"));
