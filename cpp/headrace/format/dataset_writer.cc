@@ -149,8 +149,8 @@ Status DatasetWriter::Impl::seal(std::vector<ColumnChunk> columns, std::uint64_t
 // From the rows gathered so far: the largest power of two whose chunk would not exceed chunk_bytes.
 Status DatasetWriter::Impl::choose_chunk_samples() {
   const std::uint64_t most = std::min(kMaxAutoChunkSamples, options.limits.chunk_samples);
-  const std::uint64_t bytes = std::max<std::uint64_t>(rows.bytes(), 1);
-  const auto fit = static_cast<double>(options.chunk_bytes) / static_cast<double>(bytes) * static_cast<double>(rows.count());
+  // Rows without bytes divide by zero: infinitely many fit.
+  const auto fit = static_cast<double>(options.chunk_bytes) / static_cast<double>(rows.bytes()) * static_cast<double>(rows.count());
   const auto wanted = static_cast<std::uint64_t>(std::clamp(fit, 1.0, static_cast<double>(most)));
   chunk_samples = static_cast<std::uint32_t>(std::bit_floor(wanted));
   std::uint64_t at = 0;

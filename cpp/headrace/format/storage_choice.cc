@@ -89,9 +89,10 @@ Status choose_codec(const ColumnChunk& column, Field& field) {
   for (const Bytes block : blocks) raw += block.size();
   HR_ASSIGN_OR_RETURN(const Candidate lz4, best_filter(codec::Codec::kLz4, field, blocks));
   HR_ASSIGN_OR_RETURN(const Candidate zstd, best_filter(codec::Codec::kZstd, field, blocks));
-  // A third must be saved to be worth decoding at all; LZ4 decodes several times faster, which is worth 15 %.
+  // A third must be saved to be worth decoding at all; LZ4 decodes several times faster, which is worth 15 %, or 2 % of the raw bytes
+  // where both make next to nothing of them.
   if (std::min(lz4.bytes, zstd.bytes) * 3 > raw * 2) return {};
-  const Candidate& best = lz4.bytes * 100 <= zstd.bytes * 115 ? lz4 : zstd;
+  const Candidate& best = lz4.bytes * 100 <= zstd.bytes * 115 + raw * 2 ? lz4 : zstd;
   field.codec = best.codec;
   field.filter = best.filter;
   field.level = codec::default_level(best.codec);

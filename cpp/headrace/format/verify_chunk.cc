@@ -7,6 +7,7 @@
 
 #include "headrace/format/layout.h"
 #include "headrace/format/page_layout.h"
+#include "headrace/format/statistics.h"
 #include "headrace/format/utf8.h"
 
 namespace headrace::format {
@@ -173,6 +174,7 @@ void ChunkChecker::check_values() {
   const SectionRef& section = page_.section(Section::kValues);
   text_broken_ = !has_offsets_;
   text_row_ = text_carry_ = 0;
+  scalars_.clear();
   for (std::uint32_t b = section.first_block; b < section.first_block + section.num_blocks; ++b) {
     const BlockRef ref = Shard::block(page_, table_, b);
     const Result<Bytes> stored = window_.view(ref.offset, ref.stored_bytes);
@@ -184,6 +186,22 @@ void ChunkChecker::check_values() {
     }
     if (!status.is_ok()) report(ref.offset, ref.stored_bytes, status);
   }
+  // Only of a page that was decoded whole.
+  if (decode_ && scalars_.size() == section.decoded_bytes && has_statistics(field())) check_statistics();
+}
+
+void ChunkChecker::check_statistics() {
+  std::vector<std::uint8_t> valid;
+  if (field().nullable) {
+    if (!has_validity_) return;
+    for (std::uint32_t i = 0; i < page_.num_samples; ++i) valid.push_back(is_null(i) ? 0 : 1);
+  }
+  const MinMax found = min_max(field(), scalars_, valid);
+  if (found.known == page_.has_min_max && found.min == page_.min && found.max == page_.max) return;
+  const SectionRef& section = page_.section(Section::kValues);
+  report(section.offset, section.decoded_bytes,
+         wrong(strf("the index says min and max (bits) %" PRIx64 " and %" PRIx64 "%s; its values have %" PRIx64 " and %" PRIx64 "%s",
+                    page_.min, page_.max, page_.has_min_max ? "" : " (none)", found.min, found.max, found.known ? "" : " (none)")));
 }
 
 Status ChunkChecker::check_decoded(const BlockRef& ref, std::uint32_t block, Bytes stored) {
@@ -195,6 +213,7 @@ Status ChunkChecker::check_decoded(const BlockRef& ref, std::uint32_t block, Byt
     text_broken_ = true;
     return status;
   }
+  if (has_statistics(field())) scalars_.insert(scalars_.end(), out.begin(), out.end());
   if (field().dtype == DType::kBool && std::any_of(out.begin(), out.end(), [](std::uint8_t byte) { return byte > 1; })) {
     return wrong(strf("a bool in block %u is neither 0 nor 1", block));
   }

@@ -34,7 +34,7 @@ class ChunkChecker {
  public:
   explicit ChunkChecker(bool decode) : decode_(decode) {}
   // Adds what is damaged to `damages`, in file order. Padding, tables, block hashes, offsets, validity; with `decode` also
-  // the decoding of all blocks, bools, UTF-8 and the zeros under nulls.
+  // the decoding of all blocks, bools, UTF-8, the zeros under nulls, and the statistics of scalar fields.
   void check(const Shard& shard, const storage::File& file, std::uint64_t chunk, std::vector<Damage>* damages);
 
  private:
@@ -48,6 +48,7 @@ class ChunkChecker {
   Status check_decoded(const BlockRef& ref, std::uint32_t block, Bytes stored);
   Status check_text(std::uint32_t block, std::uint64_t size);
   Status check_nulls(std::uint64_t begin, Bytes decoded) const;
+  void check_statistics();
   void check_padding(std::uint64_t begin, std::uint64_t end);
   void report(std::uint64_t offset, std::uint64_t bytes, Status status);
   Status wrong(const std::string& what) const;
@@ -67,6 +68,7 @@ class ChunkChecker {
   std::uint64_t text_row_ = 0;    // first string not yet checked to start on a character
   std::uint64_t text_carry_ = 0;  // bytes of a character cut by the end of the block before, at the front of decoded_
   std::vector<std::uint8_t> table_, validity_, offsets_, decoded_, scratch_;
+  std::vector<std::uint8_t> scalars_;  // decoded values of a page that has statistics
 };
 
 }  // namespace headrace::format

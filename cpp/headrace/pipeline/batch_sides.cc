@@ -109,17 +109,20 @@ Status BatchBuilder::read_sides(std::size_t out_field) {
         }
         continue;
       }
-      const std::uint64_t end = values.begin[row] + values.length[row];
-      if (end < values.begin[row] || end > page.section(Section::kValues).decoded_bytes ||
-          values.length[row] % std::max<std::uint64_t>(1, field.row_bytes()) != 0 || (field.row_bytes() == 0 && values.length[row] != 0)) {
+      const std::uint64_t begin = values.begin[row], end = begin + values.length[row];
+      const std::uint64_t section_end = page.section(Section::kValues).decoded_bytes, step = field.row_bytes();
+      const bool whole = step == 0 ? values.length[row] == 0 : values.length[row] % step == 0;
+      // Where the section begins and ends shows at its first and last row only.
+      const bool first_good = rows_[row].at.row != 0 || begin == 0;
+      const bool last_good = rows_[row].at.row + 1 != page.num_samples || end == section_end;
+      if (end < begin || end > section_end || !whole || !first_good || !last_good) {
         row_failed_[row] = true;
         add_error(rows_[row].slot,
                   {Code::kCorrupt,
                    source.shard().describe(at.chunk, number) +
                        strf(": row %u spans bytes %llu + %llu of %llu, in steps of %llu; the offsets are damaged", rows_[row].at.row,
                             static_cast<unsigned long long>(values.begin[row]), static_cast<unsigned long long>(values.length[row]),
-                            static_cast<unsigned long long>(page.section(Section::kValues).decoded_bytes),
-                            static_cast<unsigned long long>(field.row_bytes()))});
+                            static_cast<unsigned long long>(section_end), static_cast<unsigned long long>(step))});
         values.length[row] = 0;
       }
     }
