@@ -86,8 +86,10 @@ def encode_rows(field: Field, values: Iterable[Any]) -> list[Row]:
     """Stored bytes of str, bytes, or what numpy can make an array of; None stays null."""
     rows: list[Row] = []
     for value in values:
-        if value is None or isinstance(value, bytes):
+        if value is None:
             rows.append(value)
+        elif isinstance(value, bytes):
+            rows.append(value.ljust(field.row_bytes, b"\0") if field.dtype == s.CHARS else value)
         elif isinstance(value, str) and field.kind == s.STRING:
             rows.append(value.encode())
         else:

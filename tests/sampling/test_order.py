@@ -75,7 +75,9 @@ def test_window_order_equals_the_twin(shards: list[tuple[int, int]], window: int
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 300), st.integers(1, 80)), min_size=1, max_size=6).filter(lambda shards: sum(s for s, _ in shards) > 0),
+    st.lists(st.tuples(st.integers(0, 300), st.integers(1, 80)), min_size=1, max_size=6).filter(
+        lambda shards: sum(s for s, _ in shards) > 0
+    ),
     st.integers(1, 20),
     st.integers(0, 2**64 - 1),
     st.data(),
@@ -97,7 +99,16 @@ def test_seed_and_epoch_are_not_interchangeable() -> None:
 
 
 # Written down once: a saved position means these samples. A change here breaks every resumed run.
-GOLDEN_SMALL = {}
+GOLDEN_SMALL: dict[tuple[int, int, int], list[int]] = {
+    (10, 0, 0): [1, 3, 4, 0, 6, 7, 2, 8, 5, 9],
+    (10, 0, 1): [1, 9, 5, 8, 7, 3, 2, 0, 6, 4],
+    (10, 1, 0): [0, 5, 7, 8, 1, 9, 4, 3, 6, 2],
+    (1, 3, 3): [0],
+    (2, 0, 0): [1, 0],
+    (2, 0, 1): [1, 0],
+    (7, 18446744073709551615, 5): [5, 3, 0, 6, 2, 1, 4],
+    (20, 42, 0): [13, 3, 10, 1, 4, 0, 19, 5, 2, 18, 15, 9, 12, 6, 11, 17, 8, 7, 14, 16],
+}
 
 
 def test_small_orders_never_change() -> None:
@@ -106,7 +117,12 @@ def test_small_orders_never_change() -> None:
 
 
 # CRC-32 of the order as little-endian int64.
-GOLDEN_CHECKSUMS = {}
+GOLDEN_CHECKSUMS: dict[tuple[int, int, int], int] = {
+    (1000, 0, 0): 3447624289,
+    (1024, 0, 0): 881610785,
+    (1025, 5, 9): 2539818115,
+    (1000003, 7, 1): 1385167252,
+}
 
 
 def test_large_orders_never_change() -> None:
@@ -114,11 +130,20 @@ def test_large_orders_never_change() -> None:
         assert zlib.crc32(global_order(num_samples, seed, epoch).astype("<i8").tobytes()) == expected
 
 
+GOLDEN_FAR = [248741531304013, 186041476312206, 216119241384138]
+
+
 def test_far_positions_never_change() -> None:
     assert _native.Order(2**48, 7, 8).indices(2**47, 2**47 + 3).tolist() == GOLDEN_FAR
 
 
-GOLDEN_WINDOW = {}
+GOLDEN_WINDOW: dict[tuple[int, int, int], list[int]] = {
+    (1, 0, 0): [2, 3, 5, 7, 6, 9, 10, 8, 0, 1, 4],
+    (2, 0, 1): [8, 3, 10, 9, 2, 5, 4, 6, 7, 1, 0],
+    (3, 9, 4): [4, 2, 10, 9, 8, 3, 6, 7, 5, 1, 0],
+    (100, 1, 1): [3, 0, 6, 5, 10, 7, 9, 2, 1, 4, 8],
+}
+GOLDEN_WINDOW_CHECKSUM = 491377194
 
 
 def test_window_orders_never_change() -> None:

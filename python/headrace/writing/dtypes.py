@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,17 @@ _REMEDY = {
 
 def dtype_name(dtype: np.dtype[Any], where: str) -> str:
     """The format's name of a numpy dtype, whatever its byte order. Raises TypeError, starting with `where`, if it has none."""
+    name = _name(dtype)
+    if name is not None:
+        return name
+    if dtype.names is not None:
+        raise TypeError(f"{where}: structured elements cannot be stored in one field; pass their parts as fields of their own")
+    remedy = _REMEDY.get(dtype.name, "convert it to a number, date or string dtype with .astype(...)")
+    raise TypeError(f"{where}: dtype {dtype} cannot be stored; {remedy}")
+
+
+@lru_cache(maxsize=1024)  # numpy makes the name anew each time, which was most of the cost of a small array
+def _name(dtype: np.dtype[Any]) -> str | None:
     if dtype.name == "bfloat16":  # ml_dtypes
         return "bfloat16"
     if dtype.kind in "biufc" and dtype.name not in _REMEDY and dtype.itemsize <= 16:
@@ -29,12 +41,7 @@ def dtype_name(dtype: np.dtype[Any], where: str) -> str:
         return dtype.newbyteorder("=").name
     if dtype.kind == "S":
         return f"S{max(dtype.itemsize, 1)}"
-    if dtype.kind == "U":
-        return f"U{max(dtype.itemsize // 4, 1)}"
-    if dtype.names is not None:
-        raise TypeError(f"{where}: structured elements cannot be stored in one field; pass their parts as fields of their own")
-    remedy = _REMEDY.get(dtype.name, "convert it to a number, date or string dtype with .astype(...)")
-    raise TypeError(f"{where}: dtype {dtype} cannot be stored; {remedy}")
+    return f"U{max(dtype.itemsize // 4, 1)}" if dtype.kind == "U" else None
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:

@@ -40,7 +40,9 @@ def _from_tensor(tensor: Any, where: str) -> tuple[Array, str, bool]:
         raise ValueError(f"{where}: the tensor is on {tensor.device}; pass it as tensor.cpu()")
     if tensor.layout != sys.modules["torch"].strided:
         raise TypeError(f"{where}: a tensor of layout {tensor.layout} cannot be stored; pass it as tensor.to_dense()")
-    plain = tensor.detach().resolve_conj().resolve_neg()
+    plain = tensor.detach()
+    if plain.is_conj() or plain.is_neg():
+        plain = plain.resolve_conj().resolve_neg()
     name = str(tensor.dtype).removeprefix("torch.")
     if name == "bfloat16":
         return plain.contiguous().view(sys.modules["torch"].uint16).numpy(), name, False
