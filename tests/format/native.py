@@ -94,11 +94,11 @@ def batch_rows(batch: hr.Batch, number: int, spec: Field) -> list[bytes]:
     if spec.kind == s.TENSOR:
         assert values.dtype == spec.numpy_dtype
         assert values.shape == (len(batch), *spec.dims)
-        return [row.tobytes() for row in values]
+        return [values[i : i + 1].tobytes() for i in range(len(values))]  # a row by itself would lose the zeros at the end of S and U
     if spec.kind == s.RAGGED:
         flat, offsets = values
         assert flat.dtype == spec.numpy_dtype
-        assert flat.shape == (offsets[-1], *spec.dims)
+        assert flat.shape == (offsets[-1], *spec.dims), (flat.shape, offsets, spec)
         assert offsets.dtype == np.int64
         return [flat[begin:end].tobytes() for begin, end in itertools.pairwise(offsets)]
     return [text.encode() if isinstance(text, str) else text or b"" for text in values]

@@ -70,7 +70,9 @@ def test_golden_statistics(golden: Path) -> None:
         assert [chunk.min_max for chunk in reference.chunk_statistics(spec.name)] == expected
         known = zip(stats["has_min_max"], stats["min"], stats["max"], strict=True)
         assert [(low.item(), high.item()) if has else None for has, low, high in known] == expected
-        nulls = [sum(value is None for value in column) for column in (COLUMNS[spec.name][:2], COLUMNS[spec.name][2:3], COLUMNS[spec.name][3:])]
+        nulls = [
+            sum(value is None for value in column) for column in (COLUMNS[spec.name][:2], COLUMNS[spec.name][2:3], COLUMNS[spec.name][3:])
+        ]
         assert stats["null_count"].tolist() == (nulls if spec.nullable else [0, 0, 0])
 
 

@@ -108,7 +108,9 @@ def fields_of(storage: str, names: Sequence[str] = tuple(FIELDS)) -> list[Field]
     return made
 
 
-def write_all_kinds(path: Path, storage: str = "raw", container: str = "dict", rows: int = ROWS, names: Sequence[str] = tuple(FIELDS)) -> None:
+def write_all_kinds(
+    path: Path, storage: str = "raw", container: str = "dict", rows: int = ROWS, names: Sequence[str] = tuple(FIELDS)
+) -> None:
     """Write samples 0..rows in shards of 128 samples, chunks of 32."""
     writer = _native.DatasetWriter(str(path), Schema(fields_of(storage, names), container), chunk_samples=32, shard_bytes=1)
     for begin in range(0, rows, 128):
@@ -227,7 +229,9 @@ def thread_count() -> int:
 def run_python(code: str, *arguments: Any, timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh interpreter that imports what this one does; the timeout is a guard against hanging, not a measure."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    here = os.pathsep.join(dict.fromkeys([str(Path(headrace.__file__).parents[1]), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
+    here = os.pathsep.join(
+        dict.fromkeys([str(Path(headrace.__file__).parents[1]), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    )
     environment = {**os.environ, "PYTHONPATH": here, **options.pop("env", {})}
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False, **options)
 

@@ -65,7 +65,8 @@ Status BatchBuilder::open_sources() {
   places_.resize(samples_.size());
   for (std::size_t i = 0; i < samples_.size(); ++i) places_[i] = dataset.locate(samples_[i]);
   sources_.assign(dataset.manifest().shards.size(), nullptr);
-  direct_.assign(context_.fields.size(), true);
+  direct_.resize(context_.fields.size());
+  for (std::size_t i = 0; i < direct_.size(); ++i) direct_[i] = !field_of(i).is_variable();
   for (const Location& place : places_) {
     if (sources_[place.shard] != nullptr) continue;
     HR_ASSIGN_OR_RETURN(sources_[place.shard], dataset.source(place.shard));

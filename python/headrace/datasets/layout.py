@@ -6,6 +6,7 @@ validity: in a dict as `<name>.valid`, else as the pair (values, valid). Null st
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -109,5 +110,5 @@ class BatchLayout:
         if field.kind == "ragged":
             values, offsets = raw
             values = bfloat16_to_float32(values) if widen else values
-            return [values[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+            return [values[a:b] for a, b in itertools.pairwise(offsets.tolist())]
         return bfloat16_to_float32(raw) if widen else raw

@@ -98,9 +98,13 @@ class Dataset:
 
     def as_tuple(self, *fields: str) -> Dataset:
         """Return a view whose samples are tuples of these fields (all of them if none is named), as `for x, y in loader` wants."""
-        return Dataset(self.path, self.version, reader=self.reader, verify=self.verify, fields=fields or self._schema.names, container="tuple")
+        return Dataset(
+            self.path, self.version, reader=self.reader, verify=self.verify, fields=fields or self._schema.names, container="tuple"
+        )
 
-    def iterable(self, batch_size: int = 1, shuffle: bool = False, *, drop_last: bool = False, seed: int = 0, **options: Any) -> IterableBatches:
+    def iterable(
+        self, batch_size: int = 1, shuffle: bool = False, *, drop_last: bool = False, seed: int = 0, **options: Any
+    ) -> IterableBatches:
         """Return a torch IterableDataset of whole batches, for `torch.utils.data.DataLoader(it, batch_size=None)`.
 
         Batches are as headrace.DataLoader's. Each torch worker reads its share of the batches; `set_epoch` chooses the order. Options: order, window,

@@ -18,7 +18,7 @@ from headrace.loader.state import VERSION, LoaderState, read_state
 from headrace.sampling.partition import Partition
 from headrace.sampling.world import find_world
 
-torch = import_extra("torch", "torch", "headrace.DataLoader")
+import_extra("torch", "torch", "headrace.DataLoader")
 import torch.utils.data  # noqa: E402
 
 from headrace.loader.pinning import can_lock_pages  # noqa: E402
@@ -103,7 +103,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not self.is_native:
             given = [name for name, value in options.items() if value != _NATIVE_DEFAULTS[name]]
             if given:
-                raise ValueError(f"{', '.join(given)}: only for headrace datasets read in batches, got {type(dataset).__name__} with batch_size={batch_size}")
+                raise ValueError(
+                    f"{', '.join(given)}: only for headrace datasets read in batches, got {type(dataset).__name__} with batch_size={batch_size}"
+                )
             common = (num_workers, collate_fn, pin_memory, drop_last, timeout, worker_init_fn, multiprocessing_context, generator)
             super().__init__(
                 dataset,
@@ -130,13 +132,25 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             raise ValueError(f"order must be 'global' or 'window', got {order!r}")
         self.is_fed = sampler is not None or batch_sampler is not None or (generator is not None and bool(shuffle))
         if self.is_fed and (rank is not None or world_size is not None):
-            raise ValueError("rank and world_size cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)")
+            raise ValueError(
+                "rank and world_size cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
+            )
         self.rank, self.world_size = (0, 1) if self.is_fed else find_world(rank, world_size)
         if shuffle and not self.is_fed:
             sampler, shuffle = OrderSampler(dataset, seed=seed, kind=order, window=window), None
         # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
         super().__init__(
-            dataset, batch_size, shuffle, sampler, batch_sampler, 0, collate_fn, pin_memory, drop_last, generator=generator, pin_memory_device=pin_memory_device
+            dataset,
+            batch_size,
+            shuffle,
+            sampler,
+            batch_sampler,
+            0,
+            collate_fn,
+            pin_memory,
+            drop_last,
+            generator=generator,
+            pin_memory_device=pin_memory_device,
         )
         self._custom_collate = collate_fn
         self.num_workers = num_workers
@@ -208,7 +222,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         same: dict[str, Any] = {"fingerprint": f"{dataset.fingerprint:016x}", "num_samples": len(dataset)}
         if self.is_fed:
             return {**same, "order": "sampler", "batch_size": self.batch_size}
-        return {**same, "seed": self.seed, "order": self.order if self.shuffle else "sequential", "window": self.window if self.shuffle and self.order == "window" else 0}
+        return {
+            **same,
+            "seed": self.seed,
+            "order": self.order if self.shuffle else "sequential",
+            "window": self.window if self.shuffle and self.order == "window" else 0,
+        }
 
     # -- reports -------------------------------------------------------------------------------------------------------------------
 
@@ -248,7 +267,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def _require_native(self, what: str) -> None:
         if not self.is_native:
-            raise TypeError(f"{what}() needs a headrace dataset read in batches; this loader runs {type(self.dataset).__name__} as torch does")
+            raise TypeError(
+                f"{what}() needs a headrace dataset read in batches; this loader runs {type(self.dataset).__name__} as torch does"
+            )
 
     def _take_pipeline(self) -> _native.Pipeline:
         """An engine that no iterator uses; one made before a fork is left to its parent."""
@@ -359,7 +380,9 @@ class _NativeIterator:
 
     def _require_maker(self) -> None:
         if self._pid != os.getpid():
-            raise ForkError("this iterator was made before fork() and its threads are not in the child; start a new one there: iter(loader)")
+            raise ForkError(
+                "this iterator was made before fork() and its threads are not in the child; start a new one there: iter(loader)"
+            )
 
     def __len__(self) -> int:
         return len(self._loader)
@@ -388,7 +411,8 @@ class _NativeIterator:
         if len(skipped) > self._loader.max_errors:
             index, reason = batch.skipped[-1]
             raise TooManyErrorsError(
-                f"{len(skipped)} samples failed, max_errors is {self._loader.max_errors}; the last: sample {index}: {reason}; run `headrace verify {self._loader.dataset.path}`"
+                f"{len(skipped)} samples failed, max_errors is {self._loader.max_errors}; the last: sample {index}: {reason}; "
+                f"run `headrace verify {self._loader.dataset.path}`"
             )
 
     def _release(self) -> None:

@@ -42,6 +42,7 @@ def can_lock_pages() -> bool:
     runtime = ctypes.CDLL(path)
     lock = ctypes.cast(runtime.cudaHostRegister, ctypes.c_void_p).value
     unlock = ctypes.cast(runtime.cudaHostUnregister, ctypes.c_void_p).value
-    assert lock is not None and unlock is not None
+    assert lock is not None
+    assert unlock is not None
     _native.set_host_register(lock, unlock)
     return True

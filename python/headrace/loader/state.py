@@ -56,8 +56,16 @@ def read_state(saved: Mapping[str, Any], identity: Mapping[str, Any], limit: int
         raise ValueError(f"load_state_dict: the state has no {', '.join(missing)}; it was not made by state_dict()")
     check_same(saved, identity)
     epoch, position, finished, skipped = saved["epoch"], saved["position"], saved["finished"], saved.get("skipped", [])
-    if type(epoch) is not int or type(position) is not int or type(finished) is not bool or not 0 <= epoch < 1 << 63 or not 0 <= position <= limit:
-        raise ValueError(f"load_state_dict: epoch {epoch!r}, position {position!r}, finished {finished!r} is no place in an epoch of {limit}")
+    if (
+        type(epoch) is not int
+        or type(position) is not int
+        or type(finished) is not bool
+        or not 0 <= epoch < 1 << 63
+        or not 0 <= position <= limit
+    ):
+        raise ValueError(
+            f"load_state_dict: epoch {epoch!r}, position {position!r}, finished {finished!r} is no place in an epoch of {limit}"
+        )
     if not isinstance(skipped, list) or any(type(i) is not int for i in skipped):
         raise ValueError(f"load_state_dict: skipped is {str(skipped)[:100]}; expected a list of sample numbers")
     return LoaderState(epoch, position, resume=not finished, finished=finished, skipped=list(skipped))
@@ -68,5 +76,7 @@ def check_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     differing = [f"{key}: saved {saved.get(key)!r}, now {value!r}" for key, value in now.items() if saved.get(key) != value]
     if differing:
         raise ChangedError(
-            "load_state_dict: the state belongs to another order of samples (" + "; ".join(differing) + "); resume with the same dataset version, seed and order"
+            "load_state_dict: the state belongs to another order of samples ("
+            + "; ".join(differing)
+            + "); resume with the same dataset version, seed and order"
         )
