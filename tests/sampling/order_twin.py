@@ -1,6 +1,6 @@
 """The numpy twin of cpp/headrace/pipeline/permutation.cc and order.cc, written for plainness: materialised, one idea a line.
 
-Where the two differ, one of them is wrong. Unlike the core, a twin permutation takes many keys at once, so that statistics over keys are quick.
+Where the two differ, one of them is wrong. Unlike the core, a twin permutation takes many keys at once: statistics over keys are quick.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -94,8 +94,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     ) -> None:
         self.is_native = isinstance(dataset, Dataset) and batch_size_is_whole(batch_size, batch_sampler)
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
-        for name, value in options.items():
-            setattr(self, name, value)
+        self.seed, self.order, self.window, self.ragged = seed, order, window, ragged
+        self.prefetch_bytes, self.on_error, self.max_errors = prefetch_bytes, on_error, max_errors
+        self.rank, self.world_size = rank, world_size
         self.shuffle = bool(shuffle)
         self._state = LoaderState()
         self._idle: list[tuple[int, _native.Pipeline]] = []
@@ -153,6 +154,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             pin_memory_device=pin_memory_device,
         )
         self._custom_collate = collate_fn
+        self._shards: Dataset = dataset
         self.num_workers = num_workers
         self.timeout = timeout
         self.worker_init_fn = worker_init_fn
@@ -173,7 +175,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Batches of a whole pass on this rank."""
         if not self.is_native or self.is_fed:
             return super().__len__()
-        return self.partition.num_batches(len(self.dataset))
+        return self.partition.num_batches(len(self._shards))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
@@ -181,8 +183,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self._state = self._state.at_epoch(epoch)
         samplers = (self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.dataset)
         for target in {id(s): s for s in samplers}.values():
-            if hasattr(target, "set_epoch"):
-                target.set_epoch(epoch)
+            forward = getattr(target, "set_epoch", None)
+            if forward is not None:
+                forward(epoch)
 
     def replay(self, step: int, epoch: int | None = None) -> Any:
         """Build the batch of any step again (of the current epoch unless one is named), without disturbing the pass under way.
@@ -215,10 +218,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         Raises ChangedError naming each difference in dataset, seed or order; ValueError for what is not a state.
         """
         self._require_native("load_state_dict")
-        self._state = read_state(state_dict, self._identity(), len(self) if self.is_fed else len(self.dataset))
+        self._state = read_state(state_dict, self._identity(), len(self) if self.is_fed else len(self._shards))
 
     def _identity(self) -> dict[str, Any]:
-        dataset: Dataset = self.dataset
+        dataset = self._shards
         same: dict[str, Any] = {"fingerprint": f"{dataset.fingerprint:016x}", "num_samples": len(dataset)}
         if self.is_fed:
             return {**same, "order": "sampler", "batch_size": self.batch_size}
@@ -256,7 +259,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not self.is_native:
             return super().__repr__()
         return (
-            f"DataLoader(dataset={self.dataset.path!r}[{len(self.dataset)}], batch_size={self.batch_size}, shuffle={self.shuffle}, "
+            f"DataLoader(dataset={self._shards.path!r}[{len(self._shards)}], batch_size={self.batch_size}, shuffle={self.shuffle}, "
             f"num_workers={self.num_workers}, rank {self.rank}/{self.world_size}, epoch {self._state.epoch}, position {self._state.position}, seed {self.seed})"
         )
 
@@ -279,8 +282,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 return pipeline
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
         return _native.Pipeline(
-            self.dataset.native,
-            fields=self.dataset.field_numbers,
+            self._shards.native,
+            fields=self._shards.field_numbers,
             batch_size=self.partition.batch_size,
             drop_last=self.partition.drop_last,
             rank=self.partition.rank,
@@ -301,12 +304,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def _convert(self, batch: _native.Batch) -> Any:
         if self._custom_collate is not None:
-            return self._custom_collate(self.dataset.layout.to_samples(batch))
+            return self._custom_collate(self._shards.layout.to_samples(batch))
         if not self.pin_memory or not torch.cuda.is_available():
-            return self.dataset.layout.to_torch(batch)
+            return self._shards.layout.to_torch(batch)
         if can_lock_pages() and batch.lock_pages():
-            return self.dataset.layout.to_torch(batch)
-        return torch.utils.data._utils.pin_memory.pin_memory(self.dataset.layout.to_torch(batch))
+            return self._shards.layout.to_torch(batch)
+        return torch.utils.data._utils.pin_memory.pin_memory(self._shards.layout.to_torch(batch))  # type: ignore[no-untyped-call]
 
 
 def batch_size_is_whole(batch_size: int | None, batch_sampler: Iterable[Any] | None) -> bool:
@@ -340,7 +343,7 @@ class _NativeIterator:
         return self
 
     def __next__(self) -> Any:
-        if torch.autograd._profiler_enabled():
+        if torch._C._autograd._profiler_enabled():
             with torch.autograd.profiler.record_function("enumerate(DataLoader)#_NativeIterator.__next__"):
                 return self._next()
         return self._next()
@@ -389,7 +392,7 @@ class _NativeIterator:
 
     def _fed_batches(self) -> Iterator[Any]:
         """The user's batches from the state's position on. Skipping costs the sampler's own draws and reads nothing."""
-        batches = iter(self._loader.batch_sampler)
+        batches = iter(cast("Iterable[Any]", self._loader.batch_sampler))
         # torch draws a seed for its workers before the sampler's first draw; without it, the same generator would give another order here.
         torch.empty((), dtype=torch.int64).random_(generator=self._loader.generator)
         return itertools.islice(batches, self._state.position, None)
@@ -402,7 +405,7 @@ class _NativeIterator:
                 pipeline.end_feed()
                 self._ahead = 0
                 return
-            pipeline.feed(self._loader.dataset._absolute(np.asarray(indices)))
+            pipeline.feed(self._loader._shards._absolute(np.asarray(indices)))
             self._fed += 1
 
     def _count_skipped(self, batch: _native.Batch) -> None:
@@ -412,7 +415,7 @@ class _NativeIterator:
             index, reason = batch.skipped[-1]
             raise TooManyErrorsError(
                 f"{len(skipped)} samples failed, max_errors is {self._loader.max_errors}; the last: sample {index}: {reason}; "
-                f"run `headrace verify {self._loader.dataset.path}`"
+                f"run `headrace verify {self._loader._shards.path}`"
             )
 
     def _release(self) -> None:

@@ -30,7 +30,7 @@ def can_lock_pages() -> bool:
     """Register cudaHostRegister / cudaHostUnregister once a process. False without a CUDA device; warns where the runtime is not to be found."""
     if not torch.cuda.is_available():
         return False
-    torch.cuda.init()
+    torch.cuda.init()  # type: ignore[no-untyped-call]
     path = _loaded_runtime()
     if path is None:
         warnings.warn(

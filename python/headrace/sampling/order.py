@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch.utils.data
 
@@ -12,10 +12,18 @@ from headrace import _native
 __all__ = ["OrderSampler"]
 
 
-class OrderSampler(torch.utils.data.Sampler[int]):
-    """Iterates order(seed, epoch) over all samples of a native dataset; `set_epoch` chooses the epoch. Materialises at most 65,536 indices."""
+class Stored(Protocol):
+    """A dataset that the native engine reads; a picklable one makes the sampler picklable."""
 
-    def __init__(self, dataset: _native.Dataset, *, seed: int = 0, kind: str = "global", window: int = 32) -> None:
+    @property
+    def native(self) -> _native.Dataset: ...
+    def __len__(self) -> int: ...
+
+
+class OrderSampler(torch.utils.data.Sampler[int]):
+    """Iterates order(seed, epoch) over all samples of a headrace dataset; `set_epoch` chooses the epoch. Materialises at most 65,536 indices."""
+
+    def __init__(self, dataset: Stored, *, seed: int = 0, kind: str = "global", window: int = 32) -> None:
         self.dataset = dataset
         self.seed = seed
         self.kind = kind
@@ -28,7 +36,7 @@ class OrderSampler(torch.utils.data.Sampler[int]):
 
     def order(self) -> _native.Order:
         """The native order of the chosen epoch."""
-        shards: list[dict[str, Any]] = self.dataset.shards if self.kind == "window" else []
+        shards: list[dict[str, Any]] = self.dataset.native.shards if self.kind == "window" else []
         return _native.Order(
             len(self.dataset),
             self.seed,

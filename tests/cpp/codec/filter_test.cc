@@ -39,14 +39,10 @@ Block deltas(const Block& in, std::size_t s) {
 
 Block reference(Filter filter, std::size_t s, const Block& in) {
   switch (filter) {
-    case Filter::kNone:
-      return in;
-    case Filter::kShuffle:
-      return shuffled(in, s);
-    case Filter::kDelta:
-      return deltas(in, s);
-    case Filter::kDeltaShuffle:
-      return shuffled(deltas(in, s), s);
+    case Filter::kNone: return in;
+    case Filter::kShuffle: return shuffled(in, s);
+    case Filter::kDelta: return deltas(in, s);
+    case Filter::kDeltaShuffle: return shuffled(deltas(in, s), s);
   }
   return {};
 }
