@@ -13,8 +13,9 @@ __all__ = ["verify"]
 def verify(path: str | os.PathLike[str], version: int | None = None, *, decode: bool = False, threads: int = 0) -> dict[str, Any]:
     """Read every byte of a dataset directory (or one shard file) and report each damage.
 
-    Checks manifests, headers, indexes, schemas, block tables, every block's checksum, padding and offsets; with `decode`, also that every block decodes.
-    Returns {"shards", "chunks", "blocks", "bytes", "samples", "damages": [{"path", "chunk", "field", "offset", "bytes", "error", "message"}]}.
+    Checks manifests, headers, indexes, schemas, block tables, every block's checksum, padding and offsets; with `decode`, also that
+    every block decodes. Returns {"shards", "chunks", "blocks", "bytes", "samples", "damages": [{"path", "chunk", "field", "offset",
+    "bytes", "error", "message"}]}.
     Raises NotFoundError where there is nothing to check.
     """
     return _native.Verification(os.fspath(path), version or 0, decode=decode, threads=threads).run()
