@@ -2,8 +2,8 @@
 #include <pybind11/stl.h>
 
 #include <bit>
-#include <optional>
 
+#include "headrace/bindings/interpreter_lock.h"
 #include "headrace/bindings/raise.h"
 #include "headrace/bindings/register.h"
 #include "headrace/bindings/samples.h"
@@ -26,12 +26,7 @@ std::shared_ptr<Dataset> open_dataset(const std::string& path, std::uint64_t ver
   pipeline::DatasetOptions options;
   options.reader = unwrap(io::reader_from_name(reader));
   options.verify = unwrap(io::verify_from_name(verify));
-  std::optional<Result<std::shared_ptr<Dataset>>> opened;
-  {
-    py::gil_scoped_release release;
-    opened.emplace(Dataset::open(path, version, options));
-  }
-  return unwrap(std::move(*opened));
+  return unwrap(without_lock([&] { return Dataset::open(path, version, options); }));
 }
 
 // A statistic's 64 bits as the Python number that they mean (FORMAT.md section 6).
@@ -165,12 +160,6 @@ py::list shard_list(const Dataset& dataset) {
   return out;
 }
 
-// The slabs of single fetches: small ones come and go quickly, so they are worth keeping.
-storage::SlabPool& fetch_slabs() {
-  static auto* pool = new storage::SlabPool(16u << 20);
-  return *pool;
-}
-
 Result<pipeline::Batch> build(pipeline::BatchBuilder& builder) {
   HR_RETURN_IF_ERROR(builder.prepare());
   for (std::size_t i = 0; i < builder.num_pieces(); ++i) builder.run_piece(i);
@@ -190,15 +179,10 @@ std::shared_ptr<pipeline::Batch> fetch(const std::shared_ptr<Dataset>& dataset, 
     if (f >= dataset->schema().fields.size()) throw py::index_error(strf("field %u of %zu", f, dataset->schema().fields.size()));
   }
   context.ragged = unwrap(pipeline::ragged_from_name(ragged));
-  context.slabs = &fetch_slabs();
+  context.slabs = &dataset->runtime().slabs();
   context.counters = counters;
   pipeline::BatchBuilder builder(context, samples_of(indices, dataset->num_samples()));
-  std::optional<Result<pipeline::Batch>> batch;
-  {
-    py::gil_scoped_release release;
-    batch.emplace(build(builder));
-  }
-  return std::make_shared<pipeline::Batch>(unwrap(std::move(*batch)));
+  return std::make_shared<pipeline::Batch>(unwrap(without_lock([&] { return build(builder); })));
 }
 
 pipeline::Order make_order(std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch, const std::string& kind,

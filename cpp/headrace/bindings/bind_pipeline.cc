@@ -1,9 +1,9 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <optional>
 
 #include "headrace/base/clock.h"
+#include "headrace/bindings/interpreter_lock.h"
 #include "headrace/bindings/raise.h"
 #include "headrace/bindings/register.h"
 #include "headrace/bindings/samples.h"
@@ -42,13 +42,8 @@ std::shared_ptr<Batch> next_batch(Pipeline& p, double timeout) {
   const std::int64_t deadline = timeout > 0 ? now_ns() + static_cast<std::int64_t>(timeout * 1e9) : 0;
   auto batch = std::make_shared<Batch>();
   while (true) {
-    std::optional<Result<Pipeline::Next>> next;
-    {
-      py::gil_scoped_release release;
-      const std::int64_t left = deadline == 0 ? kSliceNs : std::min(kSliceNs, deadline - now_ns());
-      next.emplace(p.next(std::max<std::int64_t>(left, 0), batch.get()));
-    }
-    switch (unwrap(std::move(*next))) {
+    const std::int64_t left = deadline == 0 ? kSliceNs : std::min(kSliceNs, deadline - now_ns());
+    switch (unwrap(without_lock([&] { return p.next(std::max<std::int64_t>(left, 0), batch.get()); }))) {
       case Pipeline::Next::kBatch: return batch;
       case Pipeline::Next::kEnd: return nullptr;
       case Pipeline::Next::kNotYet: break;
@@ -105,14 +100,7 @@ void register_pipeline(py::module_& m) {
            py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise")
       .def(
           "start",
-          [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) {
-            Status status;
-            {
-              py::gil_scoped_release release;
-              status = p.start(epoch, position);
-            }
-            check(status);
-          },
+          [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) { check(without_lock([&] { return p.start(epoch, position); })); },
           py::arg("epoch"), py::arg("position") = 0)
       .def("start_fed", [](Pipeline& p) { check(p.start_fed()); })
       .def(
@@ -123,12 +111,7 @@ void register_pipeline(py::module_& m) {
       .def(
           "replay",
           [](Pipeline& p, std::uint64_t epoch, std::uint64_t step) {
-            std::optional<Result<Batch>> batch;
-            {
-              py::gil_scoped_release release;
-              batch.emplace(p.replay(epoch, step));
-            }
-            return std::make_shared<Batch>(unwrap(std::move(*batch)));
+            return std::make_shared<Batch>(unwrap(without_lock([&] { return p.replay(epoch, step); })));
           },
           py::arg("epoch"), py::arg("step"))
       .def("stats", &stats_dict)

@@ -8,11 +8,13 @@ namespace headrace::pipeline {
 namespace {
 
 constexpr std::size_t kCacheBytes = 32u << 20;  // for single samples; loaders reserve more
+constexpr std::size_t kSlabBytes = 16u << 20;   // free slabs kept for single fetches
 constexpr std::size_t kEagerShards = 256;       // opened (and so checked) by open(); about 50 us each
 
 }  // namespace
 
-Runtime::Runtime(const DatasetOptions& options, std::size_t num_shards) : options_(options), cache_(kCacheBytes), sources_(num_shards) {
+Runtime::Runtime(const DatasetOptions& options, std::size_t num_shards)
+    : options_(options), cache_(kCacheBytes), slabs_(kSlabBytes), sources_(num_shards) {
   if (options_.reader == io::ReaderKind::kMmap) return;
   auto engine = io::make_read_engine(options_.reader);
   engine_status_ = engine.status();

@@ -20,6 +20,7 @@
 #include "headrace/io/read_engine.h"
 #include "headrace/io/shard_source.h"
 #include "headrace/pipeline/order.h"
+#include "headrace/storage/slab_pool.h"
 
 namespace headrace::pipeline {
 
@@ -42,11 +43,14 @@ class Runtime {
   // Errors: those of format::Shard::open and io::ShardSource::open, and kChanged.
   Result<io::ShardSource*> source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest);
   io::BlockCache& cache() { return cache_; }
+  // For single fetches: small slabs that come and go quickly.
+  storage::SlabPool& slabs() { return slabs_; }
   const char* reader_name() const;
 
  private:
   DatasetOptions options_;
   io::BlockCache cache_;
+  storage::SlabPool slabs_;
   io::FileTable files_;
   std::unique_ptr<io::ReadEngine> engine_;  // null: mapped
   Status engine_status_;
