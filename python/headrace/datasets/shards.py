@@ -44,8 +44,16 @@ class Dataset:
         self.verify = verify
         self._native = _native.Dataset(self.path, 0 if version is None else version, reader=reader, verify=verify)
         self._length = len(self._native)
+        self._choose(self._native.schema.names if fields is None else list(fields), container)
+        if self._native.newer_minor:
+            warnings.warn(
+                f"{self.path} was written by a newer headrace; parts this version does not know are ignored (upgrade: pip install -U headrace)",
+                HeadraceWarning,
+                stacklevel=3,
+            )
+
+    def _choose(self, names: list[str], container: str | None) -> None:
         full = self._native.schema
-        names = full.names if fields is None else list(fields)
         unknown = [name for name in names if name not in full.names]
         if unknown:
             raise KeyError(f"{self.path} has no field {unknown[0]!r}; it has {', '.join(map(repr, full.names))}")
@@ -53,12 +61,12 @@ class Dataset:
         kept = container or (full.container if full.container != "single" or len(names) == 1 else "tuple")
         self._schema = _native.Schema([full.fields[i] for i in self.field_numbers], kept, full.metadata)
         self.layout = BatchLayout(self._schema.fields, kept)
-        if self._native.newer_minor:
-            warnings.warn(
-                f"{self.path} was written by a newer headrace; parts this version does not know are ignored (upgrade: pip install -U headrace)",
-                HeadraceWarning,
-                stacklevel=3,
-            )
+
+    def _view(self, names: list[str], container: str | None) -> Dataset:
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._choose(names, container)
+        return view
 
     @property
     def schema(self) -> _native.Schema:
@@ -86,21 +94,15 @@ class Dataset:
         return self._native
 
     def select(self, fields: Sequence[str]) -> Dataset:
-        """Return a view that reads and delivers only these fields, in this order. Raises KeyError for an unknown one."""
-        return Dataset(
-            self.path,
-            self.version,
-            reader=self.reader,
-            verify=self.verify,
-            fields=fields,
-            container=None if self._schema.container == "single" else self._schema.container,
-        )
+        """Return a view that reads and delivers only these fields, in this order. Raises KeyError for an unknown one.
+
+        Views share what is open: they see the same version, whatever became of the files since.
+        """
+        return self._view(list(fields), None if self._schema.container == "single" else self._schema.container)
 
     def as_tuple(self, *fields: str) -> Dataset:
         """Return a view whose samples are tuples of these fields (all of them if none is named), as `for x, y in loader` wants."""
-        return Dataset(
-            self.path, self.version, reader=self.reader, verify=self.verify, fields=fields or self._schema.names, container="tuple"
-        )
+        return self._view(list(fields or self._schema.names), "tuple")
 
     def iterable(
         self, batch_size: int = 1, shuffle: bool = False, *, drop_last: bool = False, seed: int = 0, **options: Any
@@ -140,18 +142,22 @@ class Dataset:
             yield from self.__getitems__(range(begin, min(begin + 1024, self._length)))
 
     def _absolute(self, indices: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        if indices.size == 0:
+        if indices.shape == (0,):
             return np.empty(0, dtype=np.int64)
         if indices.dtype == np.bool_:
             if indices.shape != (self._length,):
                 raise IndexError(f"a boolean index needs shape ({self._length},), got {indices.shape}")
             return np.flatnonzero(indices).astype(np.int64)
+        if indices.dtype == object and all(isinstance(index, int) for index in indices.flat):
+            raise IndexError(f"index {max(indices.flat, key=abs)} is outside the dataset's {self._length} samples")  # Beyond 64 bits.
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
             raise TypeError(f"indices must be a one-dimensional sequence of integers, got shape {indices.shape} of {indices.dtype}")
-        chosen = indices.astype(np.int64)
-        wrong = (chosen < -self._length) | (chosen >= self._length)
+        wrong = indices >= self._length
+        if indices.dtype.kind == "i":
+            wrong |= indices < -self._length
         if wrong.any():
-            raise IndexError(f"index {int(chosen[wrong][0])} is outside the dataset's {self._length} samples")
+            raise IndexError(f"index {int(indices[wrong][0])} is outside the dataset's {self._length} samples")
+        chosen = indices.astype(np.int64)
         return np.where(chosen < 0, chosen + self._length, chosen)
 
     def __reduce__(self) -> tuple[Any, ...]:
