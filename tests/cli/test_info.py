@@ -18,6 +18,7 @@ def test_json_describes_every_field(tmp_path):
     assert (fields["label"]["min"], fields["label"]["max"]) == (0, 999)
     assert fields["label"]["ratio"] > 1
     assert (fields["age"]["nullable"], fields["age"]["null_count"], fields["age"]["max"]) == (True, 100, 249.75)
+    assert (fields["when"]["min"], fields["when"]["max"]) == ("2013-01-01T05:15", "2013-01-01T21:54")
     assert fields["name"]["kind"] == "string"
     assert fields["name"]["dtype"] is None
     assert fields["name"]["null_count"] == 200

@@ -30,10 +30,9 @@ def demo(tmp_path_factory):
 def test_the_models_score_is_the_same_through_every_loader(demo):
     _, result, _ = demo
     assert [entry.name for entry in result.contenders] == ["headrace", "torch, __getitem__", "torch, __getitems__"]
-    # The batches are bit-equal (checked_batches); torch's kernels may round differently by how a tensor lies in memory.
-    assert max(entry.largest_loss_difference for entry in result.contenders) < 0.05
-    scores = [entry.auc for entry in result.contenders]
-    assert max(scores) - min(scores) < 0.005
+    # Equal batches, equal weights and dropout, one torch thread: not within noise, but the same training, step by step.
+    assert {entry.largest_loss_difference for entry in result.contenders} == {0.0}
+    assert len({entry.auc for entry in result.contenders}) == 1
     assert 0.55 < result.contenders[0].auc < 0.9
 
 
@@ -42,7 +41,7 @@ def test_measurements_are_complete(demo):
     _, result, stages = demo
     for entry in result.contenders:
         assert set(entry.tried_samples_per_second) == {0, 1, 2}
-        assert entry.num_workers in (0, 1, 2)
+        assert {entry.num_workers, entry.training_num_workers} <= {0, 1, 2}
         assert min(entry.loader_samples_per_second, entry.training_samples_per_second, entry.time_to_first_batch_seconds) > 0
         assert 0 <= entry.stall_share <= 1
     assert result.checked_batches == -(-result.train.samples // 512)

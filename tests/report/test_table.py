@@ -22,6 +22,15 @@ def test_columns_that_may_not_be_cut_stay_whole():
     assert table(columns, [["123456789"]], width=4).splitlines()[1] == "123456789"
 
 
+def test_columns_that_may_be_dropped_go_before_others_are_cut():
+    columns = (Column(title="field", cut=True), Column(title="a", drop=True), Column(title="b"), Column(title="c", drop=True))
+    cells = [["x" * 20, "1", "2", "3"]]
+    assert table(columns, cells, width=29).splitlines()[1] == "x" * 20 + "  1  2  3"
+    assert table(columns, cells, width=28).splitlines()[1] == "x" * 20 + "  1  2"
+    assert table(columns, cells, width=25).splitlines()[1] == "x" * 20 + "  2"
+    assert table(columns, cells, width=20).splitlines()[1] == "x" * 14 + "...  2"
+
+
 def test_wide_characters_count_two_columns():
     lines = table(COLUMNS, [["日本", "1"], ["abcd", "2"]]).splitlines()
     assert display_width(lines[1]) == display_width(lines[2])

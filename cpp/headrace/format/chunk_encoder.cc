@@ -137,7 +137,7 @@ Status layout_chunk(const Schema& schema, std::uint32_t num_samples, const std::
       return {Code::kLimitExceeded, strf("encode field '%s': %zu bytes make 2^32 blocks or more; raise its block_bytes",
                                          schema.fields[f].name.c_str(), columns[f].values.size())};
     }
-    decoded += layout.decoded_bytes();
+    decoded += layout.values_bytes();
     *most_bytes = round_up(*most_bytes, kPageAlignment) + layout.values_offset() + layout.values_bytes();
   }
   const std::uint64_t limit = num_samples == 1 ? limits.sample_bytes : limits.chunk_bytes;

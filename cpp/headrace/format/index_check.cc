@@ -121,7 +121,7 @@ Status IndexCheck::check_pages(const ChunkEntry& chunk, const std::uint8_t* entr
     end = page.offset + page.bytes;
     page_at_ = round_up(end, kPageAlignment);
     blocks_ += page.num_blocks;
-    decoded += layout.decoded_bytes();  // Each is below 2^62 and there are at most 2^32: checked before it can wrap.
+    decoded += layout.values_bytes();  // Each is below 2^62 and there are at most 2^32: checked before it can wrap.
     const std::uint64_t limit = chunk.samples == 1 ? facts_.limits.sample_bytes : facts_.limits.chunk_bytes;
     if (decoded > limit) {
       return {Code::kLimitExceeded, strf("index: chunk %llu: its fields decode to more than the limit of %llu bytes for %u samples",

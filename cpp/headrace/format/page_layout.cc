@@ -9,12 +9,6 @@ constexpr std::uint64_t kMaxValuesBytes = 1ull << 62;
 
 }  // namespace
 
-std::uint64_t PageLayout::decoded_bytes() const {
-  std::uint64_t bytes = 0;
-  for (const SectionRef& section : sections) bytes += section.decoded_bytes;
-  return bytes;
-}
-
 bool layout_page(const Field& field, std::uint32_t num_samples, std::uint64_t values_bytes, PageLayout* out) {
   if (values_bytes >= kMaxValuesBytes) return false;
   *out = PageLayout{};

@@ -21,8 +21,6 @@ struct PageLayout {
   // Values are last, so this is the page's size but for their stored bytes.
   std::uint64_t values_offset() const { return section(Section::kValues).offset; }
   std::uint64_t values_bytes() const { return section(Section::kValues).decoded_bytes; }
-  // Decoded bytes of all sections: what the limit of a chunk counts.
-  std::uint64_t decoded_bytes() const;
 };
 
 // False if the page would have 2^32 blocks or more, or 2^62 bytes or more.

@@ -87,4 +87,13 @@ MinMax min_max(const Field& field, Bytes values, Bytes valid) {
   }
 }
 
+bool same_min_max(const Field& field, const MinMax& a, const MinMax& b) {
+  if (a.known != b.known) return false;
+  const bool floats = field.dtype >= DType::kFloat16 && field.dtype <= DType::kFloat64;
+  const auto same = [&](std::uint64_t x, std::uint64_t y) {
+    return x == y || (floats && std::bit_cast<double>(x) == std::bit_cast<double>(y));
+  };
+  return same(a.min, b.min) && same(a.max, b.max);
+}
+
 }  // namespace headrace::format

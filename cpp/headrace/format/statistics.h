@@ -21,5 +21,7 @@ struct MinMax {
 bool has_statistics(const Field& field);
 // `valid` is one byte a sample, or empty for "all present".
 MinMax min_max(const Field& field, Bytes values, Bytes valid);
+// The same numbers; of floats, both zeros are one.
+bool same_min_max(const Field& field, const MinMax& a, const MinMax& b);
 
 }  // namespace headrace::format

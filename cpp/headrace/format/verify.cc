@@ -9,6 +9,7 @@
 #include "headrace/base/thread_pool.h"
 #include "headrace/format/manifest.h"
 #include "headrace/format/verify_chunk.h"
+#include "headrace/storage/file.h"
 
 namespace headrace::format {
 namespace {
@@ -22,11 +23,11 @@ struct Target {
 struct OpenShard {
   std::size_t number = 0;  // in the list of targets
   std::shared_ptr<const Shard> shard;
-  storage::File file;
+  storage::Mapping file;
 };
 
 // One walk over all chunks of all targets. Tasks take chunks from it one by one; shards are opened as they are reached, so
-// that memory and descriptors do not grow with the dataset.
+// that memory and mappings do not grow with the dataset.
 class Walk {
  public:
   Walk(std::vector<Target> targets, bool decode, const Limits& limits, VerifyProgress& progress)
@@ -105,6 +106,14 @@ void Walk::count(const Shard& shard) {
   report_.samples += shard.num_samples();
 }
 
+Result<storage::Mapping> map_shard(const Shard& shard) {
+  HR_ASSIGN_OR_RETURN(const storage::File file, storage::File::open(shard.path()));
+  HR_ASSIGN_OR_RETURN(const storage::FileIdentity identity, file.identity());
+  if (identity != shard.identity())
+    return Status(Code::kChanged, strf("verify shard %s: it was replaced while it was opened; verify again", shard.path().c_str()));
+  return storage::Mapping::map(file);
+}
+
 // REQUIRES: mutex_ held. Sets current_ to the next target, or to null if it is damaged beyond reading chunks.
 void Walk::open_next() {
   const Target& target = targets_[next_target_];
@@ -112,7 +121,7 @@ void Walk::open_next() {
   current_ = nullptr;
   if (std::shared_ptr<const Shard> shard = open_shard(target)) {
     count(*shard);
-    Result<storage::File> file = storage::File::open(target.path);
+    Result<storage::Mapping> file = map_shard(*shard);
     if (file) {
       for (std::uint64_t chunk = 0; chunk < shard->num_chunks(); ++chunk) chunk_bytes += shard->chunk_bytes(chunk);
       progress_.bytes_done += shard->file_bytes() - chunk_bytes;

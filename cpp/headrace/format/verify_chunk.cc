@@ -13,9 +13,10 @@
 namespace headrace::format {
 namespace {
 
-// Half of a common L2 cache: the kernel copies into it and the hash reads it from there. Measured faster than 256 KiB (more
-// calls), than whole chunks (out of the cache) and than mapping (page tables cost more than the copy).
-constexpr std::uint64_t kWindowBytes = 1u << 20;
+// Enough for one request to keep a device busy. Measured on cached files, mapping is 1.1 to 1.8 times as fast as reading
+// into a buffer that stays in the processor's cache, and nothing is allocated; announcing a window before (MADV_WILLNEED)
+// costs a fifth of that and gains nothing on cold ones, where the kernel reads ahead by itself.
+constexpr std::uint64_t kWindowBytes = 2u << 20;
 // A page that is garbage throughout says so this many times, and once more for the rest.
 constexpr std::size_t kMaxPageDamages = 64;
 
@@ -27,32 +28,28 @@ bool all_zero(Bytes bytes) {
 
 }  // namespace
 
-void Window::open(const storage::File* file, std::uint64_t end) {
+void Window::open(const storage::Mapping* file, std::uint64_t end) {
   file_ = file;
   end_ = end;
-  start_ = size_ = 0;
+  ready_begin_ = ready_end_ = 0;
 }
 
 Result<Bytes> Window::view(std::uint64_t offset, std::uint64_t length) {
-  if (offset < start_ || offset + length > start_ + size_) {
-    const std::uint64_t ahead = std::max(length, std::min(kWindowBytes, end_ - offset));
-    if (buffer_.size() < ahead) buffer_.resize(ahead);
-    start_ = offset;
-    size_ = ahead;
-    Status status = file_->read_exact(offset, MutableBytes(buffer_).first(ahead));
+  if (offset < ready_begin_ || offset + length > ready_end_) {
+    std::uint64_t ahead = std::max(length, std::min(kWindowBytes, end_ - offset));
+    Status status = file_->populate(offset, ahead);
     if (!status.is_ok() && ahead > length) {  // What is unreadable may lie further on.
-      size_ = length;
-      status = file_->read_exact(offset, MutableBytes(buffer_).first(length));
+      ahead = length;
+      status = file_->populate(offset, ahead);
     }
-    if (!status.is_ok()) {
-      size_ = 0;
-      return status;
-    }
+    if (!status.is_ok()) return status;
+    ready_begin_ = offset;
+    ready_end_ = offset + ahead;
   }
-  return Bytes(buffer_).subspan(offset - start_, length);
+  return file_->bytes().subspan(offset, length);
 }
 
-void ChunkChecker::check(const Shard& shard, const storage::File& file, std::uint64_t chunk, std::vector<Damage>* damages) {
+void ChunkChecker::check(const Shard& shard, const storage::Mapping& file, std::uint64_t chunk, std::vector<Damage>* damages) {
   shard_ = &shard;
   chunk_ = chunk;
   damages_ = damages;
@@ -197,7 +194,7 @@ void ChunkChecker::check_statistics() {
     for (std::uint32_t i = 0; i < page_.num_samples; ++i) valid.push_back(is_null(i) ? 0 : 1);
   }
   const MinMax found = min_max(field(), scalars_, valid);
-  if (found.known == page_.has_min_max && found.min == page_.min && found.max == page_.max) return;
+  if (same_min_max(field(), found, {page_.has_min_max, page_.min, page_.max})) return;
   const SectionRef& section = page_.section(Section::kValues);
   report(section.offset, section.decoded_bytes,
          wrong(strf("the index says min and max (bits) %" PRIx64 " and %" PRIx64 "%s; its values have %" PRIx64 " and %" PRIx64 "%s",

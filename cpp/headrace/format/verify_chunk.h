@@ -11,23 +11,21 @@
 #include "headrace/base/status.h"
 #include "headrace/format/shard_reader.h"
 #include "headrace/format/verify.h"
-#include "headrace/storage/file.h"
+#include "headrace/storage/mapping.h"
 
 namespace headrace::format {
 
-// Reads a file front to back through one buffer that stays in the processor's cache.
+// A mapped file, front to back, a stretch at a time: each is read into memory before it is touched.
 class Window {
  public:
-  void open(const storage::File* file, std::uint64_t end);
-  // [offset, offset + length), valid until the next call. Reads ahead up to the window's size and never beyond `end`.
+  void open(const storage::Mapping* file, std::uint64_t end);
+  // [offset, offset + length), in place. Reads ahead, but never beyond `end`. REQUIRES: offset + length <= end.
   Result<Bytes> view(std::uint64_t offset, std::uint64_t length);
 
  private:
-  const storage::File* file_ = nullptr;
+  const storage::Mapping* file_ = nullptr;
   std::uint64_t end_ = 0;
-  std::uint64_t start_ = 0;
-  std::uint64_t size_ = 0;  // bytes of the file that buffer_ holds
-  std::vector<std::uint8_t> buffer_;
+  std::uint64_t ready_begin_ = 0, ready_end_ = 0;  // in memory
 };
 
 class ChunkChecker {
@@ -35,7 +33,7 @@ class ChunkChecker {
   explicit ChunkChecker(bool decode) : decode_(decode) {}
   // Adds what is damaged to `damages`, in file order. Padding, tables, block hashes, offsets, validity; with `decode` also
   // the decoding of all blocks, bools, UTF-8, the zeros under nulls, and the statistics of scalar fields.
-  void check(const Shard& shard, const storage::File& file, std::uint64_t chunk, std::vector<Damage>* damages);
+  void check(const Shard& shard, const storage::Mapping& file, std::uint64_t chunk, std::vector<Damage>* damages);
 
  private:
   void check_page();

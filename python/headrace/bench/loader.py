@@ -36,7 +36,7 @@ class LoaderResult:
     bytes_per_second: float
     stall_share: float  # of the epochs' wall time spent waiting inside next(); near 1 with this consumer
     time_to_first_batch_seconds: float  # from construction, of a loader of its own
-    stages_seconds: dict[str, float]  # summed over threads, per epoch: where the work goes
+    stages_seconds: dict[str, float]  # summed over threads, per epoch; "assemble" contains the read, verify and decode that it meets
     peak_bytes: int  # most memory in batches at once
     reader: str
     copy_share: float  # bytes_per_second / the machine's memory copy rate with the same number of threads

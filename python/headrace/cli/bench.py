@@ -71,6 +71,9 @@ _CEILING_COLUMNS = (
 
 
 def _busiest(stages: dict[str, float]) -> str:
+    # The engine's "assemble" contains the reads, checks and decodes that it waits for.
+    inner = sum(stages[stage] for stage in ("read", "verify", "decode"))
+    stages = {**stages, "assemble": max(0.0, stages["assemble"] - inner)}
     total = sum(stages.values())
     if total <= 0:
         return "-"
@@ -86,7 +89,7 @@ def _show(measured: Any, console: Console) -> None:
         ("values", f"{humanise.bytes_size(measured.raw_bytes)} raw, {humanise.bytes_size(measured.stored_bytes)} stored; warm"),
         ("order", f"{measured.order}, batches of {humanise.count(measured.batch_size)}, {measured.epochs} epochs, medians"),
         ("checked", f"{humanise.count(measured.checked_samples)} samples, each delivered exactly once"),
-        ("machine", f"{machine['cpu']}, {machine['usable_cores']} cores usable, load {machine['load_1_min']}"),
+        ("machine", f"{machine['cpu']}, {machine['usable_cores']} cores usable, load {humanise.number(machine['load_1_min'], 3)}"),
         ("versions", f"Python {machine['python']}, {versions}"),
     ]
     results = [

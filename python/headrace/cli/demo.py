@@ -49,9 +49,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 _COLUMNS = (
     Column(title="loader"),
-    Column(title="workers", right=True),
     Column(title="loader alone", right=True),
+    Column(title="workers", right=True),
     Column(title="training loop", right=True),
+    Column(title="workers", right=True),
     Column(title="stall share", right=True),
     Column(title="first batch", right=True),
     Column(title="AUC", right=True),
@@ -69,9 +70,10 @@ def _written(dataset: Any) -> str:
 def _loader_line(entry: Any) -> list[str]:
     return [
         entry.name,
-        str(entry.num_workers),
         humanise.rate(entry.loader_samples_per_second),
+        str(entry.num_workers),
         humanise.rate(entry.training_samples_per_second),
+        str(entry.training_num_workers),
         humanise.percent(entry.stall_share),
         humanise.duration(entry.time_to_first_batch_seconds),
         f"{entry.auc:.4f}",
@@ -87,7 +89,10 @@ def _show(result: Any, console: Console) -> None:
         ("held out", f"{_written(result.held_out)}, {humanise.percent(result.late_share)} arrive more than 15 minutes late"),
         ("left out", f"{humanise.count(result.unknown_arrivals)} flights whose arrival is not known"),
         ("checked", f"{result.checked_batches} batches of one epoch, bit-equal in headrace and torch, each sample once"),
-        ("training", f"{result.epochs} epochs of batches of {humanise.count(result.batch_size)}, same seeds and order for every loader"),
+        (
+            "training",
+            f"{result.epochs} epochs of batches of {humanise.count(result.batch_size)}, torch on one thread, same seeds and order for every loader",
+        ),
     ]
     console.result(key_values(pairs, style=console.style))
     console.result()
@@ -100,7 +105,9 @@ def _show(result: Any, console: Console) -> None:
         for entry in result.contenders
     )
     console.result(f"num_workers tried, loader alone: {tried}.")
-    console.result("torch's data lies decoded in memory, headrace's in checksummed files; samples/s, medians of interleaved epochs.")
+    console.result(
+        "torch's data lies decoded in memory, headrace's in checksummed, compressed files; samples/s, medians of interleaved epochs."
+    )
     console.result(f"Whole demo: {humanise.duration(result.seconds)}.")
 
 

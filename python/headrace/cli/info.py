@@ -78,19 +78,28 @@ def _describe_field(field: Any, stat: dict[str, Any]) -> dict[str, Any]:
     if field.kind in ("bytes", "string", "image"):
         described["dtype"] = None
     described.update({name: stat[name] for name in ("raw_bytes", "stored_bytes", "pages", "blocks", "null_count", "min", "max")})
+    if field.dtype.startswith(("datetime64", "timedelta64")) and field.kind == "tensor":
+        described["min"], described["max"] = (_date(stat[name], field.dtype) for name in ("min", "max"))
     described["ratio"] = stat["raw_bytes"] / stat["stored_bytes"] if stat["stored_bytes"] else None
     described["metadata"] = field.metadata
     return described
+
+
+def _date(count: int | None, dtype: str) -> str | None:
+    """A stored count of units as text: "2013-01-01T05:15"."""
+    import numpy as np
+
+    return None if count is None else str(np.array(count, np.int64).view(dtype)[()])
 
 
 _FIELD_COLUMNS = (
     Column(title="field", cut=True),
     Column(title="type", cut=True),
     Column(title="codec", cut=True),
-    Column(title="raw", right=True),
+    Column(title="raw", right=True, drop=True),
     Column(title="stored", right=True),
     Column(title="ratio", right=True),
-    Column(title="block", right=True),
+    Column(title="block", right=True, drop=True),
     Column(title="nulls", right=True),
     Column(title="min", right=True, cut=True),
     Column(title="max", right=True, cut=True),

@@ -1,11 +1,13 @@
 """The same samples, order, model and loop through headrace and through torch's own DataLoader.
 
 torch gets every advantage that it has: its data lies decoded in memory (headrace reads, verifies and decodes files), its best
-`num_workers` is searched, and `__getitems__` hands it whole batches, which few datasets in the field have.
+`num_workers` is searched, and `__getitems__` hands it whole batches, which few datasets in the field have. Its kernels run on one thread,
+for gathers as for training: see `one_torch_thread`.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +20,14 @@ import torch.utils.data
 
 from headrace._native import Order
 from headrace.demo.features import Columns, Features
-from headrace.demo.train import Batches, TrainingRun, score, train
+from headrace.demo.train import Batches, TrainingRun, one_torch_thread, score, train
 from headrace.errors import ChangedError
 from headrace.loader.loader import DataLoader
 
 __all__ = ["Contender", "ContenderResult", "check_same_epoch", "compare", "contenders"]
 
 _ROUNDS = 3
+_PROBE_STEPS = 60
 _WORKERS = (0, 1, 2)
 
 
@@ -80,10 +83,11 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True)
 class ContenderResult:
-    """One contender at its best number of workers. Rates in samples a second: higher is better."""
+    """One contender at its best numbers of workers. Rates in samples a second: higher is better."""
 
     name: str
     num_workers: int
+    training_num_workers: int  # best for the training loop, which may differ: a loader that waits for nobody competes with nobody
     loader_samples_per_second: float  # the loader alone, median of interleaved epochs
     tried_samples_per_second: dict[int, float]  # one epoch at each number of workers
     time_to_first_batch_seconds: float  # from construction to the first batch, median
@@ -105,8 +109,16 @@ def contenders(train_path: str, features: Features, *, batch_size: int, seed: in
         def make(num_workers: int) -> tuple[Any, Callable[[int], None]]:
             sampler = HeadraceOrder(len(dataset), seed)
             context = "fork" if num_workers else None
+            # torch draws a seed for its workers at each epoch; drawn from the global generator, it would change the model's dropout.
             loader = torch.utils.data.DataLoader(
-                dataset, batch_size, sampler=sampler, num_workers=num_workers, collate_fn=collate, multiprocessing_context=context
+                dataset,
+                batch_size,
+                sampler=sampler,
+                num_workers=num_workers,
+                collate_fn=collate,
+                multiprocessing_context=context,
+                persistent_workers=num_workers > 0,
+                generator=torch.Generator(),
             )
             return loader, lambda epoch: setattr(sampler, "epoch", epoch)
 
@@ -194,36 +206,53 @@ def compare(
 ) -> list[ContenderResult]:
     """Time each contender's loader, train through each, and score each model on `held_out()`. The first one is the reference for losses."""
     num_samples = len(features.train["late"])
-    timed = _time_loaders(entries, num_samples, advance)
-    results: list[ContenderResult] = []
-    reference: list[float] = []
-    for contender, entry in zip(entries, timed, strict=True):
-        advance(f"{contender.name}, training")
-        run = _train_through(contender, entry.num_workers, features, epochs=epochs, seed=seed)
-        reference = reference or run.losses
-        results.append(
-            ContenderResult(
-                name=contender.name,
-                num_workers=entry.num_workers,
-                loader_samples_per_second=num_samples / statistics.median(entry.epochs),
-                tried_samples_per_second=entry.tried,
-                time_to_first_batch_seconds=statistics.median(entry.firsts),
-                training_samples_per_second=run.samples_per_second,
-                stall_share=run.stall_share,
-                auc=score(run.model, held_out()),
-                final_loss=float(np.mean(run.losses[-(len(run.losses) // epochs) :])),
-                largest_loss_difference=float(np.max(np.abs(np.subtract(run.losses, reference)))),
-            )
-        )
+    with one_torch_thread():
+        timed = _time_loaders(entries, num_samples, advance)
+        results: list[ContenderResult] = []
+        reference: list[float] = []
+        for contender, entry in zip(entries, timed, strict=True):
+            advance(f"{contender.name}, training")
+            workers = _best_for_training(contender, features, seed)
+            run = _train_through(contender, workers, features, epochs=epochs, seed=seed)
+            reference = reference or run.losses
+            results.append(_result(contender.name, entry, workers, run, reference, num_samples, epochs, score(run.model, held_out())))
     return results
 
 
-def _train_through(contender: Contender, num_workers: int, features: Features, *, epochs: int, seed: int) -> TrainingRun:
+def _result(
+    name: str, entry: _Timed, training_num_workers: int, run: TrainingRun, reference: list[float], num_samples: int, epochs: int, auc: float
+) -> ContenderResult:
+    return ContenderResult(
+        name=name,
+        num_workers=entry.num_workers,
+        training_num_workers=training_num_workers,
+        loader_samples_per_second=num_samples / statistics.median(entry.epochs),
+        tried_samples_per_second=entry.tried,
+        time_to_first_batch_seconds=statistics.median(entry.firsts),
+        training_samples_per_second=run.samples_per_second,
+        stall_share=run.stall_share,
+        auc=auc,
+        final_loss=float(np.mean(run.losses[-(len(run.losses) // epochs) :])),
+        largest_loss_difference=float(np.max(np.abs(np.subtract(run.losses, reference)))),
+    )
+
+
+def _best_for_training(contender: Contender, features: Features, seed: int) -> int:
+    speeds = {
+        count: _train_through(contender, count, features, epochs=1, seed=seed, steps=_PROBE_STEPS).samples_per_second for count in _WORKERS
+    }
+    return max(speeds, key=lambda count: speeds[count])
+
+
+def _train_through(
+    contender: Contender, num_workers: int, features: Features, *, epochs: int, seed: int, steps: int | None = None
+) -> TrainingRun:
+    """Train for whole epochs, or for the first `steps` of each."""
     loader, set_epoch = contender.make(num_workers)
 
     def epoch_batches(epoch: int) -> Batches:
         set_epoch(epoch)
-        batches: Batches = loader
+        batches: Batches = itertools.islice(loader, steps)
         return batches
 
     return train(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-__all__ = ["LateFlight", "TrainingRun", "area_under_curve", "score", "train"]
+__all__ = ["LateFlight", "TrainingRun", "area_under_curve", "one_torch_thread", "score", "train"]
 
 Batches = Iterable[dict[str, torch.Tensor]]
 
@@ -54,6 +55,21 @@ class TrainingRun:
     def stall_share(self) -> float:
         """Waiting / wall time, in [0, 1]; lower is better."""
         return self.wait_seconds / self.seconds
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch compute on one thread inside the block.
+
+    Its threads spin while they wait for each other: on a busy machine both its gathers and its training become several times slower, and
+    ratios mean nothing. On one thread a loader's own threads have the other cores, and the result is the same on every machine.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train(

@@ -18,16 +18,28 @@ _LEAST_COLUMNS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column. Numbers go right; a column that may be cut gives way first when the table is wider than the terminal."""
+    """One column. Numbers go right. Where the table is wider than the terminal, columns marked `drop` go first, then those marked `cut` shrink."""
 
     title: str
     right: bool = False
     cut: bool = False
+    drop: bool = False
 
     def align(self, text: str, columns: int) -> str:
         """`text` padded to `columns` terminal columns."""
         blank = " " * (columns - display_width(text))
         return blank + text if self.right else text + blank
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], limit: int) -> list[int]:
+    """Numbers of the columns that stay: those marked `drop` go, the last one first, until the table fits."""
+    kept = list(range(len(columns)))
+    for number in reversed(range(len(columns))):
+        if sum(widths[i] + len(_GAP) for i in kept) - len(_GAP) <= limit:
+            break
+        if columns[number].drop:
+            kept.remove(number)
+    return kept
 
 
 def _shrink(columns: Sequence[Column], widths: list[int], limit: int) -> None:
@@ -53,6 +65,9 @@ def table(columns: Sequence[Column], cells: Sequence[Sequence[str]], *, width: i
     titles = [column.title for column in columns]
     widths = [max(display_width(line[i]) for line in [titles, *lines]) for i in range(len(columns))]
     if width is not None:
+        kept = _fitting(columns, widths, width)
+        columns, titles, widths = [columns[i] for i in kept], [titles[i] for i in kept], [widths[i] for i in kept]
+        lines = [[line[i] for i in kept] for line in lines]
         _shrink(columns, widths, width)
 
     def render(line: Sequence[str]) -> str:

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <random>
 
@@ -331,7 +332,26 @@ TEST_CASE("one sample may be larger than a chunk may be") {
   CHECK(same_column(read_dataset(dir / "d").columns[0], large));
 }
 
-// A child process, since its limits and its end are its own. It has no other threads when it starts the writer.
+// Files of this process may not grow beyond this while it lives: a full disk without a disk.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    REQUIRE(getrlimit(RLIMIT_FSIZE, &before_) == 0);
+    const rlimit limit{bytes, before_.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
 template <typename F>
 int in_child(F body) {
   const pid_t child = fork();
@@ -345,23 +365,18 @@ int in_child(F body) {
 
 TEST_CASE("F13: when the disk is full the error says so and nothing stays") {
   TempDir dir;
-  const int result = in_child([&] {
-    std::signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit{30000, 30000};
-    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
-    WriterOptions options;
-    options.chunk_samples = 128;
-    auto writer = DatasetWriter::create(dir / "d", make_schema({make_field("x", Kind::kTensor, "uint8", {128})}), options);
-    if (!writer) return 2;
-    const std::vector<ColumnChunk> rows = {{Buffer(128 * 128), {}, {}}};
-    Status status;
-    for (int i = 0; i < 50 && status.is_ok(); ++i) status = extend(**writer, rows, 128);
-    if (status.is_ok()) status = (*writer)->commit().status();
-    if (status.code() != Code::kIoError || status.sys_errno() != EFBIG) return 3;
-    if ((*writer)->commit().status().message() != status.message()) return 4;
-    return files_of(dir / "d").empty() ? 0 : 5;
-  });
-  CHECK(result == 0);
+  const FileSizeLimit limit(30000);
+  WriterOptions options;
+  options.chunk_samples = 128;
+  const auto writer = make_writer(dir / "d", make_schema({make_field("x", Kind::kTensor, "uint8", {128})}), options);
+  const std::vector<ColumnChunk> rows = {{Buffer(128 * 128), {}, {}}};
+  Status status;
+  for (int i = 0; i < 50 && status.is_ok(); ++i) status = extend(*writer, rows, 128);
+  if (status.is_ok()) status = writer->commit().status();
+  CHECK(status.code() == Code::kIoError);
+  CHECK(status.sys_errno() == EFBIG);
+  CHECK(writer->commit().status().message() == status.message());
+  CHECK(files_of(dir / "d").empty());
 }
 
 TEST_CASE("F21: a forked child cannot use the writer, and its end takes nothing away") {

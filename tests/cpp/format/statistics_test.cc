@@ -40,6 +40,15 @@ TEST_CASE("floats skip NaN and keep infinities") {
   CHECK(as_double(single.max) == INFINITY);
 }
 
+TEST_CASE("both zeros are one number, and other bits are not") {
+  const Field real = make_field("x", Kind::kTensor, "float32"), whole = make_field("x", Kind::kTensor, "int64");
+  const MinMax plus{true, 0, 0}, minus{true, 1ull << 63, 0}, one{true, std::bit_cast<std::uint64_t>(1.0), 0};
+  CHECK(same_min_max(real, plus, minus));
+  CHECK_FALSE(same_min_max(whole, plus, minus));
+  CHECK_FALSE(same_min_max(real, plus, one));
+  CHECK_FALSE(same_min_max(real, plus, {false, 0, 0}));
+}
+
 TEST_CASE("half precision: exact values of normal, subnormal, infinite and NaN bits") {
   // 0x3555 = 0.333251953125, 0x0001 = 2^-24, 0xC000 = -2, 0x7C00 = inf, 0x7E00 = NaN
   const MinMax half = of<std::uint16_t>("float16", {0x3555, 0x7E00, 0x0001});

@@ -187,6 +187,13 @@ TEST_CASE("decoding finds what a wrong writer sealed with right hashes") {
   CHECK(mentions(broken_writer(null_text, 2, {column}), "sample 1 of the chunk is null and has bytes"));
 }
 
+TEST_CASE("statistics must be those of the values, whatever the sign of a zero") {
+  const Schema schema = make_schema({make_field("x", Kind::kTensor, "float64")});
+  const std::vector<ColumnChunk> columns = {{bytes_of<double>({0.0, -0.0}), {}, {}}};
+  CHECK(broken_writer(schema, 2, columns, [](Doctor& d) { store_le(d.page_entry(0, 0) + 48, -0.0); }).is_ok());
+  CHECK(mentions(broken_writer(schema, 2, columns, [](Doctor& d) { store_le(d.page_entry(0, 0) + 48, -1.0); }), "min and max"));
+}
+
 TEST_CASE("validity bits and null counts must agree, and unused bits be zero") {
   Schema nulls = make_schema({make_field("n", Kind::kTensor, "int32", {1})});
   nulls.fields[0].nullable = true;
