@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, cast
-
-import numpy as np
+from typing import Any
 
 from headrace import _native
 from headrace.datasets.shards import Dataset
-from headrace.errors import ForkError, LoaderTimeoutError, TooManyErrorsError, import_extra
+from headrace.errors import import_extra
 from headrace.loader.state import VERSION, LoaderState, read_state
 from headrace.sampling.partition import Partition
 from headrace.sampling.world import find_world
@@ -21,6 +17,7 @@ from headrace.sampling.world import find_world
 import_extra("torch", "torch", "headrace.DataLoader")
 import torch.utils.data  # noqa: E402
 
+from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import can_lock_pages  # noqa: E402
 from headrace.sampling.order import OrderSampler  # noqa: E402
 
@@ -98,9 +95,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.prefetch_bytes, self.on_error, self.max_errors = prefetch_bytes, on_error, max_errors
         self.rank, self.world_size = rank, world_size
         self.shuffle = bool(shuffle)
-        self._state = LoaderState()
+        self.place = LoaderState()
         self._idle: list[tuple[int, _native.Pipeline]] = []
-        self._latest: weakref.ref[_NativeIterator] | None = None
+        self._latest: weakref.ref[NativeIterator] | None = None
         if not self.is_native:
             given = [name for name, value in options.items() if value != _NATIVE_DEFAULTS[name]]
             if given:
@@ -154,7 +151,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             pin_memory_device=pin_memory_device,
         )
         self._custom_collate = collate_fn
-        self._shards: Dataset = dataset
+        self.source: Dataset = dataset
         self.num_workers = num_workers
         self.timeout = timeout
         self.worker_init_fn = worker_init_fn
@@ -167,7 +164,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         if not self.is_native:
             return super().__iter__()
-        iterator = _NativeIterator(self)
+        iterator = NativeIterator(self)
         self._latest = weakref.ref(iterator)
         return iterator
 
@@ -175,12 +172,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Batches of a whole pass on this rank."""
         if not self.is_native or self.is_fed:
             return super().__len__()
-        return self.partition.num_batches(len(self._shards))
+        return self.partition.num_batches(len(self.source))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
         if self.is_native:
-            self._state = self._state.at_epoch(epoch)
+            self.place = self.place.at_epoch(epoch)
         samplers = (self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.dataset)
         for target in {id(s): s for s in samplers}.values():
             forward = getattr(target, "set_epoch", None)
@@ -195,18 +192,18 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._require_native("replay")
         if self.is_fed:
             raise TypeError("replay() needs headrace's own order; this loader follows a sampler, batch_sampler or generator")
-        pipeline = self._take_pipeline()
+        pipeline = self.take_pipeline()
         try:
-            return self._convert(pipeline.replay(self._state.epoch if epoch is None else epoch, step))
+            return self.convert(pipeline.replay(self.place.epoch if epoch is None else epoch, step))
         finally:
-            self._give_pipeline(pipeline)
+            self.give_pipeline(pipeline)
 
     # -- state ---------------------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is: plain values, the same on every rank, counting delivered batches. Legal at any moment."""
         self._require_native("state_dict")
-        state = self._state
+        state = self.place
         out = {"version": VERSION, **self._identity(), "epoch": state.epoch, "position": state.position, "finished": state.finished}
         if state.skipped:
             out["skipped"] = list(state.skipped)
@@ -218,10 +215,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         Raises ChangedError naming each difference in dataset, seed or order; ValueError for what is not a state.
         """
         self._require_native("load_state_dict")
-        self._state = read_state(state_dict, self._identity(), len(self) if self.is_fed else len(self._shards))
+        self.place = read_state(state_dict, self._identity(), len(self) if self.is_fed else len(self.source))
 
     def _identity(self) -> dict[str, Any]:
-        dataset = self._shards
+        dataset = self.source
         same: dict[str, Any] = {"fingerprint": f"{dataset.fingerprint:016x}", "num_samples": len(dataset)}
         if self.is_fed:
             return {**same, "order": "sampler", "batch_size": self.batch_size}
@@ -245,22 +242,22 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         iterator = self._latest() if self._latest is not None else None
         pipeline = iterator.pipeline if iterator is not None and iterator.pipeline is not None else None
         if pipeline is None:
-            pipeline = self._take_pipeline()
-            self._give_pipeline(pipeline)
+            pipeline = self.take_pipeline()
+            self.give_pipeline(pipeline)
         stats = pipeline.stats()
         seconds = stats["seconds"]
         stats["samples_per_second"] = stats["samples"] / seconds if seconds > 0 else 0.0
         stats["stall_share"] = min(1.0, stats["stall_seconds"] / seconds) if seconds > 0 else 0.0
-        stats["skipped"] = len(self._state.skipped)
-        stats["epoch"], stats["position"] = self._state.epoch, self._state.position
+        stats["skipped"] = len(self.place.skipped)
+        stats["epoch"], stats["position"] = self.place.epoch, self.place.position
         return stats
 
     def __repr__(self) -> str:
         if not self.is_native:
             return super().__repr__()
         return (
-            f"DataLoader(dataset={self._shards.path!r}[{len(self._shards)}], batch_size={self.batch_size}, shuffle={self.shuffle}, "
-            f"num_workers={self.num_workers}, rank {self.rank}/{self.world_size}, epoch {self._state.epoch}, position {self._state.position}, seed {self.seed})"
+            f"DataLoader(dataset={self.source.path!r}[{len(self.source)}], batch_size={self.batch_size}, shuffle={self.shuffle}, "
+            f"num_workers={self.num_workers}, rank {self.rank}/{self.world_size}, epoch {self.place.epoch}, position {self.place.position}, seed {self.seed})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -274,7 +271,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 f"{what}() needs a headrace dataset read in batches; this loader runs {type(self.dataset).__name__} as torch does"
             )
 
-    def _take_pipeline(self) -> _native.Pipeline:
+    def take_pipeline(self) -> _native.Pipeline:
         """An engine that no iterator uses; one made before a fork is left to its parent."""
         while self._idle:
             made_in, pipeline = self._idle.pop()
@@ -282,8 +279,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 return pipeline
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
         return _native.Pipeline(
-            self._shards.native,
-            fields=self._shards.field_numbers,
+            self.source.native,
+            fields=self.source.field_numbers,
             batch_size=self.partition.batch_size,
             drop_last=self.partition.drop_last,
             rank=self.partition.rank,
@@ -299,136 +296,21 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             on_error=self.on_error,
         )
 
-    def _give_pipeline(self, pipeline: _native.Pipeline) -> None:
+    def give_pipeline(self, pipeline: _native.Pipeline) -> None:
+        """Keep an engine for the next pass."""
         self._idle.append((os.getpid(), pipeline))
 
-    def _convert(self, batch: _native.Batch) -> Any:
+    def convert(self, batch: _native.Batch) -> Any:
+        """A batch as the user wants it: torch tensors over its memory, page-locked if asked for, or what collate_fn makes of its samples."""
         if self._custom_collate is not None:
-            return self._custom_collate(self._shards.layout.to_samples(batch))
+            return self._custom_collate(self.source.layout.to_samples(batch))
         if not self.pin_memory or not torch.cuda.is_available():
-            return self._shards.layout.to_torch(batch)
+            return self.source.layout.to_torch(batch)
         if can_lock_pages() and batch.lock_pages():
-            return self._shards.layout.to_torch(batch)
-        return torch.utils.data._utils.pin_memory.pin_memory(self._shards.layout.to_torch(batch))  # type: ignore[no-untyped-call]
+            return self.source.layout.to_torch(batch)
+        return torch.utils.data._utils.pin_memory.pin_memory(self.source.layout.to_torch(batch))  # type: ignore[no-untyped-call]
 
 
 def batch_size_is_whole(batch_size: int | None, batch_sampler: Iterable[Any] | None) -> bool:
     """Whether batches are assembled by the loader (False: batch_size=None, samples one by one, as torch serves them)."""
     return batch_size is not None or batch_sampler is not None
-
-
-class _NativeIterator:
-    """One pass. Holds an engine until the pass ends, is dropped or fails for good; several may live at once."""
-
-    def __init__(self, loader: DataLoader) -> None:
-        self._loader = loader
-        self._pid = os.getpid()
-        self._lock = threading.Lock()  # an engine serves one consumer at a time
-        self._passed = 0  # batches delivered or failed in this pass
-        self._state = loader._state.begin()
-        self.pipeline: _native.Pipeline | None = loader._take_pipeline()
-        if isinstance(loader.sampler, OrderSampler):
-            loader.sampler.set_epoch(self._state.epoch)
-        self._batches: Iterator[Any] | None = None
-        if loader.is_fed:
-            self._batches = self._fed_batches()
-            self._ahead = (loader.prefetch_factor or 2) * loader.num_workers + 1
-            self._begin, self._fed = self._state.position, 0
-            self.pipeline.start_fed()
-        else:
-            self.pipeline.start(self._state.epoch, self._state.position)
-        loader._state = self._state
-
-    def __iter__(self) -> _NativeIterator:
-        return self
-
-    def __next__(self) -> Any:
-        if torch._C._autograd._profiler_enabled():
-            with torch.autograd.profiler.record_function("enumerate(DataLoader)#_NativeIterator.__next__"):
-                return self._next()
-        return self._next()
-
-    def _next(self) -> Any:
-        self._require_maker()
-        with self._lock:
-            return self._next_alone()
-
-    def _next_alone(self) -> Any:
-        while self.pipeline is not None:
-            if self._batches is not None:
-                self._feed(self.pipeline)
-            batch = self._take(self.pipeline)
-            if batch is None:
-                self._state.finished = True
-                self._release()
-                break
-            if batch.skipped:
-                self._count_skipped(batch)
-                if len(batch) == 0:
-                    continue
-            return self._loader._convert(batch)
-        raise StopIteration
-
-    def _take(self, pipeline: _native.Pipeline) -> _native.Batch | None:
-        self._passed += 1
-        try:
-            batch = pipeline.next(self._loader.timeout)
-        except LoaderTimeoutError:
-            self._passed -= 1  # Still under way.
-            raise
-        if batch is not None:
-            self._passed = batch.step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
-            self._state.deliver(self._begin + self._passed if self._batches is not None else batch.position)
-        return batch
-
-    def _require_maker(self) -> None:
-        if self._pid != os.getpid():
-            raise ForkError(
-                "this iterator was made before fork() and its threads are not in the child; start a new one there: iter(loader)"
-            )
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def _fed_batches(self) -> Iterator[Any]:
-        """The user's batches from the state's position on. Skipping costs the sampler's own draws and reads nothing."""
-        batches = iter(cast("Iterable[Any]", self._loader.batch_sampler))
-        # torch draws a seed for its workers before the sampler's first draw; without it, the same generator would give another order here.
-        torch.empty((), dtype=torch.int64).random_(generator=self._loader.generator)
-        return itertools.islice(batches, self._state.position, None)
-
-    def _feed(self, pipeline: _native.Pipeline) -> None:
-        assert self._batches is not None
-        while self._fed - self._passed < self._ahead:
-            indices = next(self._batches, None)
-            if indices is None:
-                pipeline.end_feed()
-                self._ahead = 0
-                return
-            pipeline.feed(self._loader._shards._absolute(np.asarray(indices)))
-            self._fed += 1
-
-    def _count_skipped(self, batch: _native.Batch) -> None:
-        skipped = self._state.skipped
-        skipped.extend(index for index, _ in batch.skipped)
-        if len(skipped) > self._loader.max_errors:
-            index, reason = batch.skipped[-1]
-            raise TooManyErrorsError(
-                f"{len(skipped)} samples failed, max_errors is {self._loader.max_errors}; the last: sample {index}: {reason}; "
-                f"run `headrace verify {self._loader._shards.path}`"
-            )
-
-    def _release(self) -> None:
-        pipeline, self.pipeline = self.pipeline, None
-        if pipeline is None or self._pid != os.getpid():
-            return
-        pipeline.stop()
-        self._loader._give_pipeline(pipeline)
-
-    def close(self) -> None:
-        """End the pass now; returns at once."""
-        self._release()
-
-    def __del__(self) -> None:
-        if getattr(self, "pipeline", None) is not None:
-            self._release()

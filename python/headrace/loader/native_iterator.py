@@ -1,0 +1,138 @@
+"""One pass of a loader over the native engine."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from headrace import _native
+from headrace.errors import ForkError, LoaderTimeoutError, TooManyErrorsError
+from headrace.sampling.order import OrderSampler
+
+if TYPE_CHECKING:
+    from headrace.loader.loader import DataLoader
+
+__all__ = ["NativeIterator"]
+
+
+class NativeIterator:
+    """One pass. Holds an engine until the pass ends, is dropped or fails for good; several may live at once."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self._loader = loader
+        self._pid = os.getpid()
+        self._lock = threading.Lock()  # an engine serves one consumer at a time
+        self._passed = 0  # batches delivered or failed in this pass
+        self._state = loader.place.begin()
+        self.pipeline: _native.Pipeline | None = loader.take_pipeline()
+        if isinstance(loader.sampler, OrderSampler):
+            loader.sampler.set_epoch(self._state.epoch)
+        self._batches: Iterator[Any] | None = None
+        if loader.is_fed:
+            self._batches = self._fed_batches()
+            self._ahead = (loader.prefetch_factor or 2) * loader.num_workers + 1
+            self._begin, self._fed = self._state.position, 0
+            self.pipeline.start_fed()
+        else:
+            self.pipeline.start(self._state.epoch, self._state.position)
+        loader.place = self._state
+
+    def __iter__(self) -> NativeIterator:
+        return self
+
+    def __next__(self) -> Any:
+        if torch._C._autograd._profiler_enabled():
+            with torch.autograd.profiler.record_function("enumerate(DataLoader)#NativeIterator.__next__"):
+                return self._next()
+        return self._next()
+
+    def _next(self) -> Any:
+        self._require_maker()
+        with self._lock:
+            return self._next_alone()
+
+    def _next_alone(self) -> Any:
+        while self.pipeline is not None:
+            if self._batches is not None:
+                self._feed(self.pipeline)
+            batch = self._take(self.pipeline)
+            if batch is None:
+                self._state.finished = True
+                self._release()
+                break
+            if batch.skipped:
+                self._count_skipped(batch)
+                if len(batch) == 0:
+                    continue
+            return self._loader.convert(batch)
+        raise StopIteration
+
+    def _take(self, pipeline: _native.Pipeline) -> _native.Batch | None:
+        self._passed += 1
+        try:
+            batch = pipeline.next(self._loader.timeout)
+        except LoaderTimeoutError:
+            self._passed -= 1  # Still under way.
+            raise
+        if batch is not None:
+            self._passed = batch.step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
+            self._state.deliver(self._begin + self._passed if self._batches is not None else batch.position)
+        return batch
+
+    def _require_maker(self) -> None:
+        if self._pid != os.getpid():
+            raise ForkError(
+                "this iterator was made before fork() and its threads are not in the child; start a new one there: iter(loader)"
+            )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def _fed_batches(self) -> Iterator[Any]:
+        """The user's batches from the state's position on. Skipping costs the sampler's own draws and reads nothing."""
+        batches = iter(cast("Iterable[Any]", self._loader.batch_sampler))
+        # torch draws a seed for its workers before the sampler's first draw; without it, the same generator would give another order here.
+        torch.empty((), dtype=torch.int64).random_(generator=self._loader.generator)
+        return itertools.islice(batches, self._state.position, None)
+
+    def _feed(self, pipeline: _native.Pipeline) -> None:
+        assert self._batches is not None
+        while self._fed - self._passed < self._ahead:
+            indices = next(self._batches, None)
+            if indices is None:
+                pipeline.end_feed()
+                self._ahead = 0
+                return
+            pipeline.feed(self._loader.source._absolute(np.asarray(indices)))
+            self._fed += 1
+
+    def _count_skipped(self, batch: _native.Batch) -> None:
+        skipped = self._state.skipped
+        skipped.extend(index for index, _ in batch.skipped)
+        if len(skipped) > self._loader.max_errors:
+            index, reason = batch.skipped[-1]
+            raise TooManyErrorsError(
+                f"{len(skipped)} samples failed, max_errors is {self._loader.max_errors}; the last: sample {index}: {reason}; "
+                f"run `headrace verify {self._loader.source.path}`"
+            )
+
+    def _release(self) -> None:
+        pipeline, self.pipeline = self.pipeline, None
+        if pipeline is None or self._pid != os.getpid():
+            return
+        pipeline.stop()
+        self._loader.give_pipeline(pipeline)
+
+    def close(self) -> None:
+        """End the pass now; returns at once."""
+        self._release()
+
+    def __del__(self) -> None:
+        if getattr(self, "pipeline", None) is not None:
+            self._release()
