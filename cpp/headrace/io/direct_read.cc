@@ -46,7 +46,7 @@ class DirectRead {
   bool run() {
     while (next_ < order_.size()) {
       plan_round();
-      if (!read_with_ring(transfers_)) read_blocking(transfers_);
+      if (read_with_ring(transfers_) != 0) read_blocking(transfers_);
       const bool refused =
           std::any_of(transfers_.begin(), transfers_.end(), [](const Transfer& t) { return t.error == EINVAL || t.error == EOPNOTSUPP; });
       if (refused) return false;

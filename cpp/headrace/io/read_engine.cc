@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <system_error>
 #include <vector>
 
 #include "headrace/io/buffered_read.h"
@@ -19,24 +20,31 @@ class PreadEngine final : public ReadEngine {
  public:
   void read(std::span<ReadRequest> requests) override { read_buffered(requests); }
   ReaderKind kind() const override { return ReaderKind::kPread; }
+  std::string fallback_reason() const override { return {}; }
   bool wants_direct_files() const override { return false; }
   void give_up_direct() override {}
 };
 
 class DirectEngine final : public ReadEngine {
  public:
-  DirectEngine() : direct_(storage::direct_open_flag() != 0) {}
+  DirectEngine() : refusal_(storage::direct_open_flag() != 0 ? nullptr : "this system has no O_DIRECT") {}
 
   void read(std::span<ReadRequest> requests) override {
     if (wants_direct_files()) {
       if (read_direct(requests)) return;
-      give_up_direct();
+      refusal_.store("the file system refuses O_DIRECT reads (EINVAL)", std::memory_order_relaxed);
     }
     leave_direct_files(requests);
   }
   ReaderKind kind() const override { return wants_direct_files() ? ReaderKind::kDirect : ReaderKind::kPread; }
-  bool wants_direct_files() const override { return direct_.load(std::memory_order_relaxed); }
-  void give_up_direct() override { direct_.store(false, std::memory_order_relaxed); }
+  std::string fallback_reason() const override {
+    const char* refusal = refusal_.load(std::memory_order_relaxed);
+    return refusal != nullptr ? refusal : "";
+  }
+  bool wants_direct_files() const override { return refusal_.load(std::memory_order_relaxed) == nullptr; }
+  void give_up_direct() override {
+    refusal_.store("the file system refuses to open files with O_DIRECT (EINVAL)", std::memory_order_relaxed);
+  }
 
  private:
   // Files opened before the fallback are still direct. Their own descriptor is changed: a second one, through the path, might be another
@@ -51,12 +59,12 @@ class DirectEngine final : public ReadEngine {
     read_buffered(requests);
   }
 
-  std::atomic<bool> direct_;
+  std::atomic<const char*> refusal_;  // null: none so far
 };
 
 class RingEngine final : public ReadEngine {
  public:
-  RingEngine() : offered_(ring_is_offered()) {}
+  RingEngine() : refusal_(ring_refusal()) {}
 
   void read(std::span<ReadRequest> requests) override {
     if (kind() == ReaderKind::kPread) return read_buffered(requests);
@@ -64,14 +72,18 @@ class RingEngine final : public ReadEngine {
     std::vector<Transfer> transfers;
     transfers.reserve(order.size());
     for (const std::uint32_t i : order) cut(requests[i], transfers);
-    if (!read_with_ring(transfers)) {
-      offered_.store(false, std::memory_order_relaxed);
+    if (const int error = read_with_ring(transfers); error != 0) {
+      refusal_.store(error, std::memory_order_relaxed);
       return read_buffered(requests);
     }
     std::size_t next = 0;
     for (const std::uint32_t i : order) requests[i].status = collect(requests[i], transfers, next);
   }
-  ReaderKind kind() const override { return offered_.load(std::memory_order_relaxed) ? ReaderKind::kUring : ReaderKind::kPread; }
+  ReaderKind kind() const override { return refusal_.load(std::memory_order_relaxed) == 0 ? ReaderKind::kUring : ReaderKind::kPread; }
+  std::string fallback_reason() const override {
+    const int error = refusal_.load(std::memory_order_relaxed);
+    return error == 0 ? "" : "the system refuses io_uring: " + std::generic_category().message(error);
+  }
   bool wants_direct_files() const override { return false; }
   void give_up_direct() override {}
 
@@ -93,7 +105,7 @@ class RingEngine final : public ReadEngine {
     return status;
   }
 
-  std::atomic<bool> offered_;
+  std::atomic<int> refusal_;  // errno, 0: none so far
 };
 
 }  // namespace

@@ -35,6 +35,8 @@ class ReadEngine {
   virtual void read(std::span<ReadRequest> requests) = 0;
   // What serves the reads now: differs from what was asked for after a fallback.
   virtual ReaderKind kind() const = 0;
+  // Why kind() is not what was asked for, for a message; empty while it is.
+  virtual std::string fallback_reason() const = 0;
   // Whether files must be opened with O_DIRECT.
   virtual bool wants_direct_files() const = 0;
   // The caller could not open a file with O_DIRECT: read through the page cache from now on.

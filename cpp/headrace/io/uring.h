@@ -14,10 +14,10 @@ namespace headrace::io {
 
 constexpr unsigned kRingDepth = 64;
 
-// Carries out all transfers that are not settled. False where the kernel refuses a ring, or took it away on the way: some transfers may
-// then be left unsettled, and none is in flight.
-bool read_with_ring(std::span<Transfer> transfers);
-// Makes a ring, and closes it. False: this process gets none.
-bool ring_is_offered();
+// Carries out all transfers that are not settled: 0, or the errno with which the kernel refuses a ring, or took it away on the way: some
+// transfers may then be left unsettled, and none is in flight.
+int read_with_ring(std::span<Transfer> transfers);
+// Makes a ring, and closes it: 0, or the errno with which this process is refused one.
+int ring_refusal();
 
 }  // namespace headrace::io

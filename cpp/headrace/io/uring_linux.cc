@@ -58,8 +58,8 @@ using Index = std::atomic_ref<unsigned>;
 
 class Ring {
  public:
-  // Null where the kernel refuses.
-  static std::unique_ptr<Ring> make();
+  // Null, and `error` set, where the kernel refuses.
+  static std::unique_ptr<Ring> make(int& error);
   ~Ring() {
     if (descriptor_ >= 0) ::close(descriptor_);
   }
@@ -71,12 +71,12 @@ class Ring {
     queues_.forget();
     entries_.forget();
   }
-  // False if the ring is of no more use; nothing is in flight then.
-  bool read(std::span<Transfer> transfers);
+  // 0, or errno if the ring is of no more use; nothing is in flight then.
+  int read(std::span<Transfer> transfers);
 
  private:
   Ring() = default;
-  bool set_up();
+  int set_up();
   void push(const Transfer& transfer, std::uint64_t index);
   unsigned unsubmitted() const { return *tail_ - Index(*head_).load(std::memory_order_acquire); }
   int enter();
@@ -93,24 +93,26 @@ class Ring {
   std::vector<std::uint64_t> again_;  // transfers to submit once more
 };
 
-std::unique_ptr<Ring> Ring::make() {
+std::unique_ptr<Ring> Ring::make(int& error) {
   std::unique_ptr<Ring> ring(new Ring());
-  if (!ring->set_up()) return nullptr;
+  error = ring->set_up();
+  if (error != 0) return nullptr;
   return ring;
 }
 
-bool Ring::set_up() {
+// 0 or errno.
+int Ring::set_up() {
   io_uring_params params = {};
   descriptor_ = static_cast<int>(::syscall(__NR_io_uring_setup, kRingDepth, &params));
-  if (descriptor_ < 0) return false;
+  if (descriptor_ < 0) return errno;
   // RW_CUR_POS came with IORING_OP_READ, in Linux 5.6; completions are never dropped since 5.5, and one mapping serves both queues
   // since 5.4.
   constexpr unsigned kNeeded = IORING_FEAT_RW_CUR_POS | IORING_FEAT_NODROP | IORING_FEAT_SINGLE_MMAP;
-  if ((params.features & kNeeded) != kNeeded || params.sq_entries < kRingDepth || params.cq_entries < kRingDepth) return false;
+  if ((params.features & kNeeded) != kNeeded || params.sq_entries < kRingDepth || params.cq_entries < kRingDepth) return ENOSYS;
   const std::size_t queue_bytes = std::max<std::size_t>(params.sq_off.array + params.sq_entries * sizeof(unsigned),
                                                         params.cq_off.cqes + params.cq_entries * sizeof(io_uring_cqe));
-  if (!queues_.map(descriptor_, queue_bytes, IORING_OFF_SQ_RING)) return false;
-  if (!entries_.map(descriptor_, params.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES)) return false;
+  if (!queues_.map(descriptor_, queue_bytes, IORING_OFF_SQ_RING)) return errno;
+  if (!entries_.map(descriptor_, params.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES)) return errno;
   head_ = queues_.at<unsigned>(params.sq_off.head);
   tail_ = queues_.at<unsigned>(params.sq_off.tail);
   mask_ = *queues_.at<unsigned>(params.sq_off.ring_mask);
@@ -122,7 +124,7 @@ bool Ring::set_up() {
   auto* places = queues_.at<unsigned>(params.sq_off.array);
   for (unsigned i = 0; i < params.sq_entries; ++i) places[i] = i;
   again_.reserve(kRingDepth);
-  return true;
+  return 0;
 }
 
 void Ring::push(const Transfer& transfer, std::uint64_t index) {
@@ -167,7 +169,7 @@ void Ring::drain(std::span<Transfer> transfers) {
   for (reap(transfers); outstanding_ > unsubmitted(); reap(transfers)) sleep_a_millisecond();
 }
 
-bool Ring::read(std::span<Transfer> transfers) {
+int Ring::read(std::span<Transfer> transfers) {
   std::size_t next = 0;
   int refusals = 0;
   again_.clear();
@@ -186,11 +188,11 @@ bool Ring::read(std::span<Transfer> transfers) {
     const bool busy = error == EAGAIN || error == EBUSY;
     if (!busy || ++refusals > kMaxRefusals) {
       drain(transfers);
-      return false;
+      return error;
     }
     sleep_a_millisecond();
   }
-  return true;
+  return 0;
 }
 
 struct Slot {
@@ -198,28 +200,33 @@ struct Slot {
   std::uint64_t generation = 0;
 };
 
-// This thread's ring; null where the kernel refuses one.
-std::unique_ptr<Ring>& ring_of_this_thread() {
+// This thread's ring; null, and `error` set, where the kernel refuses one.
+std::unique_ptr<Ring>& ring_of_this_thread(int& error) {
   thread_local Slot slot;
   if (slot.generation != fork_generation()) {
     if (slot.ring != nullptr) slot.ring->forget_memory();
     slot.ring.reset();  // Closes the child's copy of the descriptor; the parent's ring lives on.
     slot.generation = fork_generation();
   }
-  if (slot.ring == nullptr) slot.ring = Ring::make();
+  if (slot.ring == nullptr) slot.ring = Ring::make(error);
   return slot.ring;
 }
 
 }  // namespace
 
-bool read_with_ring(std::span<Transfer> transfers) {
-  std::unique_ptr<Ring>& ring = ring_of_this_thread();
-  if (ring == nullptr) return false;
-  if (ring->read(transfers)) return true;
-  ring.reset();  // It may hold reads that were never submitted, into memory that is going away.
-  return false;
+int read_with_ring(std::span<Transfer> transfers) {
+  int error = 0;
+  std::unique_ptr<Ring>& ring = ring_of_this_thread(error);
+  if (ring == nullptr) return error;
+  error = ring->read(transfers);
+  if (error != 0) ring.reset();  // It may hold reads that were never submitted, into memory that is going away.
+  return error;
 }
 
-bool ring_is_offered() { return Ring::make() != nullptr; }
+int ring_refusal() {
+  int error = 0;
+  Ring::make(error);
+  return error;
+}
 
 }  // namespace headrace::io

@@ -1,9 +1,11 @@
 #include "headrace/io/uring.h"
 
+#include <cerrno>
+
 namespace headrace::io {
 
-bool read_with_ring(std::span<Transfer>) { return false; }
+int read_with_ring(std::span<Transfer>) { return ENOSYS; }
 
-bool ring_is_offered() { return false; }
+int ring_refusal() { return ENOSYS; }
 
 }  // namespace headrace::io

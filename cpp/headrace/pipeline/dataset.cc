@@ -27,6 +27,8 @@ Runtime::~Runtime() {
 
 const char* Runtime::reader_name() const { return io::reader_name(engine_ == nullptr ? io::ReaderKind::kMmap : engine_->kind()); }
 
+std::string Runtime::reader_fallback() const { return engine_ == nullptr ? std::string() : engine_->fallback_reason(); }
+
 Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest) {
   if (io::ShardSource* open = sources_[shard].load(std::memory_order_acquire)) return open;
   HR_RETURN_IF_ERROR(engine_status_);

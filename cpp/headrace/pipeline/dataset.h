@@ -46,6 +46,8 @@ class Runtime {
   // For single fetches: small slabs that come and go quickly.
   storage::SlabPool& slabs() { return slabs_; }
   const char* reader_name() const;
+  // Why that is not the reader asked for; empty if it is.
+  std::string reader_fallback() const;
 
  private:
   DatasetOptions options_;

@@ -11,17 +11,6 @@ namespace {
 
 constexpr int kMaxRepairs = 64;  // rounds of skipping or replacing damaged samples of one batch, and draws for one sample
 
-void fill_samples(const Pass& pass, Job& job) {
-  io::ScopedTime time(pass.shared->counters.plan_ns);
-  const std::uint64_t size = pass.order->size();
-  job.samples.resize(job.share.count);
-  const std::uint64_t begin = job.share.begin % size;
-  const std::uint64_t straight = std::min(job.share.count, size - begin);
-  pass.order->fill(begin, {job.samples.data(), straight});
-  // A padded share wraps around; in a dataset smaller than the world size, more than once.
-  for (std::uint64_t i = straight; i < job.share.count; ++i) pass.order->fill((begin + i) % size, {job.samples.data() + i, 1});
-}
-
 Status first_error(const std::vector<SampleError>& errors) {
   const Status& first = errors.front().status;
   if (errors.size() == 1) return first;
@@ -103,7 +92,11 @@ void run_piece(Pass& pass, Job& job, std::size_t piece) {
 // Number of pieces to run; 0 where there is nothing to build or planning failed.
 std::size_t plan(const Pass& pass, Job& job) {
   try {
-    if (!job.planned) fill_samples(pass, job);
+    if (!job.planned) {
+      io::ScopedTime time(pass.shared->counters.plan_ns);
+      job.samples.resize(job.share.count);
+      fill_share(*pass.order, job.share, job.samples);
+    }
     job.planned = true;
     job.builder = std::make_unique<BatchBuilder>(pass.shared->context, job.samples);
     job.status = job.builder->prepare();
@@ -124,6 +117,15 @@ const char* stage_name(Stage stage) {
     case Stage::kDone: return "done";
   }
   return "?";
+}
+
+void fill_share(const Order& order, const Partition::Share& share, std::span<std::uint64_t> out) {
+  const std::uint64_t size = order.size();
+  const std::uint64_t begin = share.begin % size;
+  const std::uint64_t straight = std::min<std::uint64_t>(out.size(), size - begin);
+  order.fill(begin, out.first(straight));
+  // A padded share wraps around; in a dataset smaller than the world size, more than once.
+  for (std::uint64_t i = straight; i < out.size(); ++i) order.fill((begin + i) % size, out.subspan(i, 1));
 }
 
 Job::Job(std::shared_ptr<PassShared> owner) : shared(std::move(owner)) { shared->batches_in_flight.fetch_add(1); }

@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "headrace/base/status.h"
@@ -41,6 +42,10 @@ struct PassShared {
 enum class Stage : std::uint8_t { kQueued, kPlanning, kAssembling, kDone };
 const char* stage_name(Stage stage);
 
+// out[i] = sample at the share's position begin + i; positions past the end wrap around.
+// REQUIRES: out.size() <= share.count, order.size() > 0.
+void fill_share(const Order& order, const Partition::Share& share, std::span<std::uint64_t> out);
+
 struct Job {
   explicit Job(std::shared_ptr<PassShared> owner);
   ~Job();
@@ -54,7 +59,7 @@ struct Job {
   std::shared_ptr<PassShared> shared;
   std::uint64_t step = 0, position_after = 0;
   Partition::Share share;              // of positions, unless `planned`
-  std::vector<std::uint64_t> samples;  // given (fed), or filled by the task
+  std::vector<std::uint64_t> samples;  // given (fed) and constant, or filled by the task
   bool planned = false;
   std::unique_ptr<BatchBuilder> builder;
   std::atomic<std::size_t> pieces_left{0};

@@ -166,6 +166,7 @@ bool Pipeline::launch_one() {
   std::shared_ptr<Job> job = plan_next();
   job->count_bytes(estimate);
   jobs_.push_back(job);
+  job->enter(Stage::kQueued);
   pass_->submit(job->step, [pass = pass_, job] { run_job(pass, job); });
   return true;
 }
@@ -213,13 +214,27 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   return Next::kBatch;
 }
 
+// Computed anew where a task may be filling them in.
+std::string Pipeline::first_samples(const Job& job) const {
+  constexpr std::uint64_t kNamed = 4;
+  std::vector<std::uint64_t> first(std::min(kNamed, job.share.count));
+  if (is_fed_) {
+    std::copy_n(job.samples.begin(), first.size(), first.begin());
+  } else {
+    fill_share(*pass_->order, job.share, first);
+  }
+  std::string text = "samples";
+  for (const std::uint64_t sample : first) text += strf(" %llu", static_cast<unsigned long long>(sample));
+  if (job.share.count > first.size()) text += strf(" and %llu more", static_cast<unsigned long long>(job.share.count - first.size()));
+  return text;
+}
+
 std::string Pipeline::describe_wait() const {
   if (jobs_.empty()) return "nothing is under way";
   const Job& job = *jobs_.front();
   const double seconds = static_cast<double>(now_ns() - job.since_ns.load()) * 1e-9;
-  std::string text = strf("step %llu (positions up to %llu) is %s", static_cast<unsigned long long>(job.step),
-                          static_cast<unsigned long long>(job.position_after), stage_name(job.stage.load()));
-  if (job.since_ns.load() != 0) text += strf(" since %.1f s", seconds);
+  std::string text = strf("step %llu (%s) is %s for %.1f s", static_cast<unsigned long long>(job.step), first_samples(job).c_str(),
+                          stage_name(job.stage.load()), seconds);
   return text + strf("; %zu batches are under way on %d threads of %s", jobs_.size(), options_.num_threads,
                      shared_->context.dataset->path().c_str());
 }

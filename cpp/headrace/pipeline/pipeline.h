@@ -88,6 +88,7 @@ class Pipeline {
   bool launch_one();
   void launch();
   std::shared_ptr<Job> plan_next();
+  std::string first_samples(const Job& job) const;
   void end_pass();
 
   std::uint64_t generation_;

@@ -130,6 +130,9 @@ class Dataset:
     def reader(self) -> str:
         """The reader in use, after any fallback."""
     @property
+    def reader_fallback(self) -> str:
+        """Why `reader` is not the one asked for; empty if it is. Known once something was read."""
+    @property
     def newer_minor(self) -> bool: ...
     @property
     def shards(self) -> list[dict[str, Any]]:

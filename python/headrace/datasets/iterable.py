@@ -84,6 +84,7 @@ class IterableBatches(torch.utils.data.IterableDataset[Any]):
                 fed += 1
             batch = pipeline.next()
             assert batch is not None
+            self.dataset.note_fallback()
             yield self.dataset.layout.to_torch(batch)
 
     def _indices(self, order: _native.Order, step: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace import _native
+from headrace.datasets.fallback import note_fallback
 from headrace.datasets.layout import BatchLayout
 from headrace.errors import ChangedError, HeadraceWarning, import_extra
 
@@ -44,6 +45,7 @@ class Dataset:
         self.verify = verify
         self._native = _native.Dataset(self.path, 0 if version is None else version, reader=reader, verify=verify)
         self._length = len(self._native)
+        self.note_fallback()
         self._choose(self._native.schema.names if fields is None else list(fields), container)
         if self._native.newer_minor:
             warnings.warn(
@@ -67,6 +69,16 @@ class Dataset:
         view.__dict__.update(self.__dict__)
         view._choose(names, container)
         return view
+
+    def note_fallback(self) -> None:
+        """Log, once, that the system refused the reader that was asked for. Some refuse at the first read: whoever reads calls this afterwards."""
+        if self.reader not in ("auto", "mmap", "pread"):
+            note_fallback(self._native, self.reader)
+
+    def _fetch(self, indices: npt.NDArray[np.int64]) -> _native.Batch:
+        batch = self._native.fetch(indices, self.field_numbers)
+        self.note_fallback()
+        return batch
 
     @property
     def schema(self) -> _native.Schema:
@@ -131,11 +143,11 @@ class Dataset:
             chosen = np.arange(*index.indices(self._length), dtype=np.int64)
         else:
             chosen = self._absolute(np.asarray(index))
-        return self.layout.to_numpy(self._native.fetch(chosen, self.field_numbers))
+        return self.layout.to_numpy(self._fetch(chosen))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Read many samples in one native call: what torch's DataLoader asks for, a batch at a time."""
-        return self.layout.to_samples(self._native.fetch(self._absolute(np.asarray(indices)), self.field_numbers))
+        return self.layout.to_samples(self._fetch(self._absolute(np.asarray(indices))))
 
     def __iter__(self) -> Iterator[Any]:
         for begin in range(0, self._length, 1024):
@@ -179,7 +191,8 @@ def open(path: str | os.PathLike[str], version: int | None = None, *, reader: st
     """Open a dataset for reading, the newest version unless one is named.
 
     reader: "mmap" (what "auto" takes), "pread", "direct" (O_DIRECT) or "uring" (io_uring); the last three fall back to pread where the system
-    refuses them, and `stats()["reader"]` says what is used. verify: check each block's checksum when it is first read ("once"), on
+    refuses them: `stats()["reader"]` says what is used, and one line of the logger "headrace" (INFO)
+    says why. verify: check each block's checksum when it is first read ("once"), on
     every read ("always"; for mapped files whenever a block is decoded or gathered), or "never".
     Raises NotFoundError (no dataset, or no such version), TruncatedError, CorruptDataError, UnsupportedVersionError, ChangedError.
     """

@@ -81,6 +81,7 @@ class NativeIterator:
             self._passed -= 1  # Still under way.
             raise
         if batch is not None:
+            self._loader.source.note_fallback()
             self._passed = batch.step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
             self._state.deliver(self._begin + self._passed if self._batches is not None else batch.position)
         return batch
