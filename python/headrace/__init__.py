@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace._native import Field, Schema, num_threads, set_num_threads
+    from headrace.datasets.arrays import ArrayDataset, from_arrays
     from headrace.datasets.shards import Dataset, open
     from headrace.errors import (
         ChangedError,
@@ -35,12 +36,14 @@ if TYPE_CHECKING:
     from headrace.writing.writer import Writer, write
 
 _HOMES = {
+    "ArrayDataset": "headrace.datasets.arrays",
     "DataLoader": "headrace.loader.loader",
     "Dataset": "headrace.datasets.shards",
     "Field": "headrace._native",
     "Schema": "headrace._native",
     "Writer": "headrace.writing.writer",
     "convert": "headrace.writing.convert",
+    "from_arrays": "headrace.datasets.arrays",
     "num_threads": "headrace._native",
     "open": "headrace.datasets.shards",
     "set_num_threads": "headrace._native",
@@ -65,6 +68,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArrayDataset",
     "ChangedError",
     "ClosedError",
     "CorruptDataError",
@@ -88,6 +92,7 @@ __all__ = [
     "Writer",
     "__version__",
     "convert",
+    "from_arrays",
     "num_threads",
     "open",
     "set_num_threads",

@@ -236,7 +236,7 @@ void register_dataset(py::module_& m) {
       .def_property_readonly("fingerprint", &Dataset::fingerprint)
       .def_property_readonly("created_ns", [](const Dataset& d) { return d.manifest().created_ns; })
       .def_property_readonly("schema", [](const Dataset& d) { return d.schema(); })
-      .def_property_readonly("reader", [](const Dataset& d) { return d.runtime().reader_name(); })
+      .def_property_readonly("reader", [](const Dataset& d) { return d.reader_name(); })
       .def_property_readonly("reader_fallback", [](const Dataset& d) { return d.runtime().reader_fallback(); })
       .def_property_readonly("newer_minor", &Dataset::newer_minor)
       .def_property_readonly("shards", &shard_list)

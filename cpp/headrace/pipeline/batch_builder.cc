@@ -62,6 +62,10 @@ Status BatchBuilder::prepare() {
 
 Status BatchBuilder::open_sources() {
   const Dataset& dataset = *context_.dataset;
+  if (dataset.table() != nullptr) {
+    direct_.assign(context_.fields.size(), true);
+    return Status::ok();
+  }
   places_.resize(samples_.size());
   for (std::size_t i = 0; i < samples_.size(); ++i) places_[i] = dataset.locate(samples_[i]);
   sources_.assign(dataset.manifest().shards.size(), nullptr);

@@ -54,10 +54,14 @@ void BatchBuilder::run_direct(std::size_t begin, std::size_t end) {
       if (std::any_of(errors_.begin(), errors_.end(), [&](const SampleError& e) { return e.slot >= begin && e.slot < end; })) continue;
     }
     from.resize(end - begin);
-    for (std::size_t slot = begin; slot < end; ++slot) {
-      const Location& at = places_[slot];
-      const io::ShardSource& source = *sources_[at.shard];
-      from[slot - begin] = source.mapped() + source.shard().values_offset(at.chunk, out.field) + at.row * out.row_bytes;
+    if (const MemoryTable* table = context_.dataset->table().get()) {
+      table->find(out.field, {samples_.data() + begin, end - begin}, from);
+    } else {
+      for (std::size_t slot = begin; slot < end; ++slot) {
+        const Location& at = places_[slot];
+        const io::ShardSource& source = *sources_[at.shard];
+        from[slot - begin] = source.mapped() + source.shard().values_offset(at.chunk, out.field) + at.row * out.row_bytes;
+      }
     }
     ops::gather_rows(from, out.row_bytes, batch_.slab->data() + out.values_at + begin * out.row_bytes);
   }

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::size_t kCacheBytes = 32u << 20;  // for single samples; loaders reserve more
 constexpr std::size_t kSlabBytes = 16u << 20;   // free slabs kept for single fetches
+constexpr std::uint32_t kTableChunk = 4096;     // rows of a table in memory that the window order takes for a chunk
 constexpr std::size_t kEagerShards = 256;       // opened (and so checked) by open(); about 50 us each
 
 }  // namespace
@@ -64,6 +65,17 @@ Result<std::shared_ptr<Dataset>> Dataset::open(const std::string& path, std::uin
       if (!source.is_ok()) return source.status();
     }
   }
+  return dataset;
+}
+
+std::shared_ptr<Dataset> Dataset::over(std::shared_ptr<const MemoryTable> table) {
+  std::shared_ptr<Dataset> dataset(new Dataset());
+  dataset->path_ = "memory";
+  dataset->fingerprint_ = table->fingerprint();
+  dataset->manifest_.schema = table->schema();
+  dataset->first_sample_.push_back(table->num_rows());
+  dataset->layout_ = std::make_shared<const ChunkLayout>(std::vector<ChunkLayout::ShardChunks>{{table->num_rows(), kTableChunk}});
+  dataset->table_ = std::move(table);
   return dataset;
 }
 

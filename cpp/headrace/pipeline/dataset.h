@@ -1,4 +1,4 @@
-// One version of a dataset, opened for reading: manifest, shards, and what reads them in this process.
+// What a pipeline reads: one version of a dataset on disk (manifest, shards, and what reads them in this process), or a table in memory.
 //
 // Owns:     the manifest; a Runtime (block cache, descriptors, read engine, mapped shards).
 // Threads:  any. Shards are opened at open() where there are few, else when first needed, under Runtime's mutex.
@@ -19,6 +19,7 @@
 #include "headrace/io/file_table.h"
 #include "headrace/io/read_engine.h"
 #include "headrace/io/shard_source.h"
+#include "headrace/pipeline/memory_table.h"
 #include "headrace/pipeline/order.h"
 #include "headrace/storage/slab_pool.h"
 
@@ -64,8 +65,12 @@ class Dataset {
  public:
   // version 0 is the newest. Errors: as for manifests and shards, naming the file.
   static Result<std::shared_ptr<Dataset>> open(const std::string& path, std::uint64_t version, const DatasetOptions& options);
+  // Samples of a table in memory: no path, no shards, one version.
+  static std::shared_ptr<Dataset> over(std::shared_ptr<const MemoryTable> table);
   ~Dataset();
 
+  // The table in memory, or null: then there are shards.
+  const std::shared_ptr<const MemoryTable>& table() const { return table_; }
   const std::string& path() const { return path_; }
   const format::Manifest& manifest() const { return manifest_; }
   const format::Schema& schema() const { return manifest_.schema; }
@@ -75,9 +80,11 @@ class Dataset {
   const std::shared_ptr<const ChunkLayout>& layout() const { return layout_; }
   std::uint64_t first_sample(std::uint32_t shard) const { return first_sample_[shard]; }
 
-  // REQUIRES: sample < num_samples().
+  // REQUIRES: sample < num_samples(), table() == nullptr.
   Location locate(std::uint64_t sample) const;
   Result<io::ShardSource*> source(std::uint32_t shard) const { return runtime().source(shard, path_, manifest_); }
+  // What reads: "mmap", "pread", "direct", "uring", or "memory".
+  const char* reader_name() const { return table_ != nullptr ? "memory" : runtime().reader_name(); }
   // This process's runtime.
   Runtime& runtime() const;
   // Stored bytes of an average sample's values over `fields`, decoded; from the first shard's index.
@@ -90,6 +97,7 @@ class Dataset {
   };
   Dataset() = default;
   std::string path_;
+  std::shared_ptr<const MemoryTable> table_;
   DatasetOptions options_;
   format::Manifest manifest_;
   std::uint64_t fingerprint_ = 0;

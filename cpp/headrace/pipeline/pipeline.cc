@@ -43,7 +43,7 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
 
 Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options)
     : generation_(fork_generation()), options_(std::move(options)) {
-  bool decodes = dataset->runtime().reader_name() != std::string("mmap");
+  bool decodes = dataset->table() == nullptr && dataset->reader_name() != std::string("mmap");
   for (const std::uint32_t f : options_.fields) {
     const format::Field& field = dataset->schema().fields[f];
     decodes = decodes || field.is_variable() || field.codec != codec::Codec::kNone;
@@ -307,7 +307,7 @@ PipelineStats Pipeline::stats() const {
     out.slabs_made = slabs.made;
     out.slabs_reused = slabs.reused;
     out.cache_bytes = s.context.dataset->runtime().cache().bytes();
-    out.reader = s.context.dataset->runtime().reader_name();
+    out.reader = s.context.dataset->reader_name();
   }
   out.num_threads = options_.num_threads;
   out.prefetch_batches = options_.prefetch_batches;

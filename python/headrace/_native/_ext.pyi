@@ -249,6 +249,15 @@ class Verification:
         """(bytes done, bytes in all)."""
     def cancel(self) -> None: ...
 
+def make_table(schema: Schema, parts: Sequence[Sequence[npt.NDArray[Any]]]) -> Dataset:
+    """A dataset over arrays in memory, read in place and kept alive: parts one after the other, in each an array a field, first dimension rows.
+
+    Only "tensor" fields without nulls; bfloat16 as 2-byte items. Row strides are free, the values of a row contiguous. Raises ValueError naming the field.
+    """
+
+def subset_table(table: Dataset, rows: npt.ArrayLike) -> Dataset:
+    """The rows of a table in memory, in this order, repeats allowed; copies only the numbers. Raises IndexError, TypeError for shards."""
+
 def num_threads() -> int:
     """Most threads of the process's pool."""
 

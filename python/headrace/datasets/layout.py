@@ -16,7 +16,7 @@ import numpy.typing as npt
 from headrace._native import Batch, Field
 from headrace.errors import import_extra
 
-__all__ = ["BatchLayout", "bfloat16_to_float32"]
+__all__ = ["BatchLayout", "NestedLayout", "bfloat16_to_float32"]
 
 
 def bfloat16_to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
@@ -112,3 +112,23 @@ class BatchLayout:
             values = bfloat16_to_float32(values) if widen else values
             return [values[a:b] for a, b in itertools.pairwise(offsets.tolist())]
         return bfloat16_to_float32(raw) if widen else raw
+
+
+class NestedLayout(BatchLayout):
+    """Tensors nested in lists and dicts, as torch's default collate nests them: `structure` is a field's number, or a list or dict of structures."""
+
+    def __init__(self, fields: Sequence[Field], structure: Any) -> None:
+        super().__init__(fields, "tuple")
+        self.structure = structure
+
+    def to_torch(self, batch: Batch) -> Any:
+        """Torch tensors over the batch's own memory (no copy), nested."""
+        return _nested(self.structure, super().to_torch(batch))
+
+
+def _nested(structure: Any, values: Sequence[Any]) -> Any:
+    if isinstance(structure, int):
+        return values[structure]
+    if isinstance(structure, dict):
+        return {key: _nested(inner, values) for key, inner in structure.items()}
+    return [_nested(inner, values) for inner in structure]

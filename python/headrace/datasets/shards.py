@@ -14,6 +14,7 @@ import numpy.typing as npt
 from headrace import _native
 from headrace.datasets.fallback import note_fallback
 from headrace.datasets.layout import BatchLayout
+from headrace.datasets.rows import absolute_rows
 from headrace.errors import ChangedError, HeadraceWarning, import_extra
 
 if TYPE_CHECKING:
@@ -142,35 +143,20 @@ class Dataset:
         if isinstance(index, slice):
             chosen = np.arange(*index.indices(self._length), dtype=np.int64)
         else:
-            chosen = self._absolute(np.asarray(index))
+            chosen = self.absolute(np.asarray(index))
         return self.layout.to_numpy(self._fetch(chosen))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Read many samples in one native call: what torch's DataLoader asks for, a batch at a time."""
-        return self.layout.to_samples(self._fetch(self._absolute(np.asarray(indices))))
+        return self.layout.to_samples(self._fetch(self.absolute(np.asarray(indices))))
 
     def __iter__(self) -> Iterator[Any]:
         for begin in range(0, self._length, 1024):
             yield from self.__getitems__(range(begin, min(begin + 1024, self._length)))
 
-    def _absolute(self, indices: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        if indices.shape == (0,):
-            return np.empty(0, dtype=np.int64)
-        if indices.dtype == np.bool_:
-            if indices.shape != (self._length,):
-                raise IndexError(f"a boolean index needs shape ({self._length},), got {indices.shape}")
-            return np.flatnonzero(indices).astype(np.int64)
-        if indices.dtype == object and all(isinstance(index, int) for index in indices.flat):
-            raise IndexError(f"index {max(indices.flat, key=abs)} is outside the dataset's {self._length} samples")  # Beyond 64 bits.
-        if indices.ndim != 1 or indices.dtype.kind not in "iu":
-            raise TypeError(f"indices must be a one-dimensional sequence of integers, got shape {indices.shape} of {indices.dtype}")
-        wrong = indices >= self._length
-        if indices.dtype.kind == "i":
-            wrong |= indices < -self._length
-        if wrong.any():
-            raise IndexError(f"index {int(indices[wrong][0])} is outside the dataset's {self._length} samples")
-        chosen = indices.astype(np.int64)
-        return np.where(chosen < 0, chosen + self._length, chosen)
+    def absolute(self, indices: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Indices from the front, checked. Raises IndexError, TypeError."""
+        return absolute_rows(indices, self._length)
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = (self.path, self.version, self.reader, self.verify, self._schema.names, self._schema.container, self.fingerprint)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from headrace import _native
+from headrace.datasets.arrays import ArrayDataset
 from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
 from headrace.loader.state import VERSION, LoaderState, read_state
@@ -17,6 +18,7 @@ from headrace.sampling.world import find_world
 import_extra("torch", "torch", "headrace.DataLoader")
 import torch.utils.data  # noqa: E402
 
+from headrace.datasets.recognise import recognise  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import can_lock_pages  # noqa: E402
 from headrace.sampling.order import OrderSampler  # noqa: E402
@@ -39,8 +41,9 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """Batches of a dataset, as torch's DataLoader gives them: a subclass with its positional arguments and defaults.
 
-    A `headrace.Dataset` is read, decoded, shuffled and assembled by native threads, straight into the memory of the tensors. Any other dataset runs
-    exactly as torch runs it.
+    A `headrace.Dataset` is read, decoded, shuffled and assembled by native threads, straight into the memory of the tensors; `headrace.from_arrays`
+    likewise. Torch's own TensorDataset, Subset, ConcatDataset and StackDataset of such are read in place by the same threads, in torch's order, bit for bit
+    (unless collate_fn or worker_init_fn ask for Python). Any other dataset runs exactly as torch runs it.
 
     Native options (keyword-only; each is an attribute of the same name):
         seed: of the order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone.
@@ -50,6 +53,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
         rank, world_size: share of each global batch; default from torch.distributed or torchrun's environment, else 0 and 1.
         on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` samples of a loader.
+        parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset); "process" (torch's own machinery, whatever the dataset).
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
     With a headrace dataset, num_workers counts native threads (0: everything on the caller's thread); prefetch_factor counts batches a thread;
     persistent_workers, multiprocessing_context, worker_init_fn and in_order have nothing to act on; timeout works for any num_workers.
@@ -88,9 +92,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         on_error: str = "raise",
         max_errors: int = 100,
         ragged: str = "padded",
+        parallel: str = "auto",
     ) -> None:
-        self.is_native = isinstance(dataset, Dataset) and batch_size_is_whole(batch_size, batch_sampler)
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
+        self.parallel = parallel
+        plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
+        self._source = _find_source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
         self.seed, self.order, self.window, self.ragged = seed, order, window, ragged
         self.prefetch_bytes, self.on_error, self.max_errors = prefetch_bytes, on_error, max_errors
         self.rank, self.world_size = rank, world_size
@@ -98,11 +105,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.place = LoaderState()
         self._idle: list[tuple[int, _native.Pipeline]] = []
         self._latest: weakref.ref[NativeIterator] | None = None
-        if not self.is_native:
+        if self._source is None:
             given = [name for name, value in options.items() if value != _NATIVE_DEFAULTS[name]]
             if given:
                 raise ValueError(
-                    f"{', '.join(given)}: only for headrace datasets read in batches, got {type(dataset).__name__} with batch_size={batch_size}"
+                    f"{', '.join(given)}: only for datasets that the native engine reads, in batches; got {type(dataset).__name__} with "
+                    f"batch_size={batch_size}, parallel={parallel!r}"
                 )
             common = (num_workers, collate_fn, pin_memory, drop_last, timeout, worker_init_fn, multiprocessing_context, generator)
             super().__init__(
@@ -128,14 +136,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             raise ValueError(f"on_error must be 'raise', 'skip' or 'replace', got {on_error!r}")
         if order not in ("global", "window"):
             raise ValueError(f"order must be 'global' or 'window', got {order!r}")
-        self.is_fed = sampler is not None or batch_sampler is not None or (generator is not None and bool(shuffle))
+        ordered = rank is not None or world_size is not None or seed != 0 or order != "global"
+        self.is_fed = (
+            sampler is not None
+            or batch_sampler is not None
+            or (generator is not None and bool(shuffle))
+            or not (isinstance(dataset, Dataset | ArrayDataset) or ordered)
+        )
         if self.is_fed and (rank is not None or world_size is not None):
             raise ValueError(
                 "rank and world_size cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
             )
         self.rank, self.world_size = (0, 1) if self.is_fed else find_world(rank, world_size)
         if shuffle and not self.is_fed:
-            sampler, shuffle = OrderSampler(dataset, seed=seed, kind=order, window=window), None
+            sampler, shuffle = OrderSampler(self.source, seed=seed, kind=order, window=window), None
         # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
         super().__init__(
             dataset,
@@ -150,8 +164,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             generator=generator,
             pin_memory_device=pin_memory_device,
         )
-        self._custom_collate = collate_fn
-        self.source: Dataset = dataset
+        self._custom_collate = None if collate_fn is torch.utils.data.default_collate else collate_fn
         self.num_workers = num_workers
         self.timeout = timeout
         self.worker_init_fn = worker_init_fn
@@ -160,6 +173,18 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.partition = Partition(batch_size=self.batch_size or 1, rank=self.rank, world_size=self.world_size, drop_last=drop_last)
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the native engine serves this loader; else torch's own machinery does."""
+        return self._source is not None
+
+    @property
+    def source(self) -> Dataset | ArrayDataset:
+        """What the native engine reads: the dataset, or the form in which it was recognised. Raises TypeError where torch's machinery serves it."""
+        if self._source is None:
+            raise TypeError(f"this loader runs {type(self.dataset).__name__} as torch does; the native engine does not read it")
+        return self._source
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         if not self.is_native:
@@ -207,6 +232,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         out = {"version": VERSION, **self._identity(), "epoch": state.epoch, "position": state.position, "finished": state.finished}
         if state.skipped:
             out["skipped"] = list(state.skipped)
+        if state.drawn and not state.finished:
+            out["drawn"] = dict(state.drawn)
         return out
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -311,6 +338,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         return torch.utils.data._utils.pin_memory.pin_memory(self.source.layout.to_torch(batch))  # type: ignore[no-untyped-call]
 
 
-def batch_size_is_whole(batch_size: int | None, batch_sampler: Iterable[Any] | None) -> bool:
-    """Whether batches are assembled by the loader (False: batch_size=None, samples one by one, as torch serves them)."""
-    return batch_size is not None or batch_sampler is not None
+def _find_source(dataset: Any, parallel: str, *, whole: bool, plain: bool) -> Dataset | ArrayDataset | None:
+    """What the native engine reads for this dataset, or None: then torch runs it. Raises TypeError if parallel="native" cannot be had."""
+    if parallel not in ("auto", "native", "process"):
+        raise ValueError(f"parallel must be 'auto', 'native' or 'process', got {parallel!r}")
+    if parallel == "process":
+        return None
+    ours = isinstance(dataset, Dataset | ArrayDataset)
+    # Torch's own datasets are served natively only where nobody can tell the difference.
+    source = recognise(dataset) if whole and (ours or plain) else None
+    if source is None and parallel == "native":
+        reason = (
+            "it is none that is recognised"
+            if plain and whole
+            else "batch_size=None, collate_fn and worker_init_fn need Python for each sample"
+        )
+        raise TypeError(f"parallel='native': the native engine cannot serve {type(dataset).__name__}: {reason}")
+    return source

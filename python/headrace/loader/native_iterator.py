@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 
 from headrace import _native
 from headrace.errors import ForkError, LoaderTimeoutError, TooManyErrorsError
+from headrace.loader.feeding import IndexFeed
 from headrace.sampling.order import OrderSampler
 
 if TYPE_CHECKING:
@@ -33,12 +33,14 @@ class NativeIterator:
         self.pipeline: _native.Pipeline | None = loader.take_pipeline()
         if isinstance(loader.sampler, OrderSampler):
             loader.sampler.set_epoch(self._state.epoch)
-        self._batches: Iterator[Any] | None = None
+        self._batches: IndexFeed | None = None
         if loader.is_fed:
             self._batches = self._fed_batches()
             self._ahead = (loader.prefetch_factor or 2) * loader.num_workers + 1
             self._begin, self._fed = self._state.position, 0
             self.pipeline.start_fed()
+            if loader.num_workers > 0:
+                self._feed(self.pipeline)  # torch too draws the first indices here when it has workers.
         else:
             self.pipeline.start(self._state.epoch, self._state.position)
         loader.place = self._state
@@ -95,22 +97,23 @@ class NativeIterator:
     def __len__(self) -> int:
         return len(self._loader)
 
-    def _fed_batches(self) -> Iterator[Any]:
+    def _fed_batches(self) -> IndexFeed:
         """The user's batches from the state's position on. Skipping costs the sampler's own draws and reads nothing."""
-        batches = iter(cast("Iterable[Any]", self._loader.batch_sampler))
+        batches = IndexFeed(cast("Iterable[Any]", self._loader.batch_sampler), self._state.position, self._state.drawn)
         # torch draws a seed for its workers before the sampler's first draw; without it, the same generator would give another order here.
         torch.empty((), dtype=torch.int64).random_(generator=self._loader.generator)
-        return itertools.islice(batches, self._state.position, None)
+        return batches
 
     def _feed(self, pipeline: _native.Pipeline) -> None:
         assert self._batches is not None
         while self._fed - self._passed < self._ahead:
             indices = next(self._batches, None)
+            self._state.drawn = self._batches.drawn
             if indices is None:
                 pipeline.end_feed()
                 self._ahead = 0
                 return
-            pipeline.feed(self._loader.source._absolute(np.asarray(indices)))
+            pipeline.feed(self._loader.source.absolute(np.asarray(indices)))
             self._fed += 1
 
     def _count_skipped(self, batch: _native.Batch) -> None:

@@ -26,6 +26,7 @@ class LoaderState:
     resume: bool = False  # whether `position` was loaded and nothing delivered since: the next pass starts there
     finished: bool = False
     skipped: list[int] = field(default_factory=list)  # samples that on_error left out or replaced, as delivered
+    drawn: dict[str, Any] = field(default_factory=dict)  # what a torch sampler's draws of this epoch began with (loader/feeding.py)
 
     def begin(self) -> LoaderState:
         """The state of the next pass; later changes of this one do not reach it, so of several live passes only the newest is recorded.
@@ -34,7 +35,7 @@ class LoaderState:
         """
         if self.finished or (self.position > 0 and not self.resume):
             return LoaderState(self.epoch + 1, skipped=self.skipped)
-        return LoaderState(self.epoch, self.position, self.resume, skipped=self.skipped)
+        return LoaderState(self.epoch, self.position, self.resume, skipped=self.skipped, drawn=self.drawn if self.resume else {})
 
     def deliver(self, position: int) -> None:
         """Count a batch as delivered."""
@@ -66,9 +67,17 @@ def read_state(saved: Mapping[str, Any], identity: Mapping[str, Any], limit: int
         raise ValueError(
             f"load_state_dict: epoch {epoch!r}, position {position!r}, finished {finished!r} is no place in an epoch of {limit}"
         )
+    drawn = saved.get("drawn", {})
+    if (
+        not isinstance(drawn, Mapping)
+        or type(drawn.get("seed", 0)) is not int
+        or not isinstance(drawn.get("generator", ""), str)
+        or not set(drawn) <= {"seed", "generator"}
+    ):
+        raise ValueError(f"load_state_dict: drawn is {str(drawn)[:100]}; expected a seed or a generator's state")
     if not isinstance(skipped, list) or any(type(i) is not int for i in skipped):
         raise ValueError(f"load_state_dict: skipped is {str(skipped)[:100]}; expected a list of sample numbers")
-    return LoaderState(epoch, position, resume=not finished, finished=finished, skipped=list(skipped))
+    return LoaderState(epoch, position, resume=not finished, finished=finished, skipped=list(skipped), drawn=dict(drawn))
 
 
 def check_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:

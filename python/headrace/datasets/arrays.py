@@ -1,0 +1,194 @@
+"""A dataset over arrays that the process holds already: read in place by the native engine, nothing converted or copied but into batches."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace import _native
+from headrace.datasets.layout import BatchLayout, NestedLayout
+from headrace.datasets.rows import absolute_rows
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ArrayDataset", "from_arrays"]
+
+
+class ArrayDataset:
+    """Samples whose fields are rows of arrays: numpy arrays, memory-mapped files, torch tensors on the CPU.
+
+    `dataset[i]` is one sample (dict, tuple or value, as given) of numpy values; `dataset[[1, 2]]` and slices give columns; results are copies.
+    The arrays are read when a batch is built: changing them changes later batches. Pickles with its arrays.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, Sequence[Any]],
+        container: str,
+        rows: npt.NDArray[np.int64] | None = None,
+        path: str = "memory",
+        structure: Any = None,
+    ) -> None:
+        """columns: for each field its parts, one after the other; all fields cut alike. rows: which of them, in what order; default all.
+
+        structure: how a batch of tensors nests, where the container does not say it: a field's number, a list or dict of structures.
+        """
+        self.path = path
+        self.columns = {name: [_as_array(name, part) for part in parts] for name, parts in columns.items()}
+        self.rows = rows
+        firsts = [parts[0] for parts in self.columns.values()]
+        names = list(self.columns)
+        fields = [_field(name, array, dtype) for name, (array, dtype) in zip(names, firsts, strict=True)]
+        self._schema = _native.Schema(fields, container)
+        arrays = [[parts[i][0] for parts in self.columns.values()] for i in range(len(next(iter(self.columns.values()))))]
+        self._native = _native.make_table(self._schema, arrays)
+        if rows is not None:
+            self._native = _native.subset_table(self._native, rows)
+        self._length = len(self._native)
+        self.field_numbers = list(range(len(fields)))
+        self.structure = structure
+        self.layout = BatchLayout(fields, container) if structure is None else NestedLayout(fields, structure)
+
+    def parts(self) -> list[list[Any]]:
+        """For each field its arrays, as they were given."""
+        return [[_with_dtype(array, dtype) for array, dtype in parts] for parts in self.columns.values()]
+
+    @property
+    def schema(self) -> _native.Schema:
+        """The fields, in order."""
+        return self._schema
+
+    @property
+    def native(self) -> _native.Dataset:
+        """The native dataset."""
+        return self._native
+
+    @property
+    def fingerprint(self) -> int:
+        """Hash of names, dtypes, shapes, length and of 64 rows spread over all."""
+        return self._native.fingerprint
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | npt.NDArray[Any]) -> Any:
+        if isinstance(index, slice):
+            chosen = np.arange(*index.indices(self._length), dtype=np.int64)
+        elif hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0:
+            return self.__getitems__([operator.index(index)])[0]
+        else:
+            chosen = absolute_rows(np.asarray(index), self._length)
+        return self.layout.to_numpy(self._native.fetch(chosen, self.field_numbers))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Read many samples in one native call."""
+        return self.layout.to_samples(self._native.fetch(absolute_rows(np.asarray(indices), self._length), self.field_numbers))
+
+    def __iter__(self) -> Iterator[Any]:
+        for begin in range(0, self._length, 1024):
+            yield from self.__getitems__(range(begin, min(begin + 1024, self._length)))
+
+    def absolute(self, indices: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Indices from the front, checked. Raises IndexError, TypeError."""
+        return absolute_rows(indices, self._length)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        columns = dict(zip(self.columns, self.parts(), strict=True))
+        return ArrayDataset, (columns, self._schema.container, self.rows, self.path, self.structure)
+
+    def __repr__(self) -> str:
+        return f"ArrayDataset(samples={self._length}, fields={self._schema.names})"
+
+
+class _Bits:
+    """bfloat16 values as 2-byte integers, since numpy has no such type."""
+
+    def __init__(self, array: npt.NDArray[np.uint16]) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+
+def _with_dtype(array: npt.NDArray[Any], dtype: str) -> Any:
+    return _Bits(array) if dtype == "bfloat16" else array
+
+
+def _as_array(name: str, values: Any) -> tuple[npt.NDArray[Any], str]:
+    """The numpy view of an array or tensor, and its dtype's name. Raises TypeError for what cannot be read in place."""
+    torch = sys.modules.get("torch")
+    if isinstance(values, _Bits):
+        return values.array, "bfloat16"
+    if torch is not None and isinstance(values, torch.Tensor):
+        return _tensor_view(name, values)
+    if not isinstance(values, np.ndarray):
+        raise TypeError(f"field {name!r}: expected a numpy array or a torch tensor, got {type(values).__name__}")
+    if values.ndim == 0:
+        raise TypeError(f"field {name!r}: an array without rows (0 dimensions)")
+    if values.dtype.kind not in "biufcmMSU" or not values.dtype.isnative:
+        raise TypeError(f"field {name!r}: dtype {values.dtype} cannot be read in place; convert it, or use headrace.write")
+    return _rows_contiguous(name, values), str(values.dtype) if values.dtype.kind not in "SU" else _text_dtype(values.dtype)
+
+
+def _text_dtype(dtype: np.dtype[Any]) -> str:
+    return f"S{dtype.itemsize}" if dtype.kind == "S" else f"U{dtype.itemsize // 4}"
+
+
+def _tensor_view(name: str, tensor: torch.Tensor) -> tuple[npt.NDArray[Any], str]:
+    import torch
+
+    if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.requires_grad or tensor.is_conj() or tensor.is_neg():
+        raise TypeError(
+            f"field {name!r}: only plain CPU tensors that need no gradient are read in place, got {tensor.device}, {tensor.layout}, "
+            f"requires_grad={tensor.requires_grad}"
+        )
+    if tensor.dim() == 0:
+        raise TypeError(f"field {name!r}: a tensor without rows (0 dimensions)")
+    if tensor.dtype == torch.bfloat16:
+        return _rows_contiguous(name, tensor.view(torch.int16).numpy().view(np.uint16)), "bfloat16"
+    try:
+        array = tensor.numpy()
+    except TypeError as error:
+        raise TypeError(f"field {name!r}: {tensor.dtype} has no native form") from error
+    return _rows_contiguous(name, array), str(array.dtype)
+
+
+def _rows_contiguous(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    expected = array.itemsize
+    for extent, stride in zip(reversed(array.shape[1:]), reversed(array.strides[1:]), strict=True):
+        if extent > 1 and stride != expected and array.size > 0:
+            raise TypeError(
+                f"field {name!r}: the values of a row are not contiguous (strides {array.strides}); make it so: np.ascontiguousarray"
+            )
+        expected *= extent
+    return array
+
+
+def _field(name: str, array: npt.NDArray[Any], dtype: str) -> _native.Field:
+    return _native.Field(name, dtype=dtype, shape=array.shape[1:])
+
+
+def from_arrays(arrays: Mapping[str, Any] | Sequence[Any], rows: npt.ArrayLike | None = None) -> ArrayDataset:
+    """Make a dataset of arrays in memory (or memory-mapped), without conversion: headrace.DataLoader serves it on native threads.
+
+    arrays: a dict of arrays (samples are dicts) or a tuple or list of arrays (samples are tuples), all of the same length; numpy arrays of any
+    plain dtype (object excepted), or torch tensors on the CPU. Rows may be strided, the values of one row are contiguous. Nothing is copied.
+    rows: int64 indices that choose and order samples.
+    Raises TypeError for what cannot be read in place, ValueError for unequal lengths or no array, IndexError for a row that is not there.
+    """
+    named = dict(arrays) if isinstance(arrays, Mapping) else {str(i): array for i, array in enumerate(arrays)}
+    if not named:
+        raise ValueError("from_arrays needs at least one array")
+    lengths = {name: len(array) for name, array in named.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError("the arrays differ in length: " + ", ".join(f"{name} has {length}" for name, length in lengths.items()))
+    container = "dict" if isinstance(arrays, Mapping) else "tuple"
+    length = next(iter(lengths.values()))
+    chosen = None if rows is None else absolute_rows(np.asarray(rows), length)
+    return ArrayDataset({name: [array] for name, array in named.items()}, container, chosen)

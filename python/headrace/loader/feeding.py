@@ -1,0 +1,98 @@
+"""The batches of indices that torch's samplers draw, from torch's own random draws, without a Python step a sample where the sampler is known."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.utils.data as data
+
+__all__ = ["IndexFeed"]
+
+
+class IndexFeed:
+    """Yields what iterating `batch_sampler` yields from batch `begin` on: the same indices, from the same draws of the same generators.
+
+    Arrays of int64 where the samplers are torch's own; else whatever the batch sampler yields. Draws happen at the first step, as in torch.
+    `drawn` is what the draws began with, in plain values (a seed, or a generator's state in base64, about 7 KB): given back as `resume`, the same
+    indices come again, whatever the generators did since. Other samplers are asked again, and their first `begin` batches dropped.
+    """
+
+    def __init__(self, batch_sampler: Iterable[Any], begin: int = 0, resume: Mapping[str, Any] | None = None) -> None:
+        self.drawn: dict[str, Any] = {}
+        self._resume = dict(resume or {})
+        self._batches = self._generate(batch_sampler, begin)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._batches)
+
+    def _generate(self, batch_sampler: Iterable[Any], begin: int) -> Iterator[Any]:
+        indices = self._known_order(batch_sampler.sampler) if type(batch_sampler) is data.BatchSampler else None
+        if indices is None:
+            yield from itertools.islice(iter(batch_sampler), begin, None)
+            return
+        assert isinstance(batch_sampler, data.BatchSampler)
+        size = batch_sampler.batch_size
+        end = len(indices) - len(indices) % size if batch_sampler.drop_last else len(indices)
+        for at in range(begin * size, end, size):
+            yield indices[at : min(at + size, end)]
+
+    def _known_order(self, sampler: Any) -> npt.NDArray[np.int64] | None:
+        """All indices that iterating the sampler would give, drawn as it draws them; None if it is not one that this module knows."""
+        kind = type(sampler)
+        if kind is data.SequentialSampler:
+            return np.arange(len(sampler.data_source), dtype=np.int64)
+        if kind is data.RandomSampler:
+            return self._random(sampler)
+        if kind is data.SubsetRandomSampler:
+            chosen = np.asarray(sampler.indices)
+            if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+                return None
+            permutation = torch.randperm(len(chosen), generator=self._generator(sampler)).numpy()
+            return np.asarray(chosen[permutation], dtype=np.int64)
+        if kind is data.WeightedRandomSampler:
+            order: npt.NDArray[np.int64] = torch.multinomial(
+                sampler.weights, sampler.num_samples, sampler.replacement, generator=self._generator(sampler)
+            ).numpy()
+            return order
+        return None
+
+    def _random(self, sampler: data.RandomSampler) -> npt.NDArray[np.int64]:
+        size, count = len(sampler.data_source), sampler.num_samples
+        if sampler.generator is None:
+            self.drawn["seed"] = self._resume.get("seed", None)
+            if self.drawn["seed"] is None:
+                self.drawn["seed"] = int(torch.empty((), dtype=torch.int64).random_().item())
+            generator = torch.Generator()
+            generator.manual_seed(self.drawn["seed"])
+        else:
+            generator = self._generator(sampler)
+        if sampler.replacement:
+            # In draws of 32, as torch makes them: a generator does not give the same numbers for one draw of all.
+            sizes = [32] * (count // 32) + [count % 32]
+            return torch.cat([torch.randint(high=size, size=(n,), dtype=torch.int64, generator=generator) for n in sizes]).numpy()
+        passes = [torch.randperm(size, generator=generator) for _ in range(count // size)]
+        if count % size > 0 or sampler.generator is not None:
+            passes.append(torch.randperm(size, generator=generator)[: count % size])  # Drawn even for nothing: later draws depend on it.
+        return torch.cat(passes).numpy() if passes else np.empty(0, dtype=np.int64)
+
+    def _generator(self, sampler: Any) -> torch.Generator:
+        """The sampler's generator as it was when `drawn` was noted, or as it is now."""
+        saved = self._resume.get("generator")
+        generator: torch.Generator = sampler.generator if sampler.generator is not None else torch.default_generator
+        if saved is None:
+            self.drawn["generator"] = base64.b64encode(generator.get_state().numpy().tobytes()).decode()
+            return generator
+        self.drawn["generator"] = saved
+        if sampler.generator is None:
+            generator = torch.Generator()  # The process's own generator is left alone.
+        generator.set_state(torch.frombuffer(bytearray(base64.b64decode(saved)), dtype=torch.uint8))
+        return generator
