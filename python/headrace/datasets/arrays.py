@@ -98,6 +98,9 @@ class ArrayDataset:
         """Indices from the front, checked. Raises IndexError, TypeError."""
         return absolute_rows(indices, self._length)
 
+    def note_fallback(self) -> None:
+        """Nothing to say: memory needs no reader."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         columns = dict(zip(self.columns, self.parts(), strict=True))
         return ArrayDataset, (columns, self._schema.container, self.rows, self.path, self.structure)
