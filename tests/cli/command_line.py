@@ -40,8 +40,17 @@ def environment(**changes: str) -> dict[str, str]:
 
 def headrace_command(*arguments: str, cwd: Any = None, **environ: str) -> Outcome:
     """Run `python -m headrace` with pipes for its streams."""
+    return _run(["-m", "headrace", *map(str, arguments)], cwd, environ)
+
+
+def headrace_python(code: str, *, cwd: Any = None, **environ: str) -> Outcome:
+    """Run Python code in a process of its own."""
+    return _run(["-c", code], cwd, environ)
+
+
+def _run(arguments: list[str], cwd: Any, environ: dict[str, str]) -> Outcome:
     done = subprocess.run(
-        [sys.executable, "-m", "headrace", *map(str, arguments)],
+        [sys.executable, *arguments],
         check=False,
         capture_output=True,
         text=True,

@@ -34,5 +34,5 @@ def test_the_table_has_a_line_for_each_number_of_workers(tmp_path):
 
 def test_nonsense_is_refused(tmp_path):
     outcome = headrace_command("bench", write_samples(tmp_path / "d"), "--batch-size", "0")
-    assert outcome.code == 1
-    assert "batch_size" in outcome.err
+    assert outcome.code == 2
+    assert "argument --batch-size" in outcome.err

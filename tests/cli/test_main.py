@@ -4,11 +4,12 @@ import pty
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from headrace.cli import main as main_module
 from headrace.cli.main import main
-from tests.cli.command_line import environment, headrace_command, write_samples
+from tests.cli.command_line import environment, headrace_command, headrace_python, write_samples
 
 COMMANDS = ["convert", "info", "head", "verify", "bench", "demo"]
 
@@ -155,3 +156,74 @@ def test_json_is_never_coloured_and_has_no_progress(tmp_path):
     text = on_terminal("verify", path, "--json")
     assert "\x1b" not in text
     assert json.loads(text)["ok"] is True
+
+
+def test_closed_and_full_streams_are_no_crash(tmp_path):
+    write_samples(tmp_path / "d", 10)
+    command = f"{sys.executable} -m headrace"
+    for redirected, code, err in (
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        (">/dev/full", 1, "headrace: error: [Errno 28]"),
+        ("--json >/dev/full", 1, "headrace: error: [Errno 28]"),
+    ):
+        done = subprocess.run(
+            ["sh", "-c", f"{command} info {tmp_path / 'd'} {redirected}"], check=False, capture_output=True, text=True, env=environment()
+        )
+        assert done.returncode == code, done.stderr
+        assert err in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_paths_that_the_locale_cannot_read(tmp_path):
+    """A name that is not UTF-8, and a locale that knows ASCII only: both give Python lone surrogates."""
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/d\xff")
+    write_samples(odd, 10)
+    accented = tmp_path / "é"
+    write_samples(accented, 10)
+    c_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for path, environ in ((odd, {}), (accented, c_locale)):
+        for command in ("info", "head", "verify"):
+            outcome = headrace_command(command, path, "--json", **environ)
+            assert outcome.code == 0, outcome.err
+            assert outcome.json
+    assert headrace_command("info", odd + "x").err.startswith("headrace: error: [Errno 2]")
+    assert "embedded null" in headrace_python(f"import headrace; headrace.open({str(tmp_path)!r} + '/d\\0x')").err
+
+
+def test_names_cannot_steer_the_terminal(tmp_path):
+    path = str(tmp_path / "a\n\x1b[31m")
+    np.save(tmp_path / "a.npy", np.arange(10))
+    for outcome in (headrace_command("convert", tmp_path / "a.npy", path), headrace_command("verify", path)):
+        assert outcome.code == 0
+        assert r"a\n\x1b[31m: " in outcome.out
+        assert outcome.out.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["abc", "-1", "0", "1.5", " 2", "99999999999999999999"])
+def test_a_number_of_threads_that_makes_no_sense_is_an_error(tmp_path, value):
+    write_samples(tmp_path / "d", 10)
+    outcome = headrace_command("info", tmp_path / "d", HEADRACE_NUM_THREADS=value)
+    assert outcome.code == 1
+    assert f"HEADRACE_NUM_THREADS is {value!r}; expected a whole number from 1 to 1024" in outcome.err
+    for sane in ("3", ""):
+        assert headrace_command("info", tmp_path / "d", HEADRACE_NUM_THREADS=sane).code == 0
+
+
+def test_what_headrace_says_by_a_type_error_is_a_message(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(3, "V4"))
+    outcome = headrace_command("convert", tmp_path / "a.npy", tmp_path / "d")
+    assert outcome.code == 1
+    assert outcome.err == (
+        "headrace: error: field 'value': dtype |V4 cannot be stored; convert it to a number, date or string dtype with .astype(...)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["verify", "x", "--threads", "-1"], ["convert", "x", "y", "--threads", "many"], ["bench", "x", "--batch-size", "0"]],
+)
+def test_numbers_out_of_range_are_wrong_usage(arguments):
+    outcome = headrace_command(*arguments)
+    assert outcome.code == 2
+    assert "expected a whole number from" in outcome.err

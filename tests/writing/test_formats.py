@@ -74,6 +74,24 @@ def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "d").exists()
 
 
+def test_pipes_and_loops_among_images_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in" / "cat").mkdir(parents=True)
+    (tmp_path / "in" / "cat" / "a.jpg").write_bytes(b"x")
+    os.mkfifo(tmp_path / "in" / "cat" / "b.jpg")  # opened, it would be waited for without end
+    with pytest.raises(ValueError, match=r"b.jpg is no file"):
+        convert(tmp_path / "in", tmp_path / "d")
+    (tmp_path / "in" / "cat" / "b.jpg").unlink()
+    (tmp_path / "in" / "cat" / "up").symlink_to("..")
+    with pytest.raises(ValueError, match=r"cat/up is a link to a folder that it is in"):
+        convert(tmp_path / "in", tmp_path / "d")
+    (tmp_path / "in" / "cat" / "up").unlink()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "c.jpg").write_bytes(b"yz")
+    (tmp_path / "in" / "cat" / "more").symlink_to(tmp_path / "more")
+    convert(tmp_path / "in", tmp_path / "d")
+    assert read(tmp_path / "d", "image") == [b"x", b"yz"]
+
+
 # NumPy
 
 
@@ -132,6 +150,41 @@ def test_damaged_npy(tmp_path: Path) -> None:
         (tmp_path / "c.npy").write_bytes(junk)
         with pytest.raises(CorruptDataError, match=r"c.npy is no .npy data"):
             convert(tmp_path / "c.npy", tmp_path / "d")
+
+
+def npy_header(text: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (True,), }",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (-1,), }",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (0, 1099511627776, 1099511627776), }",
+        "[" * 3000,
+        "{'descr': (",
+    ],
+)
+def test_npy_headers_that_lie_name_the_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.npy").write_bytes(npy_header(text) + bytes(8))
+    with pytest.raises(CorruptDataError, match=r"a.npy"):
+        convert(tmp_path / "a.npy", tmp_path / "d")
+
+
+def test_npz_members_that_are_no_arrays(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.arange(3))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("readme.txt", "hello")
+        archive.writestr("folder/", "")
+    with pytest.raises(CorruptDataError, match=r"readme.txt is no .npy data"):
+        convert(tmp_path / "a.npz", tmp_path / "d")
+    convert(tmp_path / "a.npz", tmp_path / "d", fields=["x"])
+    assert read(tmp_path / "d", "x").tolist() == [0, 1, 2]
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("x", "another")
+    with pytest.raises(ValueError, match="two arrays have one name"):
+        convert(tmp_path / "a.npz", tmp_path / "e", fields=["x"])
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -272,12 +325,51 @@ def test_bad_csv(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two columns are named 'a'"):
         convert(tmp_path / "b.csv", tmp_path / "d")
     (tmp_path / "c.csv").write_text("")
+    with pytest.raises(CorruptDataError, match=r"c.csv is empty"):
+        convert(tmp_path / "c.csv", tmp_path / "d")
+    (tmp_path / "c.csv").write_text("\na,b\n")
     with pytest.raises(CorruptDataError, match="starts with an empty line"):
         convert(tmp_path / "c.csv", tmp_path / "d")
+    (tmp_path / "f.csv").write_text(",a\n0,1\n")  # as pandas writes its index
+    with pytest.raises(ValueError, match=r"f.csv: column 1 has no name; choose the others with fields="):
+        convert(tmp_path / "f.csv", tmp_path / "d")
+    for delimiter in ("", "ab", "é", "\n", '"'):
+        with pytest.raises(ValueError, match="expected one ASCII character"):
+            convert(tmp_path / "a.csv", tmp_path / "d", delimiter=delimiter)
     (tmp_path / "e.csv").write_text("a,b\n")
     with pytest.raises(ValueError, match="no lines of values"):
         convert(tmp_path / "e.csv", tmp_path / "d")
     assert not (tmp_path / "d").exists()
+
+
+def test_csv_of_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("a,b\n1,café\n".encode("latin-1"))
+    (tmp_path / "b.csv").write_bytes("a,b\n1,café\n".encode("utf-16"))
+    with pytest.raises(CorruptDataError, match=r"a.csv: column 'b' is not UTF-8; say encoding="):
+        convert(tmp_path / "a.csv", tmp_path / "d")
+    with pytest.raises(CorruptDataError, match=r"b.csv is UTF-16 text; say encoding='utf-16'"):
+        convert(tmp_path / "b.csv", tmp_path / "d")
+    with pytest.raises(CorruptDataError, match=r"a.csv is not ascii text"):
+        convert(tmp_path / "a.csv", tmp_path / "d", encoding="ascii")
+    with pytest.raises(ValueError, match="encoding is 'klingon', which Python does not know"):
+        convert(tmp_path / "a.csv", tmp_path / "d", encoding="klingon")
+    assert not (tmp_path / "d").exists()
+    for name, encoding in (("a", "latin-1"), ("b", "utf-16")):
+        convert(tmp_path / f"{name}.csv", tmp_path / name, encoding=encoding)
+        assert read(tmp_path / name, "b") == ["café"]
+    convert(tmp_path / "a.csv", tmp_path / "e", column_types={"b": pa.binary()})
+    assert read(tmp_path / "e", "b") == ["café".encode("latin-1")]
+
+
+def test_too_many_columns_are_refused_unread(tmp_path: Path) -> None:
+    names = [f"c{n}" for n in range(5000)]
+    (tmp_path / "a.csv").write_text(",".join(names) + "\nnot,as,many\n")
+    with pytest.raises(LimitExceededError, match=r"there are 5000 fields; the limit is 4096: choose some with fields="):
+        convert(tmp_path / "a.csv", tmp_path / "d")
+    with pytest.raises(ValueError, match=r"fields names 'q', which is none of the 5000: 'c0', "):
+        convert(tmp_path / "a.csv", tmp_path / "d", fields=["q"])
+    with pytest.raises(TypeError, match="expected a list of names"):
+        convert(tmp_path / "a.csv", tmp_path / "d", fields="c1")
 
 
 # Arrow's formats
@@ -314,6 +406,19 @@ def write_feather(table: pa.Table, path: Path) -> None:
 
 
 WRITERS = [(write_parquet, "a.parquet"), (write_arrow, "a.arrow"), (write_stream, "a.arrow"), (write_feather, "a.feather")]
+
+
+@pytest.mark.parametrize(("save", "name"), WRITERS, ids=lambda value: getattr(value, "__name__", ""))
+def test_columns_need_a_name_of_their_own(tmp_path: Path, save: Any, name: str) -> None:
+    column = pa.array([1, 2])
+    save(pa.table([column, column, column], names=["a", "b", "a"]), tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{name}: two columns are named 'a'; choose the others"):
+        convert(tmp_path / name, tmp_path / "d")
+    convert(tmp_path / name, tmp_path / "d", fields=["b"])
+    assert read(tmp_path / "d", "b").tolist() == [1, 2]
+    save(pa.table([column, column], names=["a", ""]), tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{name}: column 2 has no name"):
+        convert(tmp_path / name, tmp_path / "e")
 
 
 @pytest.mark.parametrize(("save", "name"), WRITERS, ids=lambda value: getattr(value, "__name__", ""))

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "headrace/bindings/interpreter_lock.h"
+#include "headrace/bindings/paths.h"
 #include "headrace/bindings/raise.h"
 #include "headrace/bindings/register.h"
 #include "headrace/bindings/samples.h"
@@ -21,12 +22,12 @@ using format::DType;
 using format::Field;
 using pipeline::Dataset;
 
-std::shared_ptr<Dataset> open_dataset(const std::string& path, std::uint64_t version, const std::string& reader,
-                                      const std::string& verify) {
+std::shared_ptr<Dataset> open_dataset(const py::object& path, std::uint64_t version, const std::string& reader, const std::string& verify) {
   pipeline::DatasetOptions options;
   options.reader = unwrap(io::reader_from_name(reader));
   options.verify = unwrap(io::verify_from_name(verify));
-  return unwrap(without_lock([&] { return Dataset::open(path, version, options); }));
+  const std::string folder = file_path(path);
+  return unwrap(without_lock([&] { return Dataset::open(folder, version, options); }));
 }
 
 // A statistic's 64 bits as the Python number that they mean (FORMAT.md section 6).
@@ -229,7 +230,7 @@ void register_dataset(py::module_& m) {
       .def(py::init(&open_dataset), py::arg("path"), py::arg("version") = 0, py::kw_only(), py::arg("reader") = "auto",
            py::arg("verify") = "once")
       .def("__len__", &Dataset::num_samples)
-      .def_property_readonly("path", &Dataset::path)
+      .def_property_readonly("path", [](const Dataset& d) { return path_text(d.path()); })
       .def_property_readonly("version", [](const Dataset& d) { return d.manifest().version; })
       .def_property_readonly("versions", [](const Dataset& d) { return unwrap(format::list_versions(d.path())); })
       .def_property_readonly("uuid", [](const Dataset& d) { return format::uuid_text(d.manifest().uuid); })

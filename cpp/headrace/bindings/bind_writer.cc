@@ -7,6 +7,7 @@
 #include <optional>
 #include <thread>
 
+#include "headrace/bindings/paths.h"
 #include "headrace/bindings/raise.h"
 #include "headrace/bindings/register.h"
 #include "headrace/format/dataset_writer.h"
@@ -75,7 +76,7 @@ void extend(DatasetWriter& writer, const py::sequence& columns, std::uint64_t ro
   check(status);
 }
 
-std::unique_ptr<DatasetWriter> make_writer(const std::string& path, const format::Schema& schema, bool append, std::uint32_t chunk_samples,
+std::unique_ptr<DatasetWriter> make_writer(const py::object& path, const format::Schema& schema, bool append, std::uint32_t chunk_samples,
                                            std::uint64_t chunk_bytes, std::uint64_t shard_bytes, int threads,
                                            const std::vector<bool>& auto_codec) {
   format::WriterOptions options;
@@ -85,8 +86,9 @@ std::unique_ptr<DatasetWriter> make_writer(const std::string& path, const format
   if (shard_bytes != 0) options.shard_bytes = shard_bytes;
   options.threads = threads;
   options.auto_codec.assign(auto_codec.begin(), auto_codec.end());
+  const std::string folder = file_path(path);
   py::gil_scoped_release release;
-  auto writer = DatasetWriter::create(path, schema, std::move(options));
+  auto writer = DatasetWriter::create(folder, schema, std::move(options));
   py::gil_scoped_acquire acquire;
   return unwrap(std::move(writer));
 }
@@ -104,13 +106,13 @@ py::dict report_dict(const format::VerifyReport& report) {
   py::list damages;
   for (const format::Damage& d : report.damages) {
     py::dict one;
-    one["path"] = d.path;
+    one["path"] = path_text(d.path);
     one["chunk"] = d.chunk < 0 ? py::object(py::none()) : py::object(py::int_(d.chunk));
     one["field"] = d.field.empty() ? py::object(py::none()) : py::object(py::str(d.field));
     one["offset"] = d.offset;
     one["bytes"] = d.bytes;
     one["error"] = exception_name(d.status.code());
-    one["message"] = d.status.message();
+    one["message"] = message_text(d.status.message());
     damages.append(one);
   }
   py::dict out;
@@ -181,8 +183,8 @@ void register_writer(py::module_& m) {
            })
       .def_property_readonly("schema", [](const DatasetWriter& w) { return w.schema(); });
   py::class_<Verification>(m, "Verification")
-      .def(py::init([](const std::string& path, std::uint64_t version, bool decode, int threads) {
-             return std::make_unique<Verification>(Verification{path, version, decode, threads});
+      .def(py::init([](const py::object& path, std::uint64_t version, bool decode, int threads) {
+             return std::make_unique<Verification>(Verification{file_path(path), version, decode, threads});
            }),
            py::arg("path"), py::arg("version") = 0, py::kw_only(), py::arg("decode") = false, py::arg("threads") = 0)
       .def("run", &run_verification)

@@ -1,5 +1,7 @@
 #include "headrace/bindings/raise.h"
 
+#include "headrace/bindings/paths.h"
+
 namespace py = pybind11;
 
 namespace headrace::bindings {
@@ -26,7 +28,7 @@ const char* exception_name(Code code) {
 
 void raise(const Status& status) {
   const char* name = exception_name(status.code());
-  const py::str message(status.message());
+  const py::str message = message_text(status.message());
   if (status.code() == Code::kInvalidArgument || status.code() == Code::kOutOfMemory) {
     PyErr_SetObject(status.code() == Code::kInvalidArgument ? PyExc_ValueError : PyExc_MemoryError, message.ptr());
     throw py::error_already_set();

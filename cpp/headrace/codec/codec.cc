@@ -18,7 +18,7 @@ struct Traits {
 
 constexpr std::array<Traits, 4> kTraits = {{
     {Codec::kNone, "none", 0, 0, 0},
-    {Codec::kLz4, "lz4", 0, -65536, 0},
+    {Codec::kLz4, "lz4", 0, -32768, 0},
     {Codec::kLz4Hc, "lz4hc", 9, 1, 12},
     {Codec::kZstd, "zstd", 3, -7, 22},
 }};

@@ -19,7 +19,8 @@ Result<Codec> codec_from_name(std::string_view name);  // "none" "lz4" "lz4hc" "
 const char* codec_name(Codec codec);
 // Level used where none is given: lz4 0, lz4hc 9, zstd 3.
 int default_level(Codec codec);
-// Errors: kInvalidArgument, naming the range: lz4 is 0 to -65536 (acceleration 1 - level), lz4hc 1 to 12, zstd -7 to 22.
+// Errors: kInvalidArgument, naming the range: lz4 is 0 to -32768 (acceleration 1 - level; more would not fit the schema), lz4hc 1 to 12,
+// zstd -7 to 22.
 Status check_level(Codec codec, int level);
 
 // Appends to `out` one frame that holds `raw`. kNone appends nothing and is never called by the writer.

@@ -196,7 +196,8 @@ Status Walk::finish(VerifyReport* report) {
 
 Result<VerifyReport> walk(std::vector<Target> targets, bool decode, int threads, const Limits& limits, VerifyProgress& progress) {
   Walk all(std::move(targets), decode, limits, progress);
-  all.run(threads > 0 ? threads : ThreadPool::shared().max_threads());
+  const int most = ThreadPool::shared().max_threads();
+  all.run(threads > 0 ? std::min(threads, most) : most);
   VerifyReport report;
   HR_RETURN_IF_ERROR(all.finish(&report));
   return report;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from headrace._native._ext import (
     Batch,
     Dataset,
@@ -22,6 +24,10 @@ from headrace._native._ext import (
     validate_utf8,
     xxh3_64,
 )
+
+_threads = os.environ.get("HEADRACE_NUM_THREADS", "")
+if _threads and not (_threads.isdecimal() and 1 <= int(_threads) <= 1024):
+    raise ValueError(f"the environment variable HEADRACE_NUM_THREADS is {_threads!r}; expected a whole number from 1 to 1024, or nothing")
 
 __all__ = [
     "Batch",

@@ -1,6 +1,7 @@
 """The C++ core. Calls that read, write or wait release the interpreter lock. Errors are the classes of headrace.errors."""
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any, final
 
 import numpy as np
@@ -77,7 +78,7 @@ class DatasetWriter:
 
     def __init__(
         self,
-        path: str,
+        path: str | bytes | PathLike[str],
         schema: Schema,
         *,
         append: bool = False,
@@ -109,7 +110,7 @@ class Dataset:
     version 0 is the newest. reader: "mmap", "pread", "direct", "uring", or "auto" (mmap). verify: "once", "always", "never".
     """
 
-    def __init__(self, path: str, version: int = 0, *, reader: str = "auto", verify: str = "once") -> None: ...
+    def __init__(self, path: str | bytes | PathLike[str], version: int = 0, *, reader: str = "auto", verify: str = "once") -> None: ...
     def __len__(self) -> int: ...
     @property
     def path(self) -> str: ...
@@ -242,7 +243,7 @@ class Pipeline:
 class Verification:
     """A check of every byte of a dataset or shard, run by run() on the pool; progress from any thread."""
 
-    def __init__(self, path: str, version: int = 0, *, decode: bool = False, threads: int = 0) -> None: ...
+    def __init__(self, path: str | bytes | PathLike[str], version: int = 0, *, decode: bool = False, threads: int = 0) -> None: ...
     def run(self) -> dict[str, Any]:
         """{"shards", "chunks", "blocks", "bytes", "samples", "damages": [{"path", "chunk", "field", "offset", "bytes", "error", "message"}]}."""
     def progress(self) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from headrace.cli.console import OK, Console
+from headrace.cli.console import OK, Console, at_least
 from headrace.report import humanise
 from headrace.report.table import Column, key_values, table
 
@@ -13,12 +13,12 @@ from headrace.report.table import Column, key_values, table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this command."""
     parser.add_argument("dataset", help="directory of the dataset")
-    parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="samples in a batch (default: 1024)")
+    parser.add_argument("--batch-size", type=at_least(1), default=1024, metavar="N", help="samples in a batch (default: 1024)")
     parser.add_argument(
         "--order", choices=("global", "window", "sequential"), default="global", help="order of the epochs (default: global)"
     )
     parser.add_argument("--workers", type=_worker_counts, default=(0, 1, 2), metavar="A,B", help="num_workers to try (default: 0,1,2)")
-    parser.add_argument("--epochs", type=int, default=3, metavar="N", help="timed epochs for each (default: 3)")
+    parser.add_argument("--epochs", type=at_least(1), default=3, metavar="N", help="timed epochs for each (default: 3)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the order (default: 0)")
 
 

@@ -10,13 +10,13 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from headrace.report.progress import Progress
 from headrace.report.terminal import Style, columns_of, printable, style_for
 
-__all__ = ["CORRUPT", "FAILURE", "INTERRUPTED", "OK", "USAGE", "Console", "UsageError", "add_dataset_version", "plain"]
+__all__ = ["CORRUPT", "FAILURE", "INTERRUPTED", "OK", "USAGE", "Console", "UsageError", "add_dataset_version", "at_least", "plain"]
 
 OK = 0
 FAILURE = 1
@@ -49,7 +49,9 @@ class Console:
 
     def result_json(self, value: Any) -> None:
         """Write the result as one JSON document."""
-        print(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+        # Where the locale's encoding cannot write a character, JSON's own escapes can.
+        unicode = "utf" in (getattr(sys.stdout, "encoding", None) or "").lower()
+        print(json.dumps(plain(value), indent=2, ensure_ascii=not unicode, allow_nan=False))
 
     def message(self, text: str) -> None:
         """Write a line to stderr."""
@@ -75,6 +77,21 @@ def _version_number(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"a version is a number from 1 on, got {text!r}")
+    return number
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A type for arguments that are whole numbers from `least` on."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {text!r}")
+        return value
+
     return number
 
 

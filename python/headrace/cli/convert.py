@@ -6,8 +6,9 @@ import argparse
 import time
 from typing import Any
 
-from headrace.cli.console import OK, Console
+from headrace.cli.console import OK, Console, at_least
 from headrace.report import humanise
+from headrace.report.terminal import printable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codec", default="auto", help="auto (measured per field), none, lz4, lz4hc or zstd, with a level zstd:9 (default: auto)"
     )
     parser.add_argument("--fields", default=None, metavar="A,B", help="only these fields, in this order")
-    parser.add_argument("--delimiter", default=None, metavar="C", help="what separates the values of CSV files")
+    parser.add_argument("--delimiter", default=None, metavar="C", help=r"what separates the values of CSV files; \t is a tab")
+    parser.add_argument("--encoding", default=None, help="of the text of CSV files, such as latin-1 (default: utf-8)")
     parser.add_argument("--append", action="store_true", help="add to the dataset, as a new version of it")
-    parser.add_argument("--threads", type=int, default=None, metavar="N", help="threads that compress (default: all)")
+    parser.add_argument("--threads", type=at_least(0), default=None, metavar="N", help="threads that compress (default: all)")
     parser.add_argument("--allow-unsafe-types", action="store_true", help="unpickle object arrays of .npy files; runs code that is in them")
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given; the rest is left to the defaults of convert()."""
-    given = {name: getattr(arguments, name) for name in ("format", "delimiter", "threads") if getattr(arguments, name) is not None}
+    given = {
+        name: getattr(arguments, name) for name in ("format", "delimiter", "encoding", "threads") if getattr(arguments, name) is not None
+    }
     given.update({name: True for name in ("append", "allow_unsafe_types") if getattr(arguments, name)})
     if arguments.fields is not None:
         given["fields"] = arguments.fields.split(",")
+    if given.get("delimiter") == r"\t":
+        given["delimiter"] = "\t"
     return given
 
 
@@ -69,7 +75,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         return OK
     sizes = f"{humanise.bytes_size(raw)} -> {humanise.bytes_size(stored)}" + (f" ({humanise.ratio(raw / stored)})" if stored else "")
     console.result(
-        f"{arguments.dataset}: {humanise.count(len(dataset))} samples, {sizes} in {humanise.duration(seconds)}, "
+        f"{printable(arguments.dataset)}: {humanise.count(len(dataset))} samples, {sizes} in {humanise.duration(seconds)}, "
         f"{humanise.byte_rate(raw / seconds)}"
     )
     return OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -83,6 +84,7 @@ def _fail(console: Console, error: Exception) -> int:
     from headrace import errors
 
     known = isinstance(error, errors.HeadraceError | OSError | ValueError | UsageError | MemoryError | ImportError)
+    known = known or (isinstance(error, TypeError) and _deliberate(error))
     text = str(error) or type(error).__name__
     if not known:  # a defect of headrace: say what it is and how to see more
         text = f"{type(error).__name__}: {text} (HEADRACE_DEBUG=1 shows where)"
@@ -90,22 +92,35 @@ def _fail(console: Console, error: Exception) -> int:
         text += f"; {note}"
     console.error(text)
     if console.json_output:
-        console.result_json({"error": {"type": type(error).__name__, "message": text}})
+        with contextlib.suppress(OSError):  # stdout may be what failed
+            console.result_json({"error": {"type": type(error).__name__, "message": text}})
     if isinstance(error, UsageError):
         return USAGE
     return CORRUPT if isinstance(error, errors.CorruptDataError) else FAILURE
+
+
+def _deliberate(error: Exception) -> bool:
+    """Whether headrace raised `error` to say something, rather than ran into it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return bool(frames) and frames[-1].filename.startswith(package) and (frames[-1].line or "").startswith("raise ")
 
 
 def _run(arguments: argparse.Namespace) -> int:
     console = Console(json_output=arguments.json, color=arguments.color, show_progress=not arguments.no_progress)
     try:
         code = int(importlib.import_module(f"headrace.cli.{arguments.command}").run(arguments, console))
-        sys.stdout.flush()
+        _flush()
         return code
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the one place where errors become exit codes
         return _fail(console, error)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             reconfigure(errors="backslashreplace")
     try:
         code = _run(_parser().parse_args(argv))
-        sys.stdout.flush()
+        _flush()
         return code
     except KeyboardInterrupt:
         print("headrace: interrupted", file=sys.stderr)

@@ -7,8 +7,9 @@ import threading
 import time
 from typing import Any
 
-from headrace.cli.console import CORRUPT, OK, Console, add_dataset_version
+from headrace.cli.console import CORRUPT, OK, Console, add_dataset_version, at_least
 from headrace.report import humanise
+from headrace.report.terminal import printable
 
 _POLL_SECONDS = 0.05
 
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", help="a dataset directory, or one shard file")
     parser.add_argument("--decode", action="store_true", help="also decode every block, and check that strings are UTF-8")
     add_dataset_version(parser)
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads that read and hash (default: all)")
+    parser.add_argument("--threads", type=at_least(0), default=0, metavar="N", help="threads that read and hash (default: all)")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         console.result_json({"path": arguments.path, "ok": not damages, "seconds": seconds, "decoded": arguments.decode, **report})
     else:
         for damage in damages:
-            console.result(f"{console.style.red('damaged:')} {describe_damage(damage)}")
+            console.result(f"{console.style.red('damaged:')} {printable(describe_damage(damage))}")
         console.result(_summary(arguments.path, report, seconds, console))
     return CORRUPT if damages else OK
 
@@ -80,6 +81,7 @@ def describe_damage(damage: dict[str, Any]) -> str:
 
 
 def _summary(path: str, report: dict[str, Any], seconds: float, console: Console) -> str:
+    path = printable(path)
     counts = ", ".join(f"{humanise.count(report[noun])} {noun}" for noun in ("samples", "chunks", "blocks"))
     speed = humanise.byte_rate(report["bytes"] / seconds)
     amounts = f"{counts}, {humanise.bytes_size(report['bytes'])} in {humanise.duration(seconds)} ({speed})"

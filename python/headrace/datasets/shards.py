@@ -41,7 +41,7 @@ class Dataset:
         fields: Sequence[str] | None = None,
         container: str | None = None,
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = os.fsdecode(path)
         self.reader = reader
         self.verify = verify
         self._native = _native.Dataset(self.path, 0 if version is None else version, reader=reader, verify=verify)

@@ -17,17 +17,17 @@ _DEFAULT_COLUMNS = 80
 _ELLIPSIS = "..."
 
 
-def is_terminal(stream: IO[str]) -> bool:
-    """True if `stream` is an open terminal."""
+def is_terminal(stream: IO[str] | None) -> bool:
+    """True if `stream` is an open terminal. Python has None for a stream that was closed before it began (`>&-`)."""
     try:
-        return stream.isatty()
+        return stream is not None and stream.isatty()
     except ValueError:  # closed
         return False
 
 
-def columns_of(stream: IO[str]) -> int | None:
+def columns_of(stream: IO[str] | None) -> int | None:
     """Columns of the terminal behind `stream`, asked anew at each call so that a resized window is seen; None if it is not a terminal."""
-    if not is_terminal(stream):
+    if stream is None or not is_terminal(stream):
         return None
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
@@ -65,7 +65,7 @@ class Style:
 PLAIN = Style(enabled=False)
 
 
-def style_for(stream: IO[str], choice: str = "auto", environ: Mapping[str, str] | None = None) -> Style:
+def style_for(stream: IO[str] | None, choice: str = "auto", environ: Mapping[str, str] | None = None) -> Style:
     """The style for `stream`. choice: "auto" (a terminal, unless NO_COLOR is set or TERM is dumb), "always", "never"."""
     if choice not in ("auto", "always", "never"):
         raise ValueError(f"choice must be 'auto', 'always' or 'never', got {choice!r}")

@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace._native import Field
+from headrace.errors import LimitExceededError
 from headrace.writing.base import Column
 
 __all__ = ["SLICE_BYTES", "Batch", "ColumnSource", "Source", "rows_of", "take_fields"]
 
 SLICE_BYTES = 32 << 20  # large enough that the per-call cost vanishes, small enough that Ctrl-C and progress stay quick
 _SLICE_ROWS = 1 << 20
+_MAX_FIELDS = 4096  # the format's limit, refused before the data is looked through
+_SHOWN_NAMES = 50
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,22 @@ def rows_of(columns: Mapping[str, Column]) -> int:
 
 
 def take_fields(names: Sequence[str], fields: Sequence[str] | None) -> list[str]:
-    """The names to write, in order. Raises ValueError for a field that is not there or is named twice."""
-    if fields is None:
-        return list(names)
-    for name in fields:
-        if name not in names:
-            raise ValueError(f"fields names {name!r}, which is none of {list(names)}")
-    if len(set(fields)) != len(fields):
+    """The names to write, in order. Raises ValueError for a field that is not there or is named twice, LimitExceededError for too many."""
+    if isinstance(fields, str):
+        raise TypeError(f"fields is the text {fields!r}; expected a list of names")
+    known = set(names)
+    for name in fields or ():
+        if name not in known:
+            raise ValueError(f"fields names {name!r}, which is none of {_listed(names)}")
+    if fields is not None and len(set(fields)) != len(fields):
         raise ValueError(f"fields names a field twice: {list(fields)}")
-    return list(fields)
+    taken = list(names if fields is None else fields)
+    if len(taken) > _MAX_FIELDS:
+        raise LimitExceededError(
+            f"there are {len(taken)} fields; the limit is {_MAX_FIELDS}: choose some with fields=[...], or store columns of one type as one array"
+        )
+    return taken
+
+
+def _listed(names: Sequence[str]) -> str:
+    return str(list(names)) if len(names) <= _SHOWN_NAMES else f"the {len(names)}: {', '.join(map(repr, names[:_SHOWN_NAMES]))}, ..."

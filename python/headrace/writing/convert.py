@@ -61,7 +61,7 @@ def convert(
     format: one of FORMATS, instead of looking at the names. progress: called with (done, total or None, unit).
     codec, threads: as for `write`. options: those of `write` (append, chunk_samples, chunk_bytes, shard_bytes, container), and of the
     format: `fields` for all but images, `allow_unsafe_types` for NumPy files, `extensions` for images, and for CSV `delimiter`,
-    `column_names`, `column_types`, `null_values`, `strings_can_be_null` and `block_bytes`.
+    `column_names`, `column_types`, `null_values`, `strings_can_be_null`, `encoding` and `block_bytes`.
 
     Raises ExistsError before any work if there is a dataset at `dst`; NotFoundError; UnsafeDataError for pickled arrays;
     CorruptDataError naming the file; MissingExtraError if the format needs pyarrow. After an error or interrupt nothing is left.
@@ -87,9 +87,9 @@ def convert(
 def _found(src: Any, format: str | None) -> tuple[list[str], str]:
     """(files or the one folder of images, format). Raises NotFoundError or ValueError saying what was found."""
     if isinstance(src, (str, os.PathLike)):
-        paths = _expanded(os.fspath(src), format)
+        paths = _expanded(os.fsdecode(src), format)
     else:
-        paths = [os.fspath(path) for path in src]
+        paths = [os.fsdecode(path) for path in src]
         missing = [path for path in paths if not os.path.exists(path)]
         if missing:
             raise NotFoundError(f"there is no {missing[0]}")

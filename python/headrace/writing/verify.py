@@ -16,6 +16,8 @@ def verify(path: str | os.PathLike[str], version: int | None = None, *, decode: 
     Checks manifests, headers, indexes, schemas, block tables, every block's checksum, padding and offsets; with `decode`, also that
     every block decodes. Returns {"shards", "chunks", "blocks", "bytes", "samples", "damages": [{"path", "chunk", "field", "offset",
     "bytes", "error", "message"}]}.
-    Raises NotFoundError where there is nothing to check.
+    threads: that read and hash at once, 0 for all of the engine's. Raises NotFoundError where there is nothing to check.
     """
-    return _native.Verification(os.fspath(path), version or 0, decode=decode, threads=threads).run()
+    if threads < 0:
+        raise ValueError(f"threads must be at least 0, got {threads}")
+    return _native.Verification(os.fsdecode(path), version or 0, decode=decode, threads=threads).run()

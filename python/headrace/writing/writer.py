@@ -78,7 +78,7 @@ def write(
 
 def refuse_existing(path: str | os.PathLike[str]) -> None:
     """Raises ExistsError if `path` is a file or holds a dataset."""
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     if os.path.isdir(path):
         found = next((name for name in sorted(os.listdir(path)) if _MANIFEST.fullmatch(name)), None)
         if found is not None:
@@ -110,7 +110,7 @@ class Writer:
         container: str | None = None,
         metadata: str | None = None,
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = os.fsdecode(path)
         self.version: int | None = None  # set by commit()
         self._codec = codec
         self._container = container

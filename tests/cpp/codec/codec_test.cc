@@ -53,13 +53,13 @@ TEST_CASE("levels have a range that the error names, and a default inside it") {
   CHECK(default_level(Codec::kLz4) == 0);
   CHECK(default_level(Codec::kLz4Hc) == 9);
   CHECK(default_level(Codec::kZstd) == 3);
-  CHECK(check_level(Codec::kLz4, -65536).is_ok());
+  CHECK(check_level(Codec::kLz4, -32768).is_ok());
   CHECK(check_level(Codec::kLz4Hc, 1).is_ok());
   CHECK(check_level(Codec::kLz4Hc, 12).is_ok());
   CHECK(check_level(Codec::kZstd, -7).is_ok());
   CHECK(check_level(Codec::kZstd, 22).is_ok());
   for (const auto& [codec, level] : {std::pair{Codec::kLz4, 1},
-                                     {Codec::kLz4, -65537},
+                                     {Codec::kLz4, -32769},
                                      {Codec::kLz4Hc, 0},
                                      {Codec::kLz4Hc, 13},
                                      {Codec::kZstd, -8},
@@ -89,7 +89,7 @@ TEST_CASE("blocks of every size and kind come back as they were") {
 
 TEST_CASE("every level makes frames that come back") {
   const Block raw = mixed(100'000);
-  for (const int level : {0, -1, -10, -1000, -65536}) CHECK(round_trips(Codec::kLz4, level, raw));
+  for (const int level : {0, -1, -10, -1000, -32768}) CHECK(round_trips(Codec::kLz4, level, raw));
   for (int level = 1; level <= 12; ++level) CHECK(round_trips(Codec::kLz4Hc, level, raw));
   for (int level = -7; level <= 22; ++level) CHECK(round_trips(Codec::kZstd, level, raw));
 }

@@ -5,17 +5,21 @@ One pass could only guess: a column of whole numbers may turn out to have a frac
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 from headrace.errors import CorruptDataError
 from headrace.writing.arrow import ArrowBatches
 from headrace.writing.batches import Source, take_fields
+from headrace.writing.formats.csv_lines import CsvText
 from headrace.writing.formats.tables import import_pyarrow, reading
 
 __all__ = ["csv_source"]
 
 _BLOCK_BYTES = 16 << 20
+_LINE_BLOCKS = 16  # a line is at most so many blocks
 _PURPOSE = "converting CSV files"
 
 
@@ -29,24 +33,30 @@ def csv_source(
     column_types: dict[str, Any] | None = None,
     null_values: Sequence[str] | None = None,
     strings_can_be_null: bool = False,
+    encoding: str = "utf-8",
     block_bytes: int = _BLOCK_BYTES,
 ) -> Source:
     """A column a field, with the narrowest type that all its values have; nullable if a value is missing.
 
     delimiter: "," or, for .tsv, a tab. column_names: for files without a header line. column_types: pyarrow types, instead of looking.
     null_values: texts that mean missing, pyarrow's by default ("", "NA", "null", ...); in text columns only with `strings_can_be_null`.
-    Raises CorruptDataError naming the file for lines of another length. Quoted values must not hold line breaks.
+    encoding: of the text, any that Python knows. Quoted values may hold line breaks.
+    Raises CorruptDataError naming the file for lines of another length, quotes that are never closed, and text of another encoding.
     """
     first = paths[0].lower().removesuffix(".gz").removesuffix(".bz2").removesuffix(".zst")
     options = _Options(
-        delimiter or ("\t" if first.endswith((".tsv", ".tab")) else ","), column_names, null_values, strings_can_be_null, block_bytes
+        delimiter=("\t" if first.endswith((".tsv", ".tab")) else ",") if delimiter is None else delimiter,
+        names=column_names,
+        null_values=null_values,
+        strings_can_be_null=strings_can_be_null,
+        encoding=encoding,
+        block_bytes=block_bytes,
     )
-    scan = _Scan(options, column_types or {})
+    scan = _Scan(options, column_types or {}, fields)
     for path in paths:
         scan.look_through(path, threads != 1)
-    names = take_fields(scan.names, fields)
-    schema = scan.schema(names)
-    return CsvSource(_batches(paths, options, schema, scan.names, threads != 1), schema, scan.nullable & set(names), scan.rows)
+    schema = scan.schema()
+    return CsvSource(_batches(paths, options, schema, scan.names, threads != 1), schema, scan.nullable, scan.rows)
 
 
 class CsvSource(ArrowBatches):
@@ -60,80 +70,105 @@ class _Options:
     """How the text is read, for both passes."""
 
     def __init__(
-        self, delimiter: str, names: Sequence[str] | None, null_values: Sequence[str] | None, strings_can_be_null: bool, block_bytes: int
+        self,
+        *,
+        delimiter: str,
+        names: Sequence[str] | None,
+        null_values: Sequence[str] | None,
+        strings_can_be_null: bool,
+        encoding: str,
+        block_bytes: int,
     ) -> None:
+        if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
+            raise ValueError(f"delimiter is {delimiter!r}; expected one ASCII character that is no quote and no line break")
         self.csv = import_pyarrow("pyarrow.csv", _PURPOSE)
         self.delimiter = delimiter
         self.names = list(names) if names is not None else None
         self.block_bytes = block_bytes
+        try:
+            self.encoding = codecs.lookup(encoding).name
+        except LookupError:
+            raise ValueError(
+                f"encoding is {encoding!r}, which Python does not know; common ones are utf-8, latin-1, cp1252, utf-16"
+            ) from None
         self.convert: dict[str, Any] = {"strings_can_be_null": strings_can_be_null}
         if null_values is not None:
             self.convert["null_values"] = list(null_values)
 
     def parse(self) -> Any:
         """pyarrow's ParseOptions."""
-        return self.csv.ParseOptions(delimiter=self.delimiter)
+        return self.csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True)
 
-    def read(self, names: list[str], use_threads: bool) -> Any:
-        """pyarrow's ReadOptions."""
-        return self.csv.ReadOptions(column_names=names, block_size=self.block_bytes, use_threads=use_threads)
-
-    def converting(self, types: dict[str, Any], columns: list[str] | None = None) -> Any:
-        """pyarrow's ConvertOptions."""
-        return self.csv.ConvertOptions(column_types=types, include_columns=columns, **self.convert)
+    def table(self, block: bytes, names: list[str], chosen: list[str], types: dict[str, Any], use_threads: bool) -> Any:
+        """The lines of a block as a pyarrow table of the chosen columns. `names` are those of all columns."""
+        return self.csv.read_csv(
+            import_pyarrow("pyarrow", _PURPOSE).BufferReader(block),
+            read_options=self.csv.ReadOptions(column_names=names, block_size=len(block), use_threads=use_threads),
+            parse_options=self.parse(),
+            convert_options=self.csv.ConvertOptions(column_types=types, include_columns=chosen, **self.convert),
+        )
 
 
 class _Scan:
     """What the first pass learns."""
 
-    def __init__(self, options: _Options, types: dict[str, Any]) -> None:
+    def __init__(self, options: _Options, types: dict[str, Any], fields: Sequence[str] | None) -> None:
         self.options = options
         self.given = types
         self.names: list[str] = []
+        self.chosen: list[str] = []
         self.types: dict[str, Any] = {}
         self.nullable: set[str] = set()
         self.rows = 0
+        self._fields = fields
         self._first = ""
 
     def look_through(self, path: str, use_threads: bool) -> None:
         """Learn from one file."""
-        with reading(path), open_text(path) as file:
+        with reading(path), open_text(path, self.options) as file:
             names, lines = header(file, path, self.options)
             if not self.names:
-                self.names, self._first = names, path
-                unknown = [name for name in self.given if name not in names]
-                if unknown:
-                    raise ValueError(f"column_types names {unknown[0]!r}, which is none of {names}")
+                self._begin(names, path)
             elif names != self.names:
                 raise ValueError(f"{path} has the columns {names}, but {self._first} has {self.names}; convert them separately")
-            for block in blocks(file, lines, path, self.options.block_bytes):
-                self._learn(block, use_threads)
+            for block in blocks(file, lines, path, self.options):
+                self._learn(block, path, use_threads)
 
-    def _learn(self, block: bytes, use_threads: bool) -> None:
+    def _begin(self, names: list[str], path: str) -> None:
+        self.names, self._first = names, path
+        self.chosen = take_fields(names, self._fields)
+        if "" in self.chosen:
+            raise ValueError(
+                f"{path}: column {names.index('') + 1} has no name; choose the others with fields=[...], or pass column_names="
+            )
+        unknown = [name for name in self.given if name not in names]
+        if unknown:
+            raise ValueError(f"column_types names {unknown[0]!r}, which is none of {names}")
+
+    def _learn(self, block: bytes, path: str, use_threads: bool) -> None:
         pyarrow = import_pyarrow("pyarrow", _PURPOSE)
-        options = self.options
-        table = options.csv.read_csv(
-            pyarrow.BufferReader(block),
-            read_options=options.read(self.names, use_threads),
-            parse_options=options.parse(),
-            convert_options=options.converting(self.given),
-        )
+        given = {name: kind for name, kind in self.given.items() if name in self.chosen}
+        table = self.options.table(block, self.names, self.chosen, given, use_threads)
         self.rows += table.num_rows
-        for name, column in zip(self.names, table.columns, strict=True):
+        for name, column in zip(self.chosen, table.columns, strict=True):
+            if pyarrow.types.is_binary(column.type) and name not in self.given:
+                raise CorruptDataError(
+                    f"{path}: column {name!r} is not UTF-8; say encoding= (often latin-1 or cp1252), or column_types= binary to keep the bytes"
+                )
             self.types[name] = wider(pyarrow, self.types.get(name), column.type)
             if column.null_count:
                 self.nullable.add(name)
 
-    def schema(self, names: Sequence[str]) -> Any:
-        """The pyarrow schema of these columns."""
+    def schema(self) -> Any:
+        """The pyarrow schema of the chosen columns."""
         pyarrow = import_pyarrow("pyarrow", _PURPOSE)
         if not self.types:
             raise ValueError(f"{self._first} has no lines of values, so there is nothing to convert")
         # A column without any value could be of any type; as text it can be read.
-        types = {name: pyarrow.string() if pyarrow.types.is_null(self.types[name]) else self.types[name] for name in names}
+        types = {name: pyarrow.string() if pyarrow.types.is_null(self.types[name]) else self.types[name] for name in self.chosen}
         if not self.options.convert["strings_can_be_null"]:
             self.nullable -= {name for name, kind in types.items() if pyarrow.types.is_string(kind) and name not in self.given}
-        return pyarrow.schema([(name, types[name]) for name in names])
+        return pyarrow.schema(list(types.items()))
 
 
 def wider(pyarrow: Any, one: Any, other: Any) -> Any:
@@ -152,59 +187,67 @@ def wider(pyarrow: Any, one: Any, other: Any) -> Any:
     return pyarrow.string()
 
 
-def open_text(path: str) -> Any:
-    """The file's bytes, decompressed if its name ends in .gz, .bz2, .zst or the like."""
-    return import_pyarrow("pyarrow", _PURPOSE).input_stream(path, compression="detect")
+@contextmanager
+def open_text(path: str, options: _Options) -> Iterator[Any]:
+    """The file as UTF-8, decompressed if its name ends in .gz, .bz2, .zst or the like."""
+    pyarrow = import_pyarrow("pyarrow", _PURPOSE)
+    with pyarrow.input_stream(path, compression="detect") as file:
+        try:
+            yield file if options.encoding == "utf-8" else pyarrow.transcoding_input_stream(file, options.encoding, "utf-8")
+        except UnicodeDecodeError as error:
+            raise CorruptDataError(f"{path} is not {options.encoding} text: {error.reason}; say encoding= (--encoding)") from error
 
 
 def header(file: IO[bytes], path: str, options: _Options) -> tuple[list[str], bytes]:
     """(column names, first bytes of the lines after them); leaves the file after those bytes."""
     head = file.read(options.block_bytes)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise CorruptDataError(f"{path} is UTF-16 text; say encoding='utf-16' (--encoding utf-16)")
     if head.startswith(b"\xef\xbb\xbf"):
         head = head[3:]
     if options.names is not None:
         return options.names, head
-    line, found, rest = head.partition(b"\n")
-    if not line.strip():
-        raise CorruptDataError(f"{path} starts with an empty line, expected column names")
+    line_end = CsvText(head, options.delimiter).first_end() or len(head)
+    if not head[:line_end].strip():
+        raise CorruptDataError(f"{path} starts with an empty line, expected column names" if head else f"{path} is empty")
     pyarrow = import_pyarrow("pyarrow", _PURPOSE)
-    names = options.csv.read_csv(pyarrow.BufferReader(line + found), parse_options=options.parse()).column_names
+    names = options.csv.read_csv(pyarrow.BufferReader(head[:line_end]), parse_options=options.parse()).column_names
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{path}: two columns are named {twice!r}; rename one, or pass column_names=")
-    return list(names), rest
+    return list(names), head[line_end:]
 
 
-def blocks(file: IO[bytes], start: bytes, path: str, block_bytes: int) -> Iterator[bytes]:
+def blocks(file: IO[bytes], start: bytes, path: str, options: _Options) -> Iterator[bytes]:
     """The rest of the text, cut at line ends into blocks of about `block_bytes`."""
     kept = start
     while True:
-        read = file.read(block_bytes)
+        end = CsvText(kept, options.delimiter).last_end()
+        if end:
+            yield kept[:end]
+            kept = kept[end:]
+        elif len(kept) > _LINE_BLOCKS * options.block_bytes:
+            problem = f"a line is longer than {_LINE_BLOCKS * options.block_bytes} bytes"
+            raise CorruptDataError(f"{path}: {_unclosed(kept, options) or problem}")
+        read = file.read(options.block_bytes)
         if not read:
             break
-        cut = read.rfind(b"\n") + 1
-        if cut == 0:
-            kept += read
-            if len(kept) > 64 * block_bytes:
-                raise CorruptDataError(f"{path}: a line is longer than {64 * block_bytes} bytes")
-            continue
-        yield kept + read[:cut]
-        kept = read[cut:]
+        kept += read
+    if problem := _unclosed(kept, options):
+        raise CorruptDataError(f"{path}: {problem}")
     if kept.strip():
         yield kept
 
 
+def _unclosed(text: bytes, options: _Options) -> str:
+    begin = CsvText(text, options.delimiter).unclosed
+    return "" if begin is None else f"the quoted value that begins with {begin.decode(errors='replace')!r} is never closed"
+
+
 def _batches(paths: Sequence[str], options: _Options, schema: Any, names: list[str], use_threads: bool) -> Iterator[Any]:
-    pyarrow = import_pyarrow("pyarrow", _PURPOSE)
     types = {field.name: field.type for field in schema}
     for path in paths:
-        with reading(path), open_text(path) as file:
+        with reading(path), open_text(path, options) as file:
             _, lines = header(file, path, options)
-            for block in blocks(file, lines, path, options.block_bytes):
-                table = options.csv.read_csv(
-                    pyarrow.BufferReader(block),
-                    read_options=options.read(names, use_threads),
-                    parse_options=options.parse(),
-                    convert_options=options.converting(types, schema.names),
-                )
-                yield from table.to_batches()
+            for block in blocks(file, lines, path, options):
+                yield from options.table(block, names, schema.names, types, use_threads).to_batches()

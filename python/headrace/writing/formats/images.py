@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -77,7 +78,7 @@ class ImageFolderSource(Source):
         group: list[tuple[str, int]] = []
         group_bytes = 0
         for path, label in self._samples:
-            size = os.stat(path).st_size
+            size = _size(path)
             if group and (len(group) == _GROUP_FILES or group_bytes + size > _GROUP_BYTES):
                 yield group
                 group, group_bytes = [], 0
@@ -88,9 +89,26 @@ class ImageFolderSource(Source):
 
 def _files(folder: str, extensions: tuple[str, ...]) -> list[str]:
     found = []
-    for root, _, names in sorted(os.walk(folder, followlinks=True)):
+    for root, _, names in sorted(_walk(folder)):
         found += [os.path.join(root, name) for name in sorted(names) if name.lower().endswith(extensions)]
     return found
+
+
+def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    for root, folders, names in os.walk(folder, followlinks=True):
+        for name in folders:
+            inner = os.path.join(root, name)
+            # A link to a folder above it would be followed until the system refuses, and give each image some forty times.
+            if os.path.islink(inner) and f"{os.path.realpath(root)}/".startswith(f"{os.path.realpath(inner)}/"):
+                raise ValueError(f"{inner} is a link to a folder that it is in; remove it")
+        yield root, folders, names
+
+
+def _size(path: str) -> int:
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+        raise ValueError(f"{path} is no file; remove it")
+    return status.st_size
 
 
 def _read(group: list[tuple[str, int]]) -> Batch:

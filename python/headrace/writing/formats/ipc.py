@@ -8,8 +8,8 @@ from typing import Any
 
 from headrace.errors import CorruptDataError
 from headrace.writing.arrow import ArrowBatches, count_nulls
-from headrace.writing.batches import Source, take_fields
-from headrace.writing.formats.tables import import_pyarrow, reading, refuse_other_schema
+from headrace.writing.batches import Source
+from headrace.writing.formats.tables import chosen_schema, import_pyarrow, reading, refuse_other_schema
 
 __all__ = ["ipc_source"]
 
@@ -22,7 +22,7 @@ def ipc_source(paths: Sequence[str], *, threads: int | None = None, fields: Sequ
     for path in paths:
         with reading(path), ExitStack() as stack:
             whole = _open(pyarrow, ipc, path, stack).schema
-        here = pyarrow.schema([whole.field(name) for name in take_fields(whole.names, fields)])
+        here = chosen_schema(whole, path, fields)
         schema = here if schema is None else schema
         refuse_other_schema(here, path, schema, paths[0])
     rows, nullable = count_nulls(_batches(pyarrow, ipc, paths, schema), schema)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -110,10 +112,12 @@ def read_header(file: IO[bytes], where: str) -> Header:
         # Version 3 differs from 2 by allowing UTF-8 in field names, which latin-1 would garble.
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran_order, dtype = read(file)
-    except (ValueError, TypeError, SyntaxError, EOFError) as error:
+    except (ValueError, TypeError, SyntaxError, EOFError, tokenize.TokenError, RecursionError, MemoryError) as error:
         raise CorruptDataError(f"{where} is no .npy data: {error}") from error
-    if any(dim < 0 for dim in shape):
-        raise CorruptDataError(f"{where}: the header has a negative dimension, {shape}")
+    if any(type(dim) is not int or dim < 0 for dim in shape):
+        raise CorruptDataError(f"{where}: the header has a dimension that is no size, {shape}")
+    if math.prod(dim for dim in shape if dim) * dtype.itemsize >= 1 << 63:
+        raise CorruptDataError(f"{where}: the header has the shape {shape}, which no memory holds")
     if version == (3, 0) and dtype.names is not None:
         dtype = _renamed(dtype, [name.encode("latin-1").decode() for name in dtype.names])
     return Header(shape, fortran_order, dtype, file.tell())

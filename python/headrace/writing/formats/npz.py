@@ -33,11 +33,14 @@ def npz_source(
 
 def _source(path: str, fields: Sequence[str] | None, allow_unsafe_types: bool) -> Source:
     with _reading(path), zipfile.ZipFile(path) as archive:
-        headers = {info.filename.removesuffix(".npy"): _header(archive, info, path) for info in archive.infolist()}
-    names = take_fields(list(headers), fields)
-    if not names:
-        raise ValueError(f"{path} holds no arrays")
-    chosen = {name: headers[name] for name in names}
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        by_name = {info.filename.removesuffix(".npy"): info for info in members}
+        if len(by_name) < len(members):
+            raise ValueError(f"{path}: two arrays have one name, among {sorted(info.filename for info in members)}; save it anew")
+        names = take_fields(list(by_name), fields)
+        if not names:
+            raise ValueError(f"{path} holds no arrays")
+        chosen = {name: _header(archive, by_name[name], path) for name in names}
     rows = {name: header.shape[0] if header.shape else None for name, header in chosen.items()}
     if len(set(rows.values())) != 1 or None in rows.values():
         shapes = ", ".join(f"{name} {header.shape}" for name, header in chosen.items())

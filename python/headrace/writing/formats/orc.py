@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from headrace.writing.arrow import ArrowBatches, count_nulls
-from headrace.writing.batches import Source, take_fields
-from headrace.writing.formats.tables import import_pyarrow, reading, refuse_other_schema
+from headrace.writing.batches import Source
+from headrace.writing.formats.tables import chosen_schema, import_pyarrow, reading, refuse_other_schema
 
 __all__ = ["orc_source"]
 
@@ -20,7 +20,7 @@ def orc_source(paths: Sequence[str], *, threads: int | None = None, fields: Sequ
     for path in paths:
         with reading(path):
             whole = orc.ORCFile(path).schema
-        here = pyarrow.schema([whole.field(name) for name in take_fields(whole.names, fields)])
+        here = chosen_schema(whole, path, fields)
         schema = here if schema is None else schema
         refuse_other_schema(here, path, schema, paths[0])
     rows, nullable = count_nulls(_stripes(pyarrow, orc, paths, schema), schema)

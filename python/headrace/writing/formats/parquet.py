@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from headrace.writing.arrow import ArrowBatches
-from headrace.writing.batches import Source, take_fields
-from headrace.writing.formats.tables import import_pyarrow, reading, refuse_other_schema, rows_for
+from headrace.writing.batches import Source
+from headrace.writing.formats.tables import chosen_schema, import_pyarrow, reading, refuse_other_schema, rows_for
 
 __all__ = ["parquet_source"]
 
@@ -20,7 +20,7 @@ def parquet_source(paths: Sequence[str], *, threads: int | None = None, fields: 
     rows, size, nullable, schema = 0, 0, set[str](), None
     for path in paths:
         with reading(path), parquet.ParquetFile(path) as file:
-            here = _chosen(file.schema_arrow, fields)
+            here = chosen_schema(file.schema_arrow, path, fields)
             if schema is None:
                 schema = here
             refuse_other_schema(here, path, schema, paths[0])
@@ -36,11 +36,6 @@ def _batches(parquet: Any, paths: Sequence[str], batch_rows: int, schema: Any, u
         with reading(path), parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=batch_rows, columns=schema.names, use_threads=use_threads):
                 yield batch.select(schema.names)
-
-
-def _chosen(schema: Any, fields: Sequence[str] | None) -> Any:
-    pyarrow = import_pyarrow("pyarrow", "converting Parquet files")
-    return pyarrow.schema([schema.field(name) for name in take_fields(schema.names, fields)])
 
 
 def _with_nulls(metadata: Any, schema: Any) -> set[str]:
