@@ -14,6 +14,7 @@ BENCH_ARGS ?=
 DEMO_ARGS ?=
 
 VENV := .venv
+RIVALS := .venv-rivals
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 WERROR := --config-settings=cmake.define.HEADRACE_WERROR=ON
@@ -27,7 +28,7 @@ ifneq ($(shell command -v ccache 2>/dev/null),)
 export CMAKE_CXX_COMPILER_LAUNCHER := ccache
 endif
 
-.PHONY: help setup demo test test-cpp test-python bench lint format wheel sanitize clean FORCE
+.PHONY: help setup demo test test-cpp test-python bench bench-rivals lint format wheel sanitize clean FORCE
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1   \2/p' Makefile
@@ -106,8 +107,19 @@ sanitize: | $(STAMP)/venv build  ## the C++ tests under AddressSanitizer + UBSan
 	$(call cmake_tests,tsan)
 	@$(call run_ctest,tsan,TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:die_after_fork=0 $$(setarch -R true 2>/dev/null && echo setarch -R))
 
-bench: setup  ## the benchmarks of this repository; BENCH_ARGS go to pytest
-	@$(PY) -m pytest benchmarks -n 0 -s $(BENCH_ARGS)
+# Without BENCH_ARGS everything is measured anew; with them the rows of earlier runs stay in the table.
+bench: setup  ## the benchmarks of this repository; BENCH_ARGS go to pytest; table and plots in build/bench
+	@$(if $(BENCH_ARGS),,rm -f build/bench/rows.jsonl)
+	@status=0; $(PY) -m pytest benchmarks -n 0 -s $(BENCH_ARGS) || status=$$?; $(PY) -m benchmarks.summary build/bench || exit $$?; exit $$status
+
+# Their packages stay out of ours: a second virtual environment, whose interpreter runs them in processes of their own.
+bench-rivals: $(RIVALS)/.complete  ## the other loaders, in .venv-rivals; `make bench` then measures them too
+
+$(RIVALS)/.complete: benchmarks/rivals/requirements.txt $(STAMP)/venv
+	@echo "headrace: installing the other loaders in $(RIVALS)"
+	@python=$$(.ci/python); $$python -m venv --clear $(RIVALS)
+	@$(RIVALS)/bin/python -m pip --disable-pip-version-check --quiet install '$(TORCH)' -r benchmarks/rivals/requirements.txt
+	@touch $@
 
 lint: setup $(STAMP)/tools  ## ruff, mypy strict, clang-format, the extension's stub against the extension
 	$(VENV)/bin/ruff check .

@@ -2,6 +2,7 @@
 
 HEADRACE_BENCH_GATE=1     ratios that miss their goal fail; without it they are printed and stored, and nothing fails on timing
 HEADRACE_BENCH_SAMPLES=N  samples of the tabular workload (default 2,000,000: 528 MB in memory and as much on disk)
+HEADRACE_BENCH_OUT=P      rows, tables and plots go to P (default: build/bench)
 HEADRACE_BENCH_FOLDER=P   keep datasets in P between runs (default: a temporary folder of the run)
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.rows import Row, append, output_folder
 from benchmarks.workloads.tabular import Tabular
 from headrace.bench import environment
 
@@ -51,16 +53,48 @@ def tabular(folder: Path) -> Tabular:
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Report:
-    """Print a measured ratio, store it with the benchmark, and hold it against its goal where gates are on."""
+    """Print a measured ratio, keep it as a row of the table that `make bench` draws, and hold it against its goal where gates are on.
 
-    def show(what: str, ratio: float, *, at_least: float | None = None, **numbers: Any) -> None:
-        goal = "" if at_least is None else f" (goal {at_least:g}x)"
-        print(f"\n  {what}: {ratio:.3g}x{goal}")
+    report(what, ratio, at_least=goal)                    a cost or a property, ours / what it is held against
+    report(..., limit="memory copy", our_samples_per_second=...)  against a limit of the machine, by name
+    report(..., peer="torch, __getitems__")               against another loader
+    report(..., at_most=goal)                             less is better
+    workload: the line of the table, by default what the file is called after ("test_tabular_perf.py": tabular). Other keywords are numbers.
+    """
+
+    def show(
+        what: str,
+        ratio: float,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        workload: str | None = None,
+        limit: str | None = None,
+        peer: str | None = None,
+        unit: str = "x",
+        **numbers: Any,
+    ) -> None:
+        row = Row(
+            name=what,
+            workload=workload or request.path.stem.removeprefix("test_").removesuffix("_perf").replace("_", " "),
+            kind="limit" if limit else "peer" if peer else "cost",
+            ratio=ratio,
+            goal=at_most if at_least is None else at_least,
+            better="more" if at_most is None else "less",
+            limit=limit,
+            peer=peer,
+            unit=unit,
+            test=request.node.originalname,
+            numbers=numbers,
+        )
+        goal = "" if row.goal is None else f" (goal: at {'least' if row.better == 'more' else 'most'} {row.goal:g})"
+        print(f"\n  {what}: {ratio:.3g}{'' if unit == 'x' else ' '}{unit}{goal}")
         for name, value in numbers.items():
             print(f"    {name.replace('_', ' ')}: {value:,.4g}" if isinstance(value, float) else f"    {name.replace('_', ' ')}: {value}")
+        append(output_folder() / "rows.jsonl", row)
         if "benchmark" in request.fixturenames:
-            request.getfixturevalue("benchmark").extra_info.update({what: ratio, "goal": at_least, **numbers})
-        if at_least is not None and os.environ.get("HEADRACE_BENCH_GATE") == "1":
-            assert ratio >= at_least, f"{what}: {ratio:.3f}x is below the goal of {at_least:g}x"
+            request.getfixturevalue("benchmark").extra_info.update({what: ratio, "goal": row.goal, **numbers})
+        if row.met is False and os.environ.get("HEADRACE_BENCH_GATE") == "1":
+            pytest.fail(f"{what}: {ratio:.3f} misses the goal of {row.goal:g}")
 
     return show

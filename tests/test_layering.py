@@ -68,6 +68,7 @@ THIRD_PARTY = {
     "torch": {"_native", "sampling", "datasets", "writing", "loader", "integrations", "bench", "evaluate", "tune", "demo"},
     "torchdata": {"loader", "integrations"},
     "pyarrow": {"datasets", "writing", "demo"},
+    "matplotlib": {"report"},
     "PIL": {"datasets", "writing", "images"},
     "pandas": {"demo"},
     "sklearn": {"prep"},
