@@ -39,8 +39,8 @@ def test_long_work_shows_share_rate_and_time_left_then_erases_the_line():
     clock.now = 4.0
     progress.update(4000, 10_000)
     line = stream.getvalue().lstrip("\r")
-    assert line == "convert  [#########---------------]  40 %  4,000 samples of 10,000 samples  ..."
-    assert len(line) == 79
+    assert line.endswith("40 %  4,000 of 10,000 samples  1.00 k/s  6.00 s left")
+    assert len(line) <= 79
     clock.now = 4.05
     progress.update(4100, 10_000)
     assert stream.getvalue().count("\r") == 1  # drawn at most ten times a second
@@ -56,6 +56,28 @@ def test_line_states_rate_and_time_left():
     progress.update(50_000_000, 200_000_000)
     line = progress.line(50_000_000, 200_000_000)
     assert line.endswith("25 %  47.7 MiB of 191 MiB  10.0 MB/s  15.0 s left")
+
+
+def test_a_narrow_line_keeps_share_and_time_left():
+    clock, progress = started(Terminal())
+    clock.now = 5.0
+    progress.update(1000, 4000)
+    lines = [progress.line(1000, 4000, columns) for columns in (200, 79, 66, 60, 39, 20)]
+    assert lines == [
+        "convert  [######------------------]  25 %  1,000 of 4,000 samples  200/s  15.0 s left",
+        "convert  [####------------]  25 %  1,000 of 4,000 samples  200/s  15.0 s left",
+        "convert  [####------------]  25 %  200/s  15.0 s left",
+        "convert  [####------------]  25 %  200/s  15.0 s left",
+        "convert  [##------]  25 %  15.0 s left",
+        "convert   25 %  15.0 s left",  # cut by whoever draws it
+    ]
+
+
+def test_words_after_bytes_are_shown():
+    clock, progress = started(Terminal())
+    clock.now = 5.0
+    progress.update(1 << 20, 1 << 22, "bytes scanned")
+    assert "  1.00 MiB of 4.00 MiB scanned" in progress.line(1 << 20, 1 << 22)
 
 
 def test_unknown_total_shows_count_and_rate():
@@ -132,6 +154,7 @@ def test_the_line_is_one_column_narrower_than_a_real_terminal():
             progress.close()
             os.read(master, 4096)
         assert drawn.startswith("\rverify  [---")
-        assert len(drawn) == 1 + 39
+        assert drawn.endswith(" left")
+        assert len(drawn) <= 1 + 39
     finally:
         os.close(master)

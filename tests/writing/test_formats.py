@@ -311,7 +311,8 @@ def test_csv_files_follow_each_other(tmp_path: Path) -> None:
     calls: list[Any] = []
     convert(str(tmp_path / "*.csv"), tmp_path / "d", progress=lambda *call: calls.append(call))
     assert read(tmp_path / "d", "a").tolist() == [0, 1, 2]
-    assert calls[-1] == (3, 3, "samples")
+    scanned = [(9 * number, 27, "bytes scanned") for number in (1, 2, 3)]
+    assert calls == [*scanned, (1, 3, "samples"), (2, 3, "samples"), (3, 3, "samples")]
     (tmp_path / "9.csv").write_text("a,c\n1,2\n")
     with pytest.raises(ValueError, match=r"9.csv has the columns \['a', 'c'\], but .*0.csv has \['a', 'b'\]"):
         convert(str(tmp_path / "*.csv"), tmp_path / "e")

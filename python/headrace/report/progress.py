@@ -21,14 +21,16 @@ from headrace.report.terminal import columns_of, display_width, fit, is_terminal
 
 __all__ = ["Progress"]
 
-_BAR_COLUMNS = 24
+# What a line shows, until it fits: columns of the bar, whether amounts, whether the rate. Share and time left stay longest.
+_SHAPES = ((24, True, True), (16, True, True), (8, True, True), (16, False, True), (8, False, True), (8, False, False), (0, False, False))
 _RATE_SECONDS = 10.0  # span of the moving rate: long enough to be calm, short enough to follow a change of phase
 
 
 class Progress:
     """A progress line: label, bar, percentage, rate, and the time that is left.
 
-    unit: "bytes" is shown as sizes, anything else as counts. enabled: None decides by the stream (a terminal whose TERM is not dumb).
+    unit: "bytes" are shown as sizes, all else as counts with the unit; of "bytes scanned" the second word is shown too.
+    enabled: None decides by the stream (a terminal whose TERM is not dumb).
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Progress:
             self._marks.append((now, done))
             while len(self._marks) > 2 and now - self._marks[1][0] > _RATE_SECONDS:
                 del self._marks[0]
-            self._draw(self.line(done, total))
+            self._draw(done, total)
 
     def close(self) -> None:
         """Erase the line. Later updates are ignored."""
@@ -86,31 +88,44 @@ class Progress:
                 self._write("\r" + " " * self._shown_columns + "\r")
                 self._shown_columns = 0
 
-    def line(self, done: int, total: int | None) -> str:
-        """The text for this state, not cut to the terminal."""
+    def line(self, done: int, total: int | None, columns: int | None = None) -> str:
+        """The text for this state, with as much in it as fits `columns`; None: everything."""
+        lines = (self._line(done, total, shape) for shape in _SHAPES)
+        return next((line for line in lines if columns is None or display_width(line) <= columns), self._line(done, total, _SHAPES[-1]))
+
+    def _line(self, done: int, total: int | None, shape: tuple[int, bool, bool]) -> str:
+        bar_columns, with_amount, with_rate = shape
         (first_time, first_done), (last_time, last_done) = self._marks[0], self._marks[-1]
         elapsed = last_time - first_time
         speed = (last_done - first_done) / elapsed if elapsed > 0 else 0.0
         parts = [self._label]
         if total:
             share = min(1.0, done / total)
-            filled = int(share * _BAR_COLUMNS)
-            parts.append("[" + "#" * filled + "-" * (_BAR_COLUMNS - filled) + f"] {100 * share:3.0f} %")
-            parts.append(f"{self._amount(done)} of {self._amount(total)}")
-        else:
-            parts.append(self._amount(done))
-        if speed > 0:
-            parts.append(humanise.byte_rate(speed) if self._unit == "bytes" else humanise.rate(speed))
-            if total and done < total:
-                parts.append(f"{humanise.duration((total - done) / speed)} left")
+            filled = int(share * bar_columns)
+            bar = "[" + "#" * filled + "-" * (bar_columns - filled) + "] " if bar_columns else ""
+            parts.append(f"{bar}{100 * share:3.0f} %")
+        if with_amount or not total:
+            parts.append(self._amount(done, total))
+        if speed > 0 and with_rate:
+            parts.append(humanise.byte_rate(speed) if self._in_bytes else humanise.rate(speed))
+        if speed > 0 and total and done < total:
+            parts.append(f"{humanise.duration((total - done) / speed)} left")
         return "  ".join(parts)
 
-    def _amount(self, value: int) -> str:
-        return humanise.bytes_size(value) if self._unit == "bytes" else f"{humanise.count(value)} {self._unit}"
+    @property
+    def _in_bytes(self) -> bool:
+        return self._unit.split(" ")[0] == "bytes"
 
-    def _draw(self, text: str) -> None:
+    def _amount(self, done: int, total: int | None) -> str:
+        written = humanise.bytes_size if self._in_bytes else humanise.count
+        of_total = f" of {written(total)}" if total else ""
+        unit = self._unit.removeprefix("bytes").strip()
+        return f"{written(done)}{of_total} {unit}".rstrip()
+
+    def _draw(self, done: int, total: int | None) -> None:
         # One column stays free: a line as wide as the terminal wraps in some of them.
-        text = fit(text, (columns_of(self._stream) or 80) - 1)
+        limit = (columns_of(self._stream) or 80) - 1
+        text = fit(self.line(done, total, limit), limit)
         columns = display_width(text)
         self._write("\r" + text + " " * max(0, self._shown_columns - columns))
         self._shown_columns = columns

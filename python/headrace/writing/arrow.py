@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -86,8 +86,10 @@ class ArrowBatches(Source):
             del schema
 
 
-def count_nulls(batches: Iterable[Any], schema: Any) -> tuple[int, set[str]]:
-    """(samples, names of the fields that have a null) of pyarrow record batches; reads them all."""
+def count_nulls(
+    batches: Iterable[Any], schema: Any, scanned: Callable[[int, int | None, str], object] | None = None
+) -> tuple[int, set[str]]:
+    """(samples, names of the fields that have a null) of pyarrow record batches; reads them all, telling `scanned` how far it is."""
     pointer = capsule_pointer(capsule := schema.__arrow_c_schema__(), b"arrow_schema", ArrowSchema)
     leaves = leaves_of(parse_type(pointer))
     del capsule
@@ -97,6 +99,8 @@ def count_nulls(batches: Iterable[Any], schema: Any) -> tuple[int, set[str]]:
         with releasing(capsule_pointer(array, b"arrow_array", ArrowArray)) as pointer:
             rows += int(pointer.contents.length)
             found |= _nulls_in(ArrayView(pointer, "record batch"), leaves)
+        if scanned is not None:
+            scanned(rows, None, "samples scanned")
     return rows, found
 
 

@@ -58,7 +58,8 @@ def convert(
 
     src: a folder of images by class (torchvision's ImageFolder), or a file, list, glob or folder of files that are .npy, .npz, .csv,
     .parquet, .orc, .arrow or .feather; files of a glob or folder are taken in the order of their names, and all need the same fields.
-    format: one of FORMATS, instead of looking at the names. progress: called with (done, total or None, unit).
+    format: one of FORMATS, instead of looking at the names. progress: called with (done, total or None, unit), where unit is
+    "samples", or before that "bytes scanned" or "samples scanned" for formats that are looked through first (CSV, ORC, Arrow).
     codec, threads: as for `write`. options: those of `write` (append, chunk_samples, chunk_bytes, shard_bytes, container), and of the
     format: `fields` for all but images, `allow_unsafe_types` for NumPy files, `extensions` for images, and for CSV `delimiter`,
     `column_names`, `column_types`, `null_values`, `strings_can_be_null`, `encoding` and `block_bytes`.
@@ -72,10 +73,12 @@ def convert(
         raise ValueError(f"unknown format {format!r}; known are {', '.join(FORMATS)}")
     paths, name = _found(src, format)
     writer_options = {key: options.pop(key) for key in _WRITER_OPTIONS if key in options}
-    known = [key for key in inspect.signature(FORMATS[name]).parameters if key not in ("paths", "threads")]
+    known = [key for key in inspect.signature(FORMATS[name]).parameters if key not in ("paths", "threads", "scanned")]
     unknown = [key for key in options if key not in known]
     if unknown:
         raise TypeError(f"unknown option {unknown[0]!r} for {name}; known are {', '.join([*known, *_WRITER_OPTIONS])}")
+    if "scanned" in inspect.signature(FORMATS[name]).parameters:
+        options["scanned"] = progress
     source = FORMATS[name](paths, threads=threads, **options)
     metadata = getattr(source, "metadata", None)
     with Writer(dst, codec=codec, threads=threads, metadata=metadata, **writer_options) as writer:

@@ -6,19 +6,21 @@ One pass could only guess: a column of whole numbers may turn out to have a frac
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
 from headrace.errors import CorruptDataError
 from headrace.writing.arrow import ArrowBatches
 from headrace.writing.batches import Source, take_fields
 from headrace.writing.formats.csv_lines import CsvText
-from headrace.writing.formats.tables import import_pyarrow, reading
+from headrace.writing.formats.tables import Scanned, import_pyarrow, reading
 
 __all__ = ["csv_source"]
 
 _BLOCK_BYTES = 16 << 20
+_COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 _LINE_BLOCKS = 16  # a line is at most so many blocks
 _PURPOSE = "converting CSV files"
 
@@ -35,6 +37,7 @@ def csv_source(
     strings_can_be_null: bool = False,
     encoding: str = "utf-8",
     block_bytes: int = _BLOCK_BYTES,
+    scanned: Scanned | None = None,
 ) -> Source:
     """A column a field, with the narrowest type that all its values have; nullable if a value is missing.
 
@@ -53,8 +56,13 @@ def csv_source(
         block_bytes=block_bytes,
     )
     scan = _Scan(options, column_types or {}, fields)
+    total = sum(map(os.path.getsize, paths))
+    before = 0
     for path in paths:
-        scan.look_through(path, threads != 1)
+        for done in scan.look_through(path, threads != 1):
+            if scanned is not None:
+                scanned(before + done, total, "bytes scanned")
+        before += os.path.getsize(path)
     schema = scan.schema()
     return CsvSource(_batches(paths, options, schema, scan.names, threads != 1), schema, scan.nullable, scan.rows)
 
@@ -123,9 +131,9 @@ class _Scan:
         self._fields = fields
         self._first = ""
 
-    def look_through(self, path: str, use_threads: bool) -> None:
-        """Learn from one file."""
-        with reading(path), open_text(path, self.options) as file:
+    def look_through(self, path: str, use_threads: bool) -> Iterator[int]:
+        """Learn from one file, block by block; yields the bytes of it that were read."""
+        with reading(path), open_text(path, self.options) as (file, position):
             names, lines = header(file, path, self.options)
             if not self.names:
                 self._begin(names, path)
@@ -133,6 +141,7 @@ class _Scan:
                 raise ValueError(f"{path} has the columns {names}, but {self._first} has {self.names}; convert them separately")
             for block in blocks(file, lines, path, self.options):
                 self._learn(block, path, use_threads)
+                yield position()
 
     def _begin(self, names: list[str], path: str) -> None:
         self.names, self._first = names, path
@@ -188,12 +197,18 @@ def wider(pyarrow: Any, one: Any, other: Any) -> Any:
 
 
 @contextmanager
-def open_text(path: str, options: _Options) -> Iterator[Any]:
-    """The file as UTF-8, decompressed if its name ends in .gz, .bz2, .zst or the like."""
+def open_text(path: str, options: _Options) -> Iterator[tuple[Any, Callable[[], int]]]:
+    """(the file as UTF-8, decompressed if its name ends in .gz, .bz2, .zst or .lz4; what says how many of its bytes were read)."""
     pyarrow = import_pyarrow("pyarrow", _PURPOSE)
-    with pyarrow.input_stream(path, compression="detect") as file:
+    with ExitStack() as stack:
+        stored = file = stack.enter_context(pyarrow.OSFile(path))
+        codec = _COMPRESSIONS.get(os.path.splitext(path.lower())[1])
+        if codec is not None:
+            file = stack.enter_context(pyarrow.CompressedInputStream(file, codec))
+        if options.encoding != "utf-8":
+            file = pyarrow.transcoding_input_stream(file, options.encoding, "utf-8")
         try:
-            yield file if options.encoding == "utf-8" else pyarrow.transcoding_input_stream(file, options.encoding, "utf-8")
+            yield file, stored.tell
         except UnicodeDecodeError as error:
             raise CorruptDataError(f"{path} is not {options.encoding} text: {error.reason}; say encoding= (--encoding)") from error
 
@@ -247,7 +262,7 @@ def _unclosed(text: bytes, options: _Options) -> str:
 def _batches(paths: Sequence[str], options: _Options, schema: Any, names: list[str], use_threads: bool) -> Iterator[Any]:
     types = {field.name: field.type for field in schema}
     for path in paths:
-        with reading(path), open_text(path, options) as file:
+        with reading(path), open_text(path, options) as (file, _):
             _, lines = header(file, path, options)
             for block in blocks(file, lines, path, options):
                 yield from options.table(block, names, schema.names, types, use_threads).to_batches()

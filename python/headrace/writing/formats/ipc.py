@@ -9,12 +9,14 @@ from typing import Any
 from headrace.errors import CorruptDataError
 from headrace.writing.arrow import ArrowBatches, count_nulls
 from headrace.writing.batches import Source
-from headrace.writing.formats.tables import chosen_schema, import_pyarrow, reading, refuse_other_schema
+from headrace.writing.formats.tables import Scanned, chosen_schema, import_pyarrow, reading, refuse_other_schema
 
 __all__ = ["ipc_source"]
 
 
-def ipc_source(paths: Sequence[str], *, threads: int | None = None, fields: Sequence[str] | None = None) -> Source:
+def ipc_source(
+    paths: Sequence[str], *, threads: int | None = None, fields: Sequence[str] | None = None, scanned: Scanned | None = None
+) -> Source:
     """A column a field; nullable if it has a null. Memory: a record batch, if it is compressed. `fields`: columns to read."""
     pyarrow = import_pyarrow("pyarrow", "converting Arrow files")
     ipc = import_pyarrow("pyarrow.ipc", "converting Arrow files")
@@ -25,7 +27,7 @@ def ipc_source(paths: Sequence[str], *, threads: int | None = None, fields: Sequ
         here = chosen_schema(whole, path, fields)
         schema = here if schema is None else schema
         refuse_other_schema(here, path, schema, paths[0])
-    rows, nullable = count_nulls(_batches(pyarrow, ipc, paths, schema), schema)
+    rows, nullable = count_nulls(_batches(pyarrow, ipc, paths, schema), schema, scanned)
     return ArrowBatches(_batches(pyarrow, ipc, paths, schema), schema, fields=None, nullable=nullable, total=rows)
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from headrace.writing.arrow import ArrowBatches, count_nulls
 from headrace.writing.batches import Source
-from headrace.writing.formats.tables import chosen_schema, import_pyarrow, reading, refuse_other_schema
+from headrace.writing.formats.tables import Scanned, chosen_schema, import_pyarrow, reading, refuse_other_schema
 
 __all__ = ["orc_source"]
 
 
-def orc_source(paths: Sequence[str], *, threads: int | None = None, fields: Sequence[str] | None = None) -> Source:
+def orc_source(
+    paths: Sequence[str], *, threads: int | None = None, fields: Sequence[str] | None = None, scanned: Scanned | None = None
+) -> Source:
     """A column a field; nullable if it has a null. Memory: a stripe. `fields`: columns to read."""
     orc = import_pyarrow("pyarrow.orc", "converting ORC files")
     pyarrow = import_pyarrow("pyarrow", "converting ORC files")
@@ -23,7 +25,7 @@ def orc_source(paths: Sequence[str], *, threads: int | None = None, fields: Sequ
         here = chosen_schema(whole, path, fields)
         schema = here if schema is None else schema
         refuse_other_schema(here, path, schema, paths[0])
-    rows, nullable = count_nulls(_stripes(pyarrow, orc, paths, schema), schema)
+    rows, nullable = count_nulls(_stripes(pyarrow, orc, paths, schema), schema, scanned)
     return ArrowBatches(_stripes(pyarrow, orc, paths, schema), schema, fields=None, nullable=nullable, total=rows)
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from headrace.errors import CorruptDataError, HeadraceError, import_extra
 from headrace.writing.batches import SLICE_BYTES, take_fields
 
-__all__ = ["chosen_schema", "import_pyarrow", "reading", "refuse_other_schema", "rows_for"]
+__all__ = ["Scanned", "chosen_schema", "import_pyarrow", "reading", "refuse_other_schema", "rows_for"]
 
 _MAX_ROWS = 1 << 18
+
+Scanned = Callable[[int, "int | None", str], object]
+"""Called with (done, total or None if unknown, unit) while files are looked through before they are converted."""
 
 
 def import_pyarrow(module: str, purpose: str) -> Any:
