@@ -227,3 +227,14 @@ def test_numbers_out_of_range_are_wrong_usage(arguments):
     outcome = headrace_command(*arguments)
     assert outcome.code == 2
     assert "expected a whole number from" in outcome.err
+
+
+def test_ctrl_c_while_the_command_line_is_imported():
+    code = (
+        "import sys\nfrom importlib.abc import MetaPathFinder\nfrom headrace.__main__ import main\n"
+        "class Interrupted(MetaPathFinder):\n    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'headrace.cli.main':\n            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\nsys.exit(main())"
+    )
+    outcome = headrace_python(code)
+    assert (outcome.code, outcome.out, outcome.err) == (130, "", "headrace: interrupted\n")

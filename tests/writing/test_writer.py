@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def test_nothing_to_write_is_an_error(tmp_path: Path) -> None:
 
 
 def test_sizes_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="chunk_samples must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="chunk_samples must be at least 1, and at most 16777216, got 0"):
         Writer(tmp_path / "d", chunk_samples=0)
     with pytest.raises(ValueError, match="batch_rows must be at least 1, got 0"):
         write(tmp_path / "d", [1], batch_rows=0)
@@ -191,3 +192,40 @@ def test_codecs_reach_the_file(tmp_path: Path) -> None:
     assert [(fields[name].codec, fields[name].filter) for name in "abc"] == [("zstd", "none"), ("lz4hc", "delta+shuffle"), ("none", "none")]
     assert (fields["a"].level, fields["b"].block_bytes) == (9, 4096)
     np.testing.assert_array_equal(read(tmp_path / "d", "b"), np.arange(1000))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"chunk_samples": 1.5}, TypeError, "chunk_samples is a float, 1.5; expected a whole number"),
+        ({"chunk_samples": 1 << 33}, ValueError, "chunk_samples must be at least 1, and at most 16777216"),
+        ({"threads": "2"}, TypeError, "threads is a str, '2'; expected a whole number"),
+        ({"metadata": "{"}, ValueError, "metadata is no JSON text"),
+        ({"metadata": {"a": 1}}, TypeError, "metadata is a dict; expected JSON text"),
+        ({"schema": "x"}, TypeError, "schema is a str; expected a headrace.Schema"),
+        ({"batch_rows": 0}, ValueError, "batch_rows must be at least 1, got 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(tmp_path, options, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        write(tmp_path / "d", {"a": np.zeros(3)}, **options)
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("source", ["flights.csv", b"flights.csv", Path("flights.csv")])
+def test_a_path_is_no_source_of_samples(tmp_path, source):
+    with pytest.raises(TypeError, match=r"a source is samples, not a path; for files use headrace.convert\(\)"):
+        write(tmp_path / "d", source)
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    "sample", [{"a": None, "a.valid": 1}, {"a": [1, 2], "a.length": 2}], ids=["validity of a nullable field", "lengths of a ragged field"]
+)
+def test_names_that_batches_give_to_something_else_are_refused(tmp_path, sample):
+    other = {**sample, "a": 1 if sample["a"] is None else [1]}
+    with pytest.raises(ValueError, match=r"fields 'a' and 'a\.(valid|length)': .*rename one"):
+        write(tmp_path / "d", [sample, other])
+    assert not (tmp_path / "d").exists()
+    write(tmp_path / "d", [{"a": 1, "a.valid": 2, "a.length": 3}])  # nothing stands beside such an `a`
+    assert read(tmp_path / "d", "a.valid").tolist() == [2]

@@ -44,6 +44,8 @@ class Dataset:
         self.path = os.fsdecode(path)
         self.reader = reader
         self.verify = verify
+        if version is not None and (type(version) is not int or not 1 <= version < 1 << 64):
+            raise ValueError(f"version is {version!r}; expected a number from 1 on, or None for the newest")
         self._native = _native.Dataset(self.path, 0 if version is None else version, reader=reader, verify=verify)
         self._length = len(self._native)
         self.note_fallback()
@@ -111,6 +113,8 @@ class Dataset:
 
         Views share what is open: they see the same version, whatever became of the files since.
         """
+        if isinstance(fields, str):
+            raise TypeError(f"fields is the text {fields!r}; expected a list of names")
         return self._view(list(fields), None if self._schema.container == "single" else self._schema.container)
 
     def as_tuple(self, *fields: str) -> Dataset:
@@ -138,6 +142,8 @@ class Dataset:
     @overload
     def __getitem__(self, index: slice | Sequence[int] | npt.NDArray[np.integer[Any]] | npt.NDArray[np.bool_]) -> Any: ...
     def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, bool):
+            raise TypeError(f"an index is a whole number, a slice or a sequence of them, got {index}")
         if hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0:
             return self.__getitems__([operator.index(index)])[0]
         if isinstance(index, slice):

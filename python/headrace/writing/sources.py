@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,10 @@ def source_of(
     """
     if isinstance(source, Source):
         return source
+    if isinstance(source, (str, bytes, bytearray, os.PathLike)):
+        raise TypeError(f"cannot write a {type(source).__name__}: a source is samples, not a path; for files use headrace.convert()")
+    if batch_rows is not None and batch_rows < 1:
+        raise ValueError(f"batch_rows must be at least 1, got {batch_rows}")
     whole = _whole_columns(source, fields, names=names)
     if whole is not None:
         columns, container = whole

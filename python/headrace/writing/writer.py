@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import operator
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +23,7 @@ __all__ = ["Progress", "Writer", "refuse_existing", "write"]
 Progress = Callable[[int, int | None, str], object]
 """Called with (done, total or None if unknown, unit)."""
 
+_SIZES = {"chunk_samples": (1, 1 << 24), "chunk_bytes": (1, 1 << 62), "shard_bytes": (1, 1 << 62), "threads": (0, 1 << 30)}
 _MANIFEST = re.compile(r"manifest-\d{10,}\.hrm")
 
 
@@ -119,9 +122,11 @@ class Writer:
         sizes = {"chunk_samples": chunk_samples, "chunk_bytes": chunk_bytes, "shard_bytes": shard_bytes, "threads": threads}
         for name, value in sizes.items():
             if value is not None:
-                if value < (0 if name == "threads" else 1):
-                    raise ValueError(f"{name} must be at least {0 if name == 'threads' else 1}, got {value}")
-                self._options[name] = value
+                self._options[name] = _size(name, value)
+        if schema is not None and not isinstance(schema, Schema):
+            raise TypeError(f"schema is a {type(schema).__name__}; expected a headrace.Schema")
+        if metadata is not None:
+            _demand_json(metadata)
         self._native: DatasetWriter | None = None
         self._schema: Schema | None = None
         self._closed = ""
@@ -232,6 +237,7 @@ class Writer:
             raise ClosedError(f"the writer of {self.path} was {self._closed}; make a new one")
 
     def _begin(self, fields: Sequence[Field], container: str, metadata: str = "") -> None:
+        _refuse_clash(fields)
         chosen, auto = apply_codecs(fields, self._codec)
         text = metadata if self._metadata is None else self._metadata
         schema = Schema(chosen, self._container or container, text)
@@ -260,6 +266,37 @@ class Writer:
                 error.add_note(f"rows are counted from sample {self._samples}, the first of this part")
             raise
         self._samples += batch.rows
+
+
+def _refuse_clash(fields: Sequence[Field]) -> None:
+    """Batches have `<name>.valid` beside a nullable field and `<name>.length` beside a padded one: no field may be called that."""
+    names = {field.name for field in fields}
+    for field in fields:
+        beside = [f"{field.name}.valid"] * field.nullable + [f"{field.name}.length"] * (field.kind == "ragged")
+        for name in beside:
+            if name in names:
+                what = "its validity" if name.endswith(".valid") else "its lengths"
+                raise ValueError(f"fields {field.name!r} and {name!r}: batches give the first {what} under the second name; rename one")
+
+
+def _size(name: str, value: Any) -> int:
+    try:
+        size = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is a {type(value).__name__}, {value!r}; expected a whole number") from None
+    least, most = _SIZES[name]
+    if not least <= size <= most:
+        raise ValueError(f"{name} must be at least {least}, and at most {most}, got {size}")
+    return size
+
+
+def _demand_json(metadata: Any) -> None:
+    if not isinstance(metadata, str):
+        raise TypeError(f"metadata is a {type(metadata).__name__}; expected JSON text, as json.dumps() makes it")
+    try:
+        json.loads(metadata or "null")
+    except ValueError as error:
+        raise ValueError(f"metadata is no JSON text: {error}") from None
 
 
 def encode(columns: Mapping[str, Column], schema: Schema, first: int) -> list[Any]:
