@@ -122,6 +122,11 @@ void ThreadPool::set_max_threads(int count) {
   state_->work.notify_all();
 }
 
+bool ThreadPool::is_contended() const {
+  std::lock_guard lock(state_->mutex);
+  return !state_->queue.empty() || state_->threads > state_->max_threads;
+}
+
 int ThreadPool::running_threads() const {
   std::lock_guard lock(state_->mutex);
   return state_->threads;
@@ -222,12 +227,14 @@ void TaskGroup::submit(std::uint64_t priority, std::function<void()> task) {
 
 void TaskGroup::pump(const std::shared_ptr<State>& state) {
   std::unique_lock lock(state->mutex);
-  if (std::function<void()> task = state->take()) {
+  while (std::function<void()> task = state->take()) {
     lock.unlock();
     task();
     task = nullptr;
     lock.lock();
     --state->running;
+    // Going on here saves a wake-up, as long as no other group waits for its turn.
+    if (state->heap.empty() || state->pool->is_contended()) break;
   }
   if (!state->heap.empty()) {
     // Back of the pool's queue, so that groups take turns.
@@ -245,8 +252,9 @@ void TaskGroup::cancel() {
   if (state_->running == 0) state_->idle.notify_all();
 }
 
-bool TaskGroup::run_one() {
+bool TaskGroup::run_one(std::uint64_t last) {
   std::unique_lock lock(state_->mutex);
+  if (!state_->heap.empty() && state_->heap.front().priority > last) return false;
   std::function<void()> task = state_->take();
   if (!task) return false;
   lock.unlock();

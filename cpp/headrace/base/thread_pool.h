@@ -39,6 +39,8 @@ class ThreadPool {
   // Queues one task, first in, first out. Never blocks. Throws std::system_error, the task dropped, if the system refuses
   // the pool its only thread.
   void submit(std::function<void()> task);
+  // Whether a thread that could go on with work of its own should give way: tasks are queued, or there are more threads than allowed.
+  bool is_contended() const;
 
  private:
   struct State;
@@ -61,8 +63,8 @@ class TaskGroup {
   void submit(std::uint64_t priority, std::function<void()> task);
   // Drops every queued task; running ones go on.
   void cancel();
-  // Runs the first queued task on the calling thread, beside those on the pool; false if none is queued.
-  bool run_one();
+  // Runs the first queued task on the calling thread, beside those on the pool; false if none is queued of a priority number up to `last`.
+  bool run_one(std::uint64_t last = ~std::uint64_t{0});
   // Blocks until nothing is queued or running. Not from a task of this group.
   void wait_idle();
   int max_concurrency() const;

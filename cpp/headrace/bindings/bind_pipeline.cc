@@ -102,6 +102,13 @@ void register_pipeline(py::module_& m) {
           "start",
           [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) { check(without_lock([&] { return p.start(epoch, position); })); },
           py::arg("epoch"), py::arg("position") = 0)
+      .def(
+          "start_listed",
+          [](Pipeline& p, const SampleArray& indices, std::uint64_t position) {
+            std::vector<std::uint64_t> samples = samples_of(indices, ~std::uint64_t{0} >> 1);
+            check(without_lock([&] { return p.start_listed(std::move(samples), position); }));
+          },
+          py::arg("indices"), py::arg("position") = 0)
       .def("start_fed", [](Pipeline& p) { check(p.start_fed()); })
       .def(
           "feed", [](Pipeline& p, const SampleArray& indices) { check(p.feed(samples_of(indices, ~std::uint64_t{0} >> 1))); },

@@ -107,6 +107,20 @@ Location Dataset::locate(std::uint64_t sample) const {
   return {shard, static_cast<std::uint32_t>(row - chunk * size), chunk};
 }
 
+bool Dataset::in_memory(const std::vector<std::uint32_t>& fields) const {
+  if (table_ != nullptr) return true;
+  for (const std::uint32_t field : fields) {
+    const format::Field& f = schema().fields[field];
+    if (f.is_variable() || f.nullable || f.codec != codec::Codec::kNone || f.filter != codec::Filter::kNone) return false;
+  }
+  for (std::uint32_t shard = 0; shard < manifest_.shards.size(); ++shard) {
+    const io::ShardSource* source = runtime().opened(shard);
+    if (source == nullptr || !source->is_mapped()) return false;
+    if (!std::all_of(fields.begin(), fields.end(), [&](std::uint32_t field) { return source->all_touched(field); })) return false;
+  }
+  return true;
+}
+
 Result<std::uint64_t> Dataset::average_sample_bytes(const std::vector<std::uint32_t>& fields) const {
   std::uint64_t fixed = 0, variable = 0, samples = 0;
   for (const std::uint32_t field : fields) {

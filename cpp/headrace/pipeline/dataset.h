@@ -43,6 +43,8 @@ class Runtime {
   ~Runtime();
   // Errors: those of format::Shard::open and io::ShardSource::open, and kChanged.
   Result<io::ShardSource*> source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest);
+  // The source if it is open, else null.
+  const io::ShardSource* opened(std::uint32_t shard) const { return sources_[shard].load(std::memory_order_acquire); }
   io::BlockCache& cache() { return cache_; }
   // For single fetches: small slabs that come and go quickly.
   storage::SlabPool& slabs() { return slabs_; }
@@ -83,6 +85,8 @@ class Dataset {
   // REQUIRES: sample < num_samples(), table() == nullptr.
   Location locate(std::uint64_t sample) const;
   Result<io::ShardSource*> source(std::uint32_t shard) const { return runtime().source(shard, path_, manifest_); }
+  // Whether all values of `fields` are in memory and checked, to be read in place: no task of theirs waits for a device.
+  bool in_memory(const std::vector<std::uint32_t>& fields) const;
   // What reads: "mmap", "pread", "direct", "uring", or "memory".
   const char* reader_name() const { return table_ != nullptr ? "memory" : runtime().reader_name(); }
   // This process's runtime.

@@ -66,6 +66,8 @@ Order::Order(OrderKind kind, std::uint64_t num_samples, std::uint64_t seed, std:
   for (std::size_t i = 1; i < deficits_.size(); ++i) deficits_[i].missing += deficits_[i - 1].missing;
 }
 
+Order::Order(std::vector<std::uint64_t> samples) : kind_(OrderKind::kListed), num_samples_(samples.size()), listed_(std::move(samples)) {}
+
 // Position of the first sample of a window: all slots before it, less what the short ones among them miss.
 std::uint64_t Order::window_begin(std::uint64_t window) const {
   const std::uint64_t slot = std::min<std::uint64_t>(window * window_chunks_, layout_->num_chunks());
@@ -100,6 +102,8 @@ void Order::enter_window(std::uint64_t position, Window& window) const {
 void Order::fill(std::uint64_t begin, std::span<std::uint64_t> out) const {
   if (kind_ == OrderKind::kSequential) {
     std::iota(out.begin(), out.end(), begin);
+  } else if (kind_ == OrderKind::kListed) {
+    std::copy_n(listed_.begin() + static_cast<std::ptrdiff_t>(begin), out.size(), out.begin());
   } else if (kind_ == OrderKind::kGlobal) {
     permutation_.forward(begin, out);
   } else {

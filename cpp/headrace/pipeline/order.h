@@ -4,6 +4,7 @@
 // window:     chunks are permuted; K neighbours in that order form a window; samples are permuted inside their window. So each
 //             chunk is read once, while mixing spans K chunks. Random access: only chunks that are not full are listed.
 // sequential: the identity.
+// listed:     what a sampler drew, position by position.
 //
 // Immutable after making; any thread. Holds O(shards) memory (O(chunks) only if shards differ in chunk size).
 #pragma once
@@ -18,7 +19,7 @@
 
 namespace headrace::pipeline {
 
-enum class OrderKind : std::uint8_t { kSequential, kGlobal, kWindow };
+enum class OrderKind : std::uint8_t { kSequential, kGlobal, kWindow, kListed };
 Result<OrderKind> order_from_name(std::string_view name);
 
 // Samples and chunks of the shards of a dataset, in order. Shared by every epoch's order.
@@ -54,6 +55,8 @@ class Order {
   // `layout` is needed for kWindow. REQUIRES: window >= 1.
   Order(OrderKind kind, std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch, std::uint32_t window,
         std::shared_ptr<const ChunkLayout> layout);
+  // kListed: samples[position], of any length.
+  explicit Order(std::vector<std::uint64_t> samples);
 
   std::uint64_t size() const { return num_samples_; }
   // out[i] = sample at position begin + i. REQUIRES: begin + out.size() <= size().
@@ -65,9 +68,10 @@ class Order {
   void enter_window(std::uint64_t position, Window& window) const;
   OrderKind kind_;
   std::uint64_t num_samples_;
-  std::uint64_t key_;
-  std::uint32_t window_chunks_;
+  std::uint64_t key_ = 0;
+  std::uint32_t window_chunks_ = 1;
   std::shared_ptr<const ChunkLayout> layout_;
+  std::vector<std::uint64_t> listed_;
   Permutation permutation_;  // of samples (global) or of chunks (window)
   struct Deficit {
     std::uint64_t slot;     // place of a short chunk in the permuted order of chunks

@@ -171,6 +171,7 @@ void run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job)
   job->count_bytes(job->builder->slab_bytes());
   job->enter(Stage::kAssembling);
   job->pieces_left.store(pieces, std::memory_order_relaxed);
+  if (pieces == 1) return run_piece(*pass, *job, 0);
   for (std::size_t i = 0; i < pieces; ++i) {
     pass->submit(job->step, [pass, job, i] { run_piece(*pass, *job, i); });
   }

@@ -80,6 +80,9 @@ struct Pass {
   std::condition_variable done;
   std::unique_ptr<TaskGroup> group;       // null: tasks wait in `own` for the consumer
   std::deque<std::function<void()>> own;  // the consumer's alone
+  // Whether next() runs tasks of its batch rather than sleep: only where they cannot be held up by a device, so that it still answers
+  // Ctrl-C and a timeout.
+  bool consumer_helps = false;
 
   void submit(std::uint64_t priority, std::function<void()> task);
   // REQUIRES: group == nullptr and own is not empty.

@@ -87,6 +87,7 @@ Status Pipeline::begin_pass() {
   if (options_.num_threads > 0) {
     ThreadPool& pool = ThreadPool::shared();
     pass_->group = std::make_unique<TaskGroup>(pool, options_.num_threads);
+    pass_->consumer_helps = shared_->context.dataset->in_memory(options_.fields);
   }
   pass_start_ns_ = now_ns();
   shared_->active_since.store(pass_start_ns_);
@@ -108,8 +109,35 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   is_fed_ = false;
   pass_->order =
       std::make_shared<const Order>(options_.order, dataset.num_samples(), options_.seed, epoch, options_.window, dataset.layout());
+  pass_samples_ = dataset.num_samples();
   next_position_ = position;
   next_step_ = position / options_.partition.global_batch();
+  launch();
+  return Status::ok();
+}
+
+Status Pipeline::check_samples(std::span<const std::uint64_t> samples) const {
+  const std::uint64_t size = shared_->context.dataset->num_samples();
+  for (const std::uint64_t sample : samples) {
+    if (sample >= size)
+      return {Code::kInvalidArgument, strf("index %lld is outside the dataset's %llu samples", static_cast<long long>(sample),
+                                           static_cast<unsigned long long>(size))};
+  }
+  return Status::ok();
+}
+
+Status Pipeline::start_listed(std::vector<std::uint64_t> samples, std::uint64_t position) {
+  HR_RETURN_IF_ERROR(check_samples(samples));
+  if (position > samples.size()) {
+    return {Code::kInvalidArgument,
+            strf("position is %llu; %zu samples are listed", static_cast<unsigned long long>(position), samples.size())};
+  }
+  HR_RETURN_IF_ERROR(begin_pass());
+  is_fed_ = false;
+  pass_samples_ = samples.size();
+  pass_->order = std::make_shared<const Order>(std::move(samples));
+  next_position_ = position;
+  next_step_ = position / options_.partition.batch_size;
   launch();
   return Status::ok();
 }
@@ -124,12 +152,7 @@ Status Pipeline::start_fed() {
 Status Pipeline::feed(std::vector<std::uint64_t> samples) {
   HR_RETURN_IF_ERROR(check_usable());
   if (pass_ == nullptr || !is_fed_ || feed_ended_) return {Code::kInvalidArgument, "feed() needs start_fed() before it and no end_feed()"};
-  const std::uint64_t size = shared_->context.dataset->num_samples();
-  for (const std::uint64_t sample : samples) {
-    if (sample >= size)
-      return {Code::kInvalidArgument, strf("index %lld is outside the dataset's %llu samples", static_cast<long long>(sample),
-                                           static_cast<unsigned long long>(size))};
-  }
+  HR_RETURN_IF_ERROR(check_samples(samples));
   fed_.push_back(std::move(samples));
   launch();
   return Status::ok();
@@ -141,7 +164,6 @@ Status Pipeline::end_feed() {
 }
 
 std::shared_ptr<Job> Pipeline::plan_next() {
-  const std::uint64_t size = shared_->context.dataset->num_samples();
   auto job = std::make_shared<Job>(shared_);
   job->step = next_step_++;
   if (is_fed_) {
@@ -151,15 +173,15 @@ std::shared_ptr<Job> Pipeline::plan_next() {
     job->share.count = job->samples.size();
     next_position_ += job->samples.size();
   } else {
-    job->share = options_.partition.share(size, next_position_);
-    next_position_ = std::min(size, next_position_ + options_.partition.global_batch());
+    job->share = options_.partition.share(pass_samples_, next_position_);
+    next_position_ = std::min(pass_samples_, next_position_ + options_.partition.global_batch());
   }
   job->position_after = next_position_;
   return job;
 }
 
 bool Pipeline::launch_one() {
-  const bool more = is_fed_ ? !fed_.empty() : options_.partition.num_batches(shared_->context.dataset->num_samples(), next_position_) > 0;
+  const bool more = is_fed_ ? !fed_.empty() : options_.partition.num_batches(pass_samples_, next_position_) > 0;
   if (!more || jobs_.size() >= options_.prefetch_batches) return false;
   const std::uint64_t estimate = estimated_sample_bytes_ * (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
   if (!jobs_.empty() && shared_->bytes_in_flight.load() + estimate > batch_budget_) return false;
@@ -171,7 +193,9 @@ bool Pipeline::launch_one() {
   return true;
 }
 
+// Several at a time: waking a sleeping thread costs more than a small batch.
 void Pipeline::launch() {
+  if (jobs_.size() > options_.prefetch_batches / 2) return;
   while (launch_one()) {
   }
 }
@@ -190,6 +214,12 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   if (pass_->group == nullptr) {
     while (!job->done && now_ns() - begin < wait_ns) pass_->run_own();
   } else {
+    const auto waits = [&] {
+      std::lock_guard lock(pass_->mutex);
+      return !job->done;
+    };
+    while (pass_->consumer_helps && waits() && pass_->group->run_one(job->step)) {
+    }
     std::unique_lock lock(pass_->mutex);
     pass_->done.wait_for(lock, std::chrono::nanoseconds(wait_ns), [&] { return job->done; });
   }

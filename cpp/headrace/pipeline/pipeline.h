@@ -15,6 +15,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,9 @@ class Pipeline {
   Status start(std::uint64_t epoch, std::uint64_t position);
   // Begins a pass whose batches are given one by one.
   Status start_fed();
+  // Begins a pass over these samples, cut by the partition's batch size (its rank and world size are not for this), at a position in them.
+  // Errors: kInvalidArgument (a sample or position beyond the end), kForked.
+  Status start_listed(std::vector<std::uint64_t> samples, std::uint64_t position);
   Status feed(std::vector<std::uint64_t> samples);
   Status end_feed();
 
@@ -84,6 +88,7 @@ class Pipeline {
  private:
   Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options);
   Status begin_pass();
+  Status check_samples(std::span<const std::uint64_t> samples) const;
   Status check_usable() const;
   bool launch_one();
   void launch();
@@ -101,7 +106,7 @@ class Pipeline {
   std::deque<std::shared_ptr<Job>> jobs_;
   std::deque<std::vector<std::uint64_t>> fed_;
   bool is_fed_ = false, feed_ended_ = false;
-  std::uint64_t next_step_ = 0, next_position_ = 0;
+  std::uint64_t next_step_ = 0, next_position_ = 0, pass_samples_ = 0;
   std::int64_t pass_start_ns_ = 0;
   bool first_delivered_ = false;
 };

@@ -223,6 +223,8 @@ class Pipeline:
     ) -> None: ...
     def start(self, epoch: int, position: int = 0) -> None:
         """Begin a pass at a global position. Drops what an earlier pass had under way."""
+    def start_listed(self, indices: npt.NDArray[np.int64], position: int = 0) -> None:
+        """Begin a pass over these indices (copied), cut by batch_size and drop_last, at a position in them. Raises ValueError, IndexError."""
     def start_fed(self) -> None:
         """Begin a pass whose batches come from feed()."""
     def feed(self, indices: npt.NDArray[np.int64]) -> None:

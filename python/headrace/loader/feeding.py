@@ -16,9 +16,9 @@ __all__ = ["IndexFeed"]
 
 
 class IndexFeed:
-    """Yields what iterating `batch_sampler` yields from batch `begin` on: the same indices, from the same draws of the same generators.
+    """The same indices as from iterating `batch_sampler`, from batch `begin` on, and from the same draws of the same generators.
 
-    Arrays of int64 where the samplers are torch's own; else whatever the batch sampler yields. Draws happen at the first step, as in torch.
+    All at once by `order()` where the samplers are torch's own, else batch by batch, by iterating. Draws happen at the first step, as in torch.
     `drawn` is what the draws began with, in plain values (a seed, or a generator's state in base64, about 7 KB): given back as `resume`, the same
     indices come again, whatever the generators did since. Other samplers are asked again, and their first `begin` batches dropped.
     """
@@ -26,7 +26,13 @@ class IndexFeed:
     def __init__(self, batch_sampler: Iterable[Any], begin: int = 0, resume: Mapping[str, Any] | None = None) -> None:
         self.drawn: dict[str, Any] = {}
         self._resume = dict(resume or {})
-        self._batches = self._generate(batch_sampler, begin)
+        self._batch_sampler, self._begin = batch_sampler, begin
+        self._batches = self._generate()
+
+    def order(self) -> npt.NDArray[np.int64] | None:
+        """All indices of the pass, from its first batch on, drawn now; None where they are known batch by batch only. Instead of iterating."""
+        known = self._batch_sampler
+        return self._known_order(known.sampler) if type(known) is data.BatchSampler else None
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -34,16 +40,8 @@ class IndexFeed:
     def __next__(self) -> Any:
         return next(self._batches)
 
-    def _generate(self, batch_sampler: Iterable[Any], begin: int) -> Iterator[Any]:
-        indices = self._known_order(batch_sampler.sampler) if type(batch_sampler) is data.BatchSampler else None
-        if indices is None:
-            yield from itertools.islice(iter(batch_sampler), begin, None)
-            return
-        assert isinstance(batch_sampler, data.BatchSampler)
-        size = batch_sampler.batch_size
-        end = len(indices) - len(indices) % size if batch_sampler.drop_last else len(indices)
-        for at in range(begin * size, end, size):
-            yield indices[at : min(at + size, end)]
+    def _generate(self) -> Iterator[Any]:
+        yield from itertools.islice(iter(self._batch_sampler), self._begin, None)
 
     def _known_order(self, sampler: Any) -> npt.NDArray[np.int64] | None:
         """All indices that iterating the sampler would give, drawn as it draws them; None if it is not one that this module knows."""

@@ -170,7 +170,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.worker_init_fn = worker_init_fn
         self.prefetch_factor = prefetch_factor
         self.in_order = in_order
-        self.partition = Partition(batch_size=self.batch_size or 1, rank=self.rank, world_size=self.world_size, drop_last=drop_last)
+        if type(self.batch_sampler) is torch.utils.data.BatchSampler:  # The user's own, or what torch made of batch_size and drop_last.
+            batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
+        self.partition = Partition(batch_size=batch_size or 1, rank=self.rank, world_size=self.world_size, drop_last=drop_last)
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
 

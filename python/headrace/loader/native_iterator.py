@@ -33,12 +33,13 @@ class NativeIterator:
         self.pipeline: _native.Pipeline | None = loader.take_pipeline()
         if isinstance(loader.sampler, OrderSampler):
             loader.sampler.set_epoch(self._state.epoch)
-        self._batches: IndexFeed | None = None
+        self._batches: IndexFeed | None = None  # while a sampler's batches are still to come
+        self._begin: int | None = None  # batches before this pass, where a sampler's order is followed
         if loader.is_fed:
             self._batches = self._fed_batches()
             self._ahead = (loader.prefetch_factor or 2) * loader.num_workers + 1
             self._begin, self._fed = self._state.position, 0
-            self.pipeline.start_fed()
+            self._is_started = False
             if loader.num_workers > 0:
                 self._feed(self.pipeline)  # torch too draws the first indices here when it has workers.
         else:
@@ -85,7 +86,7 @@ class NativeIterator:
         if batch is not None:
             self._loader.source.note_fallback()
             self._passed = batch.step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
-            self._state.deliver(self._begin + self._passed if self._batches is not None else batch.position)
+            self._state.deliver(batch.position if self._begin is None else self._begin + self._passed)
         return batch
 
     def _require_maker(self) -> None:
@@ -105,10 +106,20 @@ class NativeIterator:
         return batches
 
     def _feed(self, pipeline: _native.Pipeline) -> None:
+        """Hand the sampler's next batches to the engine: all at once where their order is known, else some ahead of the consumer."""
         assert self._batches is not None
+        if not self._is_started:
+            order = self._batches.order()
+            self._state.drawn = self._batches.drawn
+            if order is not None:
+                begin = min(self._state.position * self._loader.partition.batch_size, len(order))
+                pipeline.start_listed(self._loader.source.absolute(order), begin)
+                self._batches, self._begin = None, 0
+                return
+            pipeline.start_fed()
+            self._is_started = True
         while self._fed - self._passed < self._ahead:
             indices = next(self._batches, None)
-            self._state.drawn = self._batches.drawn
             if indices is None:
                 pipeline.end_feed()
                 self._ahead = 0
