@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "headrace/base/multiversion.h"
+
 namespace headrace::pipeline {
 namespace {
 
@@ -20,6 +22,21 @@ inline std::uint64_t round_hash(std::uint64_t half, std::uint64_t key, int bits)
   std::uint64_t h = (half ^ key) * 0xD6E8FEB86659FD93ull;
   h = (h ^ (h >> 32)) * 0xD6E8FEB86659FD93ull;
   return h >> (64 - bits);
+}
+
+// out[i] = the network's output for begin + i. A free function over plain values: what the compiler needs to see to vectorise it.
+HR_MULTIVERSION
+void encrypt_all(std::uint64_t begin, std::uint64_t* out, std::size_t count, const std::uint64_t* keys, int low_bits, int high_bits) {
+  const std::uint64_t low_mask = (1ull << low_bits) - 1;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::uint64_t low = (begin + i) & low_mask;
+    std::uint64_t high = (begin + i) >> low_bits;
+    for (int round = 0; round < Permutation::kRounds; round += 2) {
+      high ^= round_hash(low, keys[round], high_bits);
+      low ^= round_hash(high, keys[round + 1], low_bits);
+    }
+    out[i] = high << low_bits | low;
+  }
 }
 
 }  // namespace
@@ -72,8 +89,8 @@ std::uint64_t Permutation::inverse(std::uint64_t value) const {
 }
 
 void Permutation::forward(std::uint64_t begin, std::span<std::uint64_t> out) const {
-  // Two passes: the first has no branch, so that independent elements overlap; the second walks the few that fell outside.
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = encrypt(begin + i);
+  // Two passes: the first has no branch, so that it runs on vectors; the second walks the few that fell outside.
+  encrypt_all(begin, out.data(), out.size(), keys_.data(), low_bits_, high_bits_);
   for (std::uint64_t& value : out) {
     while (value >= size_) value = encrypt(value);
     value = swapped(value);

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::uint64_t kMaxPrefetchBytes = 2ull << 30;
 constexpr std::size_t kKeptSlabBytes = 64u << 20;  // free slabs kept beyond what is under way
+constexpr std::uint64_t kSmallBatchBytes = 256u << 10;
 
 }  // namespace
 
@@ -87,7 +88,10 @@ Status Pipeline::begin_pass() {
   if (options_.num_threads > 0) {
     ThreadPool& pool = ThreadPool::shared();
     pass_->group = std::make_unique<TaskGroup>(pool, options_.num_threads);
-    pass_->consumer_helps = shared_->context.dataset->in_memory(options_.fields);
+    // With as many threads as cores, a helping consumer would only take a core from one of them, but for batches that cost less than a wake-up.
+    const bool spare_core = options_.num_threads < available_cores();
+    const bool small = estimated_sample_bytes_ * options_.partition.batch_size <= kSmallBatchBytes;
+    pass_->consumer_helps = (spare_core || small) && shared_->context.dataset->in_memory(options_.fields);
   }
   pass_start_ns_ = now_ns();
   shared_->active_since.store(pass_start_ns_);
