@@ -137,6 +137,17 @@ py::capsule to_dlpack(const Batch& batch, std::size_t index, const std::string& 
   return dlpack_capsule(batch.slab, batch.slab->data() + at, dtype, std::move(shape));
 }
 
+// One call for a whole batch: each crossing into Python costs more than the capsule itself.
+py::tuple all_dlpacks(const Batch& batch) {
+  py::tuple out(batch.fields.size());
+  for (std::size_t i = 0; i < batch.fields.size(); ++i) {
+    const FieldOut& field = batch.fields[i];
+    out[i] = dlpack_capsule(batch.slab, batch.slab->data() + field.values_at, dlpack_dtype(field_of(batch, field)),
+                            values_shape(batch, field, field_of(batch, field)));
+  }
+  return out;
+}
+
 py::array lengths(const Batch& batch, std::size_t index) {
   const FieldOut& out = out_of(batch, index);
   const auto size = static_cast<std::int64_t>(batch.indices.size());
@@ -175,6 +186,7 @@ void register_batch(py::module_& m) {
             return shared_array<bool>(b, out.valid_at, static_cast<std::int64_t>(b.indices.size()));
           },
           py::arg("field"))
+      .def("dlpacks", &all_dlpacks)
       .def("dlpack", &to_dlpack, py::arg("field"), py::arg("part") = "values")
       .def("lock_pages", [](Batch& b) { return b.slab->lock_pages(); });
 }

@@ -10,6 +10,7 @@ void register_format(pybind11::module_& m);
 void register_writer(pybind11::module_& m);
 void register_dataset(pybind11::module_& m);
 void register_batch(pybind11::module_& m);
+void register_limits(pybind11::module_& m);
 void register_memory(pybind11::module_& m);
 void register_pipeline(pybind11::module_& m);
 void register_process(pybind11::module_& m);

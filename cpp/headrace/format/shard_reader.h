@@ -97,6 +97,8 @@ class Shard {
   std::uint64_t values_offset(std::uint64_t chunk, std::uint32_t field) const {
     return values_offsets_[chunk * schema_.fields.size() + field];
   }
+  // The table behind values_offset(): [chunk * number of fields + field].
+  const std::vector<std::uint64_t>& values_offsets() const { return values_offsets_; }
   std::uint64_t page_seed(std::uint64_t chunk, std::uint32_t field) const;
 
   // Checks a block table (`table` is its num_blocks * 24 bytes) against the index and every rule of FORMAT.md section 5.

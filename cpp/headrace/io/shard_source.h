@@ -53,6 +53,8 @@ class ShardSource {
   // Mapped only: the file's bytes. Touch a block of it only after touch() of that block was ok.
   const std::uint8_t* mapped() const { return mapping_.data(); }
 
+  // Mapped: all of the shard will be used, and fits into memory (storage/mapping.h).
+  void expect_whole() const { mapping_.expect_whole(); }
   // Mapped: true if all blocks of a field were touched, so that touch() need not be called for it again.
   bool all_touched(std::uint32_t field) const;
   // Mapped: makes a stored block safe to read in place: populated and checked. Cheap after the first time.

@@ -3,23 +3,25 @@
 #include <algorithm>
 #include <cstring>
 
+#include "headrace/base/multiversion.h"
+
 namespace headrace::ops {
 namespace {
 
 constexpr std::size_t kCacheLine = 64;
 // Bytes of loads kept in flight. Enough to cover DRAM latency at one core's bandwidth; rows beyond it prefetch themselves.
 constexpr std::size_t kAheadBytes = 4096;
-constexpr std::size_t kMaxPrefetchedRow = 1024;
+constexpr std::size_t kMaxPrefetchedRow = 0;
 
-inline void prefetch_row(const std::uint8_t* row, std::size_t row_bytes) {
+HR_INLINE void prefetch_row(const std::uint8_t* row, std::size_t row_bytes) {
   // From the line that holds the first byte to the one that holds the last: rows need not be aligned.
   const auto* line = reinterpret_cast<const std::uint8_t*>(reinterpret_cast<std::uintptr_t>(row) & ~(kCacheLine - 1));
-  for (; line < row + row_bytes; line += kCacheLine) __builtin_prefetch(line, 0, 0);
+  for (; line < row + row_bytes; line += kCacheLine) __builtin_prefetch(line, 0, 3);
 }
 
 // kRow > 0 fixes the size at compile time, so that memcpy becomes a few vector moves.
 template <std::size_t kRow>
-void gather(std::span<const std::uint8_t* const> rows, std::size_t row_bytes, std::uint8_t* out) {
+HR_INLINE void gather(std::span<const std::uint8_t* const> rows, std::size_t row_bytes, std::uint8_t* out) {
   const std::size_t size = kRow != 0 ? kRow : row_bytes;
   if (size > kMaxPrefetchedRow) {
     for (const std::uint8_t* row : rows) {
@@ -45,9 +47,9 @@ void scatter(const std::uint8_t* base, std::span<const std::uint32_t> rows, std:
   for (std::size_t i = 0; i < rows.size(); ++i) std::memcpy(out + slots[i] * size, base + rows[i] * size, size);
 }
 
-}  // namespace
-
-void gather_rows(std::span<const std::uint8_t* const> rows, std::size_t row_bytes, std::uint8_t* out) {
+// Wide moves keep more rows in flight: a processor's window counts instructions, not bytes.
+HR_MULTIVERSION
+void gather_any(std::span<const std::uint8_t* const> rows, std::size_t row_bytes, std::uint8_t* out) {
   switch (row_bytes) {
     case 0: return;
     case 1: return gather<1>(rows, 1, out);
@@ -63,6 +65,10 @@ void gather_rows(std::span<const std::uint8_t* const> rows, std::size_t row_byte
     default: return gather<0>(rows, row_bytes, out);
   }
 }
+
+}  // namespace
+
+void gather_rows(std::span<const std::uint8_t* const> rows, std::size_t row_bytes, std::uint8_t* out) { gather_any(rows, row_bytes, out); }
 
 void scatter_rows(const std::uint8_t* base, std::span<const std::uint32_t> rows, std::span<const std::uint32_t> slots,
                   std::size_t row_bytes, std::uint8_t* out) {

@@ -67,12 +67,15 @@ Status BatchBuilder::open_sources() {
     return Status::ok();
   }
   places_.resize(samples_.size());
-  for (std::size_t i = 0; i < samples_.size(); ++i) places_[i] = dataset.locate(samples_[i]);
+  dataset.locate(samples_, places_);
   sources_.assign(dataset.manifest().shards.size(), nullptr);
   direct_.resize(context_.fields.size());
   for (std::size_t i = 0; i < direct_.size(); ++i) direct_[i] = !field_of(i).is_variable();
   for (const Location& place : places_) {
-    if (sources_[place.shard] != nullptr) continue;
+    if (sources_[place.shard] != nullptr) {
+      if (sources_.size() == 1) break;
+      continue;
+    }
     HR_ASSIGN_OR_RETURN(sources_[place.shard], dataset.source(place.shard));
     const io::ShardSource& source = *sources_[place.shard];
     for (std::size_t i = 0; i < direct_.size(); ++i) {

@@ -56,6 +56,13 @@ void BatchBuilder::run_direct(std::size_t begin, std::size_t end) {
     from.resize(end - begin);
     if (const MemoryTable* table = context_.dataset->table().get()) {
       table->find(out.field, {samples_.data() + begin, end - begin}, from);
+    } else if (sources_.size() == 1) {
+      const std::uint64_t* offsets = sources_[0]->shard().values_offsets().data() + out.field;
+      const std::uint8_t* base = sources_[0]->mapped();
+      const std::size_t fields = context_.schema->fields.size();
+      for (std::size_t slot = begin; slot < end; ++slot) {
+        from[slot - begin] = base + offsets[places_[slot].chunk * fields] + places_[slot].row * out.row_bytes;
+      }
     } else {
       for (std::size_t slot = begin; slot < end; ++slot) {
         const Location& at = places_[slot];

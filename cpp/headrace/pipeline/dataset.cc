@@ -1,7 +1,9 @@
 #include "headrace/pipeline/dataset.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "headrace/base/cpu.h"
 #include "headrace/base/fork.h"
 
 namespace headrace::pipeline {
@@ -42,9 +44,19 @@ Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string&
   }
   io::SourceContext context{&cache_, &files_, engine_.get(), options_.verify};
   HR_ASSIGN_OR_RETURN(auto source, io::ShardSource::open(std::move(checked), shard, context));
+  if (expect_whole_ && source->is_mapped()) source->expect_whole();
   io::ShardSource* open = source.release();
   sources_[shard].store(open, std::memory_order_release);
   return open;
+}
+
+void Runtime::expect_whole() {
+  std::lock_guard lock(mutex_);
+  if (std::exchange(expect_whole_, true)) return;
+  for (const auto& source : sources_) {
+    const io::ShardSource* open = source.load(std::memory_order_acquire);
+    if (open != nullptr && open->is_mapped()) open->expect_whole();
+  }
 }
 
 Result<std::shared_ptr<Dataset>> Dataset::open(const std::string& path, std::uint64_t version, const DatasetOptions& options) {
@@ -107,6 +119,13 @@ Location Dataset::locate(std::uint64_t sample) const {
   return {shard, static_cast<std::uint32_t>(row - chunk * size), chunk};
 }
 
+void Dataset::expect_whole() const {
+  if (table_ != nullptr) return;
+  std::uint64_t bytes = 0;
+  for (const format::ShardEntry& shard : manifest_.shards) bytes += shard.file_bytes;
+  if (bytes <= available_memory_bytes() / 2) runtime().expect_whole();
+}
+
 bool Dataset::in_memory(const std::vector<std::uint32_t>& fields) const {
   if (table_ != nullptr) return true;
   for (const std::uint32_t field : fields) {
@@ -119,6 +138,21 @@ bool Dataset::in_memory(const std::vector<std::uint32_t>& fields) const {
     if (!std::all_of(fields.begin(), fields.end(), [&](std::uint32_t field) { return source->all_touched(field); })) return false;
   }
   return true;
+}
+
+void Dataset::locate(std::span<const std::uint64_t> samples, std::span<Location> out) const {
+  const bool simple = manifest_.shards.size() == 1 && num_samples() < 1ull << 32 && manifest_.shards[0].chunk_samples > 1;
+  if (!simple) {
+    for (std::size_t i = 0; i < samples.size(); ++i) out[i] = locate(samples[i]);
+    return;
+  }
+  // Division by a constant of 32 bits as a multiplication (Lemire, Kaser, Kurz 2019: Faster remainder by direct computation).
+  const std::uint32_t size = manifest_.shards[0].chunk_samples;
+  const std::uint64_t reciprocal = ~std::uint64_t{0} / size + 1;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    const std::uint64_t chunk = static_cast<std::uint64_t>(static_cast<unsigned __int128>(reciprocal) * samples[i] >> 64);
+    out[i] = {0, static_cast<std::uint32_t>(samples[i] - chunk * size), chunk};
+  }
 }
 
 Result<std::uint64_t> Dataset::average_sample_bytes(const std::vector<std::uint32_t>& fields) const {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,8 @@ class Runtime {
   ~Runtime();
   // Errors: those of format::Shard::open and io::ShardSource::open, and kChanged.
   Result<io::ShardSource*> source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest);
+  // Sources, those opened later too, expect to be used whole.
+  void expect_whole();
   // The source if it is open, else null.
   const io::ShardSource* opened(std::uint32_t shard) const { return sources_[shard].load(std::memory_order_acquire); }
   io::BlockCache& cache() { return cache_; }
@@ -59,7 +62,8 @@ class Runtime {
   io::FileTable files_;
   std::unique_ptr<io::ReadEngine> engine_;  // null: mapped
   Status engine_status_;
-  std::mutex mutex_;  // one shard is opened at a time
+  std::mutex mutex_;  // one shard is opened at a time; guards expect_whole_
+  bool expect_whole_ = false;
   std::vector<std::atomic<io::ShardSource*>> sources_;
 };
 
@@ -84,9 +88,13 @@ class Dataset {
 
   // REQUIRES: sample < num_samples(), table() == nullptr.
   Location locate(std::uint64_t sample) const;
+  // The same for many; out.size() == samples.size().
+  void locate(std::span<const std::uint64_t> samples, std::span<Location> out) const;
   Result<io::ShardSource*> source(std::uint32_t shard) const { return runtime().source(shard, path_, manifest_); }
   // Whether all values of `fields` are in memory and checked, to be read in place: no task of theirs waits for a device.
   bool in_memory(const std::vector<std::uint32_t>& fields) const;
+  // Says that a pass over all samples begins: where the files fit well into memory, they are brought in as huge pages.
+  void expect_whole() const;
   // What reads: "mmap", "pread", "direct", "uring", or "memory".
   const char* reader_name() const { return table_ != nullptr ? "memory" : runtime().reader_name(); }
   // This process's runtime.

@@ -92,6 +92,7 @@ void Permutation::forward(std::uint64_t begin, std::span<std::uint64_t> out) con
   // Two passes: the first has no branch, so that it runs on vectors; the second walks the few that fell outside.
   encrypt_all(begin, out.data(), out.size(), keys_.data(), low_bits_, high_bits_);
   for (std::uint64_t& value : out) {
+    if (value >= 2 && value < size_) continue;
     while (value >= size_) value = encrypt(value);
     value = swapped(value);
   }

@@ -88,7 +88,8 @@ Status Pipeline::begin_pass() {
   if (options_.num_threads > 0) {
     ThreadPool& pool = ThreadPool::shared();
     pass_->group = std::make_unique<TaskGroup>(pool, options_.num_threads);
-    // With as many threads as cores, a helping consumer would only take a core from one of them, but for batches that cost less than a wake-up.
+    // With as many threads as cores, a helping consumer would only take a core from one of them, but for batches that cost less than a
+    // wake-up.
     const bool spare_core = options_.num_threads < available_cores();
     const bool small = estimated_sample_bytes_ * options_.partition.batch_size <= kSmallBatchBytes;
     pass_->consumer_helps = (spare_core || small) && shared_->context.dataset->in_memory(options_.fields);
@@ -114,6 +115,8 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   pass_->order =
       std::make_shared<const Order>(options_.order, dataset.num_samples(), options_.seed, epoch, options_.window, dataset.layout());
   pass_samples_ = dataset.num_samples();
+  // Epochs follow each other, so what this rank leaves out now it reads soon. A part of the fields may be a small part of the bytes.
+  if (options_.fields.size() * 2 >= dataset.schema().fields.size()) dataset.expect_whole();
   next_position_ = position;
   next_step_ = position / options_.partition.global_batch();
   launch();

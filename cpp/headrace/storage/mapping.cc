@@ -3,14 +3,18 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cinttypes>
 #include <utility>
+#include <vector>
 
 #include "headrace/storage/kernel.h"
 
 namespace headrace::storage {
 namespace {
+
+constexpr std::uint64_t kHugePageBytes = std::uint64_t{2} << 20;
 
 bool same_file(const FileIdentity& a, const FileIdentity& b) { return a.device == b.device && a.inode == b.inode; }
 
@@ -30,6 +34,28 @@ Status explain_fault(const std::string& path, const FileIdentity& mapped, std::u
   return Status::from_errno(EIO, describe(path, offset, length) + ": the device failed, or the file was cut and replaced");
 }
 
+// Maps a file so that huge pages of it can be mapped whole: at an address that is a multiple of their size. MAP_FAILED with errno if
+// refused.
+void* map_aligned(std::size_t bytes, int descriptor) {
+  if (bytes < kHugePageBytes) return ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
+  const std::size_t padded = round_up(bytes, page_bytes()) + kHugePageBytes;
+  void* reserved = ::mmap(nullptr, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) return MAP_FAILED;
+  const auto begin = reinterpret_cast<std::uintptr_t>(reserved);
+  const std::uintptr_t aligned = round_up(begin, kHugePageBytes);
+  void* at = ::mmap(reinterpret_cast<void*>(aligned), bytes, PROT_READ, MAP_SHARED | MAP_FIXED, descriptor, 0);
+  if (at == MAP_FAILED) {
+    const int error = errno;
+    ::munmap(reserved, padded);
+    errno = error;
+    return MAP_FAILED;
+  }
+  const std::uintptr_t end = aligned + round_up(bytes, page_bytes());
+  if (aligned != begin) ::munmap(reserved, aligned - begin);
+  if (end != begin + padded) ::munmap(reinterpret_cast<void*>(end), begin + padded - end);
+  return at;
+}
+
 }  // namespace
 
 Status populate_by_reading(const std::string& path, const FileIdentity& mapped, std::uint64_t offset, std::uint64_t length) {
@@ -45,6 +71,16 @@ Status populate_by_reading(const std::string& path, const FileIdentity& mapped, 
   return Status::ok();
 }
 
+// A bit for each huge-page range of the file: populated.
+struct Mapping::Regions {
+  explicit Regions(std::uint64_t size) : count(ceil_div(size, kHugePageBytes)), populated(count / 64 + 1) {}
+  std::uint64_t count;
+  std::vector<std::atomic<std::uint64_t>> populated;
+  std::atomic<bool> whole = false;
+};
+
+Mapping::Mapping() = default;
+
 Mapping::~Mapping() {
   if (data_ != nullptr) ::munmap(const_cast<std::uint8_t*>(data_), size_);
 }
@@ -53,13 +89,15 @@ Mapping::Mapping(Mapping&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
       identity_(other.identity_),
-      path_(std::move(other.path_)) {}
+      path_(std::move(other.path_)),
+      regions_(std::move(other.regions_)) {}
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   std::swap(identity_, other.identity_);
   std::swap(path_, other.path_);
+  std::swap(regions_, other.regions_);
   return *this;
 }
 
@@ -68,10 +106,11 @@ Result<Mapping> Mapping::map(const File& file) {
   HR_ASSIGN_OR_RETURN(out.identity_, file.identity());
   out.path_ = file.path();
   if (out.identity_.size == 0) return out;
-  void* at = ::mmap(nullptr, out.identity_.size, PROT_READ, MAP_SHARED, file.descriptor(), 0);
+  void* at = map_aligned(out.identity_.size, file.descriptor());
   if (at == MAP_FAILED) return Status::from_errno(errno, strf("map %s: %" PRIu64 " bytes", file.path().c_str(), out.identity_.size));
   out.data_ = static_cast<const std::uint8_t*>(at);
   out.size_ = out.identity_.size;
+  if (out.size_ >= kHugePageBytes) out.regions_ = std::make_unique<Regions>(out.size_);
   return out;
 }
 
@@ -82,6 +121,20 @@ Status Mapping::populate(std::uint64_t offset, std::uint64_t length) const {
                                    path_.c_str(), offset, length, size_)};
   }
   if (length == 0) return Status::ok();
+  if (regions_ == nullptr || !regions_->whole.load(std::memory_order_relaxed)) return populate_exactly(offset, length);
+  for (std::uint64_t region = offset / kHugePageBytes; region * kHugePageBytes < end; ++region) {
+    std::atomic<std::uint64_t>& word = regions_->populated[region / 64];
+    const std::uint64_t bit = 1ull << (region % 64);
+    if ((word.load(std::memory_order_acquire) & bit) != 0) continue;
+    const std::uint64_t begin = region * kHugePageBytes;
+    if (populate_pages(data_ + begin, std::min(kHugePageBytes, size_ - begin)) != 0) return populate_exactly(offset, length);
+    word.fetch_or(bit, std::memory_order_acq_rel);
+  }
+  return Status::ok();
+}
+
+Status Mapping::populate_exactly(std::uint64_t offset, std::uint64_t length) const {
+  const std::uint64_t end = offset + length;
   const std::uint64_t begin = offset / page_bytes() * page_bytes();
   const int err = populate_pages(data_ + begin, end - begin);
   if (err == 0) return Status::ok();
@@ -95,9 +148,17 @@ Status Mapping::populate(std::uint64_t offset, std::uint64_t length) const {
 
 void Mapping::will_need(std::uint64_t offset, std::uint64_t length) const {
   if (offset >= size_ || length == 0) return;
+  if (regions_ != nullptr && regions_->whole.load(std::memory_order_relaxed))
+    return;  // Small read-ahead would break up the huge pages to come.
   const std::uint64_t begin = offset / page_bytes() * page_bytes();
   const std::uint64_t end = offset + std::min(length, size_ - offset);
   (void)::posix_madvise(const_cast<std::uint8_t*>(data_) + begin, end - begin, POSIX_MADV_WILLNEED);
+}
+
+void Mapping::expect_whole() const {
+  if (regions_ == nullptr || regions_->whole.exchange(true)) return;
+  (void)::posix_madvise(const_cast<std::uint8_t*>(data_), size_, POSIX_MADV_NORMAL);
+  prefer_huge_pages(const_cast<std::uint8_t*>(data_), size_);
 }
 
 void Mapping::advise_random() const {

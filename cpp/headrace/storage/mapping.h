@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "headrace/base/bytes.h"
@@ -16,7 +17,7 @@ namespace headrace::storage {
 
 class Mapping {
  public:
-  Mapping() = default;
+  Mapping();
   ~Mapping();
   Mapping(Mapping&& other) noexcept;
   Mapping& operator=(Mapping&& other) noexcept;
@@ -39,12 +40,19 @@ class Mapping {
   void will_need(std::uint64_t offset, std::uint64_t length) const;
   // Says that accesses come at random, so that a fault reads no more than it needs. Best effort.
   void advise_random() const;
+  // Says that all of the file will be used, in any order, and fits into memory: from now on populate() reads whole huge-page ranges, once
+  // each, and asks the kernel to keep them as huge pages (a random row then misses the TLB a hundred times less often). Any thread, at any
+  // time.
+  void expect_whole() const;
 
  private:
+  Status populate_exactly(std::uint64_t offset, std::uint64_t length) const;
+  struct Regions;
   const std::uint8_t* data_ = nullptr;
   std::uint64_t size_ = 0;
   FileIdentity identity_;
   std::string path_;
+  std::unique_ptr<Regions> regions_;  // null where the file is smaller than a huge page
 };
 
 // Brings pages of a mapped file into the page cache by reading a byte of each through a fresh descriptor.

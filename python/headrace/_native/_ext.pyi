@@ -170,6 +170,8 @@ class Batch:
         """Inner samples of each ragged value, shape (len,); shares memory."""
     def valid(self, field: int) -> npt.NDArray[np.bool_]:
         """True where the sample's value is present, shape (len,); shares memory. Nullable fields only."""
+    def dlpacks(self) -> tuple[Any, ...]:
+        """The capsules of all fields' values, as dlpack() makes them."""
     def dlpack(self, field: int, part: str = "values") -> Any:
         """A DLPack capsule ("dltensor") of part "values", "offsets", "lengths" or "valid"; shares memory. Dates arrive as int64."""
     def lock_pages(self) -> bool:
@@ -260,6 +262,12 @@ def make_table(schema: Schema, parts: Sequence[Sequence[npt.NDArray[Any]]]) -> D
 
 def subset_table(table: Dataset, rows: npt.ArrayLike) -> Dataset:
     """The rows of a table in memory, in this order, repeats allowed; copies only the numbers. Raises IndexError, TypeError for shards."""
+
+def gather_limit(columns: Sequence[npt.NDArray[Any]], order: npt.NDArray[np.int64], batch_size: int, threads: int) -> float:
+    """Seconds that a bare C++ loop takes to copy rows in this order into one reused batch a thread: what a loader of them can reach at most."""
+
+def copy_limit(bytes: int, piece_bytes: int, source_bytes: int, threads: int) -> float:
+    """Seconds that copying `bytes` takes, in pieces into reused buffers, from sources of source_bytes, one a thread."""
 
 def num_threads() -> int:
     """Most threads of the process's pool."""

@@ -24,6 +24,13 @@ def bfloat16_to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
+def _find_from_dlpack() -> Callable[[Any], Any]:
+    torch = import_extra("torch", "torch", "torch tensors")
+    # What torch.utils.dlpack.from_dlpack calls after looking for a __dlpack__ that a capsule does not have.
+    found: Callable[[Any], Any] = getattr(torch._C, "_from_dlpack", torch.utils.dlpack.from_dlpack)
+    return found
+
+
 class BatchLayout:
     """The keys of a batch and where each one's bytes come from."""
 
@@ -31,6 +38,9 @@ class BatchLayout:
         self.fields = list(fields)
         self.container = container
         self._from_dlpack: Callable[[Any], Any] | None = None
+        self._names = [field.name for field in self.fields]
+        # Every field is one tensor and nothing else: the common case, kept short because it runs with cold caches, once a batch.
+        self._is_plain = all(field.kind == "tensor" and not field.nullable and field.dtype[0] not in "SU" for field in self.fields)
 
     def assemble(self, values: list[Any], valid: list[Any], lengths: list[Any]) -> Any:
         """Put one value a field into the container; `valid` and `lengths` hold None where a field has none."""
@@ -55,8 +65,13 @@ class BatchLayout:
         ragged: padded (len, longest, ...) with `<name>.length` int64 beside it, or the pair (values, offsets), as the batch was made.
         """
         if self._from_dlpack is None:
-            self._from_dlpack = import_extra("torch", "torch", "torch tensors").utils.dlpack.from_dlpack
+            self._from_dlpack = _find_from_dlpack()
         tensor = self._from_dlpack
+        if self._is_plain:
+            plain = map(tensor, batch.dlpacks())
+            if self.container == "dict":
+                return dict(zip(self._names, plain, strict=True))
+            return next(plain) if self.container == "single" else tuple(plain)
         values: list[Any] = []
         valid: list[Any] = []
         lengths: list[Any] = []

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NativeIterator"]
 
+_profiler_enabled = torch._C._autograd._profiler_enabled
+
 
 class NativeIterator:
     """One pass. Holds an engine until the pass ends, is dropped or fails for good; several may live at once."""
@@ -50,14 +52,14 @@ class NativeIterator:
         return self
 
     def __next__(self) -> Any:
-        if torch._C._autograd._profiler_enabled():
-            with torch.autograd.profiler.record_function("enumerate(DataLoader)#NativeIterator.__next__"):
-                return self._next()
-        return self._next()
-
-    def _next(self) -> Any:
-        self._require_maker()
+        if self._pid != os.getpid():
+            raise ForkError(
+                "this iterator was made before fork() and its threads are not in the child; start a new one there: iter(loader)"
+            )
         with self._lock:
+            if _profiler_enabled():
+                with torch.autograd.profiler.record_function("enumerate(DataLoader)#NativeIterator.__next__"):
+                    return self._next_alone()
             return self._next_alone()
 
     def _next_alone(self) -> Any:
@@ -84,16 +86,11 @@ class NativeIterator:
             self._passed -= 1  # Still under way.
             raise
         if batch is not None:
-            self._loader.source.note_fallback()
+            if self._passed == 1:
+                self._loader.source.note_fallback()
             self._passed = batch.step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
             self._state.deliver(batch.position if self._begin is None else self._begin + self._passed)
         return batch
-
-    def _require_maker(self) -> None:
-        if self._pid != os.getpid():
-            raise ForkError(
-                "this iterator was made before fork() and its threads are not in the child; start a new one there: iter(loader)"
-            )
 
     def __len__(self) -> int:
         return len(self._loader)

@@ -309,6 +309,25 @@ TEST_CASE("run_one runs the first queued task on the calling thread") {
   CHECK(order == std::vector<int>{1, 2});
 }
 
+TEST_CASE("run_one leaves tasks of later priority numbers alone") {
+  ThreadPool pool(1);
+  std::atomic<bool> hold{true};
+  std::atomic<int> ran{0};
+  TaskGroup blocker(pool, 1);
+  blocker.submit(0, [&] {
+    while (hold) std::this_thread::yield();
+  });
+  TaskGroup group(pool, 1);
+  group.submit(7, [&] { ++ran; });
+  CHECK_FALSE(group.run_one(6));
+  CHECK(ran == 0);
+  CHECK(group.run_one(7));
+  CHECK(ran == 1);
+  hold = false;
+  blocker.wait_idle();
+  group.wait_idle();
+}
+
 TEST_CASE("wait_idle waits for tasks on the pool and in run_one alike") {
   ThreadPool pool(4);
   for (int round = 0; round < 50; ++round) {

@@ -208,6 +208,48 @@ TEST_CASE("an order of one's own is followed") {
   CHECK(end);
 }
 
+TEST_CASE("a listed order is cut as an epoch is, from any position, for any number of threads") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", kSamples, 50).is_ok());
+  std::vector<std::uint64_t> listed;
+  for (std::uint64_t i = 0; i < 1500; ++i) listed.push_back(i * 7919 % kSamples);
+  for (const int threads : {0, 1, 2, 8}) {
+    const auto pipeline = make(open_small(dir / "d"), options_for(threads));
+    for (const std::uint64_t position : {std::uint64_t{0}, std::uint64_t{33 * 9}, std::uint64_t{1500}}) {
+      REQUIRE(pipeline->start_listed(listed, position).is_ok());
+      std::vector<std::uint64_t> seen;
+      std::uint64_t step = position / 33;
+      for (bool end = false;;) {
+        const Batch batch = next_of(*pipeline, &end);
+        if (end) break;
+        CHECK(batch.step == step++);
+        check_content(batch);
+        seen.insert(seen.end(), batch.indices.begin(), batch.indices.end());
+      }
+      CHECK(seen == std::vector<std::uint64_t>(listed.begin() + static_cast<std::ptrdiff_t>(position), listed.end()));
+    }
+    CHECK(pipeline->start_listed(listed, 1501).code() == Code::kInvalidArgument);
+    CHECK(pipeline->start_listed({kSamples}, 0).code() == Code::kInvalidArgument);
+  }
+}
+
+TEST_CASE("places of many samples equal the places of each") {
+  TempDir dir;
+  for (const std::uint64_t shard_bytes : {std::uint64_t{6000}, std::uint64_t{1} << 30}) {
+    const std::string path = dir / std::to_string(shard_bytes);
+    REQUIRE(write_small(path, kSamples, 37, shard_bytes).is_ok());
+    const auto dataset = open_small(path);
+    std::vector<std::uint64_t> samples;
+    for (std::uint64_t i = 0; i < kSamples; ++i) samples.push_back(i * 7 % kSamples);
+    std::vector<Location> places(samples.size());
+    dataset->locate(samples, places);
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      const Location one = dataset->locate(samples[i]);
+      CHECK(std::tuple(places[i].shard, places[i].row, places[i].chunk) == std::tuple(one.shard, one.row, one.chunk));
+    }
+  }
+}
+
 TEST_CASE("a damaged block fails its batch and names the place; the pass goes on") {
   for (const std::uint32_t field : {0u, 1u}) {
     TempDir dir;

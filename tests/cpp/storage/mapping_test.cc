@@ -78,6 +78,31 @@ TEST_CASE("a range is populated whatever its alignment, and none past the end") 
   CHECK(mapping.populate(std::numeric_limits<std::uint64_t>::max(), 2).code() == Code::kTruncated);
 }
 
+TEST_CASE("a file that is expected whole is populated by huge-page ranges, and a cut is found as before") {
+  TempDir dir;
+  const std::size_t size = (std::size_t{5} << 20) + 123;
+  const auto bytes = counting(size);
+  const std::string path = write_file(dir, "large", bytes);
+  const Mapping mapping = map_file(path);
+  CHECK(reinterpret_cast<std::uintptr_t>(mapping.data()) % (std::size_t{2} << 20) == 0);
+  mapping.expect_whole();
+  mapping.expect_whole();
+  for (const std::size_t at : {std::size_t{0}, std::size_t{3} << 20, (std::size_t{2} << 20) - 1, size - 1})
+    CHECK(mapping.populate(at, 1).is_ok());
+  CHECK(mapping.populate(1, size - 1).is_ok());
+  CHECK(mapping.populate(1, size).code() == Code::kTruncated);
+  mapping.will_need(0, size);
+  CHECK(std::equal(bytes.begin(), bytes.end(), mapping.bytes().begin(), mapping.bytes().end()));
+  const Mapping other = map_file(path);
+  other.expect_whole();
+  REQUIRE(truncate(path.c_str(), 3 << 20) == 0);
+  CHECK(other.populate(100, 1 << 20).is_ok());
+  // In the range that the end now cuts: what is left can still be had, what is gone is an error.
+  CHECK(other.populate(2 << 20, 1 << 20).is_ok());
+  CHECK(other.populate((3 << 20) - 1, 2).code() == Code::kTruncated);
+  CHECK(other.populate(4 << 20, 1).code() == Code::kTruncated);
+}
+
 TEST_CASE("advice outside the mapping is ignored") {
   TempDir dir;
   const Mapping mapping = map_file(write_file(dir, "a", counting(kBytes)));
