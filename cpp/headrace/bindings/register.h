@@ -13,5 +13,6 @@ void register_batch(pybind11::module_& m);
 void register_memory(pybind11::module_& m);
 void register_pipeline(pybind11::module_& m);
 void register_process(pybind11::module_& m);
+void register_storage(pybind11::module_& m);
 
 }  // namespace headrace::bindings
