@@ -12,9 +12,10 @@ from headrace.cli.main import main
 from tests.cli.command_line import environment, headrace_command, headrace_python, write_samples
 
 COMMANDS = ["convert", "info", "head", "verify", "bench", "demo"]
+NESTED = [["bench", "loader"]]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS), *([*names, "--help"] for names in NESTED)])
 def test_help_imports_nothing_heavy(arguments):
     code = (
         "import sys\nfrom headrace.cli.main import main\n"
@@ -46,7 +47,14 @@ def test_version_is_the_packages():
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["nonsense"], ["head"], ["head", "x", "-n", "many"], ["info", "--version", "0", "x"], ["bench", "x", "--workers", "1,-1"]],
+    [
+        [],
+        ["nonsense"],
+        ["head"],
+        ["head", "x", "-n", "many"],
+        ["info", "--version", "0", "x"],
+        ["bench", "loader", "x", "--workers", "1,-1"],
+    ],
 )
 def test_wrong_usage_is_exit_code_2(arguments):
     outcome = headrace_command(*arguments)
@@ -55,9 +63,9 @@ def test_wrong_usage_is_exit_code_2(arguments):
     assert "usage: headrace" in outcome.err
 
 
-@pytest.mark.parametrize("command", ["info", "head", "verify", "bench"])
+@pytest.mark.parametrize("command", ["info", "head", "verify", "bench loader"])
 def test_a_missing_dataset_is_one_line_that_names_it(tmp_path, command):
-    outcome = headrace_command(command, str(tmp_path / "nowhere"))
+    outcome = headrace_command(*command.split(), str(tmp_path / "nowhere"))
     assert outcome.code == 1
     assert outcome.out == ""
     assert outcome.err.startswith("headrace: error: ")
@@ -221,7 +229,7 @@ def test_what_headrace_says_by_a_type_error_is_a_message(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["verify", "x", "--threads", "-1"], ["convert", "x", "y", "--threads", "many"], ["bench", "x", "--batch-size", "0"]],
+    [["verify", "x", "--threads", "-1"], ["convert", "x", "y", "--threads", "many"], ["bench", "loader", "x", "--batch-size", "0"]],
 )
 def test_numbers_out_of_range_are_wrong_usage(arguments):
     outcome = headrace_command(*arguments)

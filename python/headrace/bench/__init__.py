@@ -2,8 +2,12 @@
 
 | file | measures |
 |---|---|
-| `loader` | throughput, stall share and time to first batch of a DataLoader, after a check that every sample comes once |
+| `loader` | throughput, time to first batch, stall share, memory and CPU time of a DataLoader, after a check that every sample comes once |
+| `contenders` | the loaders that it runs: ours, torch's, a hand-written loop |
 | `ceilings` | memory copy, read of cached files, read and hash: what the loader's numbers are held against, in the same run |
+| `limits` | of these, and of the codec's decode rate, the one that binds |
+| `accelerator` | utilisation of a simulated accelerator, as MLPerf Storage defines it |
+| `private_memory` | memory of a process and its workers beyond the page cache |
 | `environment` | cores, memory, kernel, versions: what a result means nothing without |
 
 Returns dataclasses and dicts, prints nothing.

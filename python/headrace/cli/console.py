@@ -9,14 +9,32 @@ import argparse
 import dataclasses
 import json
 import math
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headrace.report.progress import Progress
 from headrace.report.terminal import Style, columns_of, printable, style_for
 
-__all__ = ["CORRUPT", "FAILURE", "INTERRUPTED", "OK", "USAGE", "Console", "UsageError", "add_dataset_version", "at_least", "plain"]
+__all__ = [
+    "CORRUPT",
+    "FAILURE",
+    "INTERRUPTED",
+    "OK",
+    "USAGE",
+    "Console",
+    "UsageError",
+    "add_dataset_version",
+    "at_least",
+    "byte_size",
+    "byte_sizes",
+    "choices",
+    "number_above_zero",
+    "output_options",
+    "plain",
+    "whole_numbers",
+]
 
 OK = 0
 FAILURE = 1
@@ -66,6 +84,18 @@ class Console:
         return Progress(label, unit=unit, enabled=None if self._show_progress else False)
 
 
+def output_options(*, nested: bool = False) -> argparse.ArgumentParser:
+    """The options of every command, as a parent for its parser. nested: for a command below a command, where what stood before it stays."""
+    common = argparse.ArgumentParser(add_help=False)
+    output = common.add_argument_group("output")
+    unless_given: dict[str, Any] = {"default": argparse.SUPPRESS} if nested else {}
+    output.add_argument("--json", action="store_true", help="write the result as one JSON document to stdout", **unless_given)
+    color = "colour of the output (default: on a terminal)"
+    output.add_argument("--color", choices=("auto", "always", "never"), help=color, **(unless_given or {"default": "auto"}))
+    output.add_argument("--no-progress", action="store_true", help="no progress line, on a terminal too", **unless_given)
+    return common
+
+
 def add_dataset_version(parser: argparse.ArgumentParser) -> None:
     """Declare `--version N`, which chooses a version of the dataset; 0, the default, is the newest."""
     parser.add_argument(
@@ -93,6 +123,58 @@ def at_least(least: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def whole_numbers(least: int) -> Callable[[str], tuple[int, ...]]:
+    """A type for arguments that are whole numbers from `least` on, with commas between them."""
+
+    def numbers(text: str) -> tuple[int, ...]:
+        try:
+            values = tuple(int(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if not values or min(values) < least:
+            raise argparse.ArgumentTypeError(f"expected numbers from {least} on with commas between them, got {text!r}")
+        return values
+
+    return numbers
+
+
+def choices(words: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """A type for arguments that are some of `words`, with commas between them; one that is repeated counts once."""
+
+    def chosen(text: str) -> tuple[str, ...]:
+        parts = tuple(dict.fromkeys(text.split(",")))
+        if not set(parts) <= set(words):
+            raise argparse.ArgumentTypeError(f"expected some of {', '.join(words)} with commas between them, got {text!r}")
+        return parts
+
+    return chosen
+
+
+def byte_size(text: str) -> int:
+    """A type for arguments that are sizes: 4096, 128KiB, 1MiB, 2GiB; K, M and G mean the same."""
+    match = re.fullmatch(r"(\d{1,15})([KMGT]?)(?:iB|B)?", text.strip(), re.IGNORECASE | re.ASCII)
+    value = int(match[1]) << 10 * " KMGT".index(match[2].upper() or " ") if match else 0
+    if value == 0 or value >= 1 << 60:
+        raise argparse.ArgumentTypeError(f"expected a size such as 4096, 128KiB, 1MiB or 2GiB, got {text!r}")
+    return value
+
+
+def byte_sizes(text: str) -> tuple[int, ...]:
+    """A type for arguments that are sizes with commas between them."""
+    return tuple(byte_size(part) for part in text.split(","))
+
+
+def number_above_zero(text: str) -> float:
+    """A type for arguments that are numbers above zero: seconds, milliseconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
 
 
 def plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from headrace.cli.console import CORRUPT, FAILURE, INTERRUPTED, USAGE, Console, UsageError
+from headrace.cli.console import CORRUPT, FAILURE, INTERRUPTED, USAGE, Console, UsageError, output_options
 
 __all__ = ["main"]
 
@@ -61,13 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    common = argparse.ArgumentParser(add_help=False)
-    output = common.add_argument_group("output")
-    output.add_argument("--json", action="store_true", help="write the result as one JSON document to stdout")
-    output.add_argument(
-        "--color", choices=("auto", "always", "never"), default="auto", help="colour of the output (default: on a terminal)"
-    )
-    output.add_argument("--no-progress", action="store_true", help="no progress line, on a terminal too")
+    common = output_options()
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in _COMMANDS.items():
         command = subparsers.add_parser(
