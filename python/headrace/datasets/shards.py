@@ -111,6 +111,8 @@ class Dataset:
 
         Views share what is open: they see the same version, whatever became of the files since.
         """
+        if isinstance(fields, str):
+            raise TypeError(f"select() takes a list of field names, got the string {fields!r}; write select([{fields!r}])")
         return self._view(list(fields), None if self._schema.container == "single" else self._schema.container)
 
     def as_tuple(self, *fields: str) -> Dataset:

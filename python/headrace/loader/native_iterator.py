@@ -88,6 +88,10 @@ class NativeIterator:
             self._state.deliver(self._begin + self._passed if self._batches is not None else batch.position)
         return batch
 
+    def is_mine(self) -> bool:
+        """Whether this process made the iterator."""
+        return self._pid == os.getpid()
+
     def _require_maker(self) -> None:
         if self._pid != os.getpid():
             raise ForkError(
