@@ -56,8 +56,9 @@ def test_columns_are_the_samples_side_by_side(dataset: hr.Dataset) -> None:
             assert_same(column, values, name)
 
 
-def test_samples_hold_what_was_written(dataset: hr.Dataset) -> None:
-    for got, i in zip(dataset.layout.to_samples(native(dataset, SHUFFLED)), SHUFFLED, strict=True):
+@pytest.mark.parametrize("ragged", ["padded", "offsets"])
+def test_samples_hold_what_was_written(dataset: hr.Dataset, ragged: str) -> None:
+    for got, i in zip(dataset.layout.to_samples(native(dataset, SHUFFLED, ragged)), SHUFFLED, strict=True):
         assert set(got) == set(sample(i))
         for name, value in sample(i).items():
             assert_same(got[name], value, f"sample {i}, {name}")

@@ -348,7 +348,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             num_threads=max(self.num_workers, 1) if self.timeout > 0 else self.num_workers,
             prefetch_batches=ahead,
             prefetch_bytes=self.prefetch_bytes or 0,
-            ragged=self.ragged,
+            # Samples are cut out again: padding would be for nothing.
+            ragged=self.ragged if self._custom_collate is None else "offsets",
             on_error=self.on_error,
         )
         self._engines.append((os.getpid(), pipeline))
