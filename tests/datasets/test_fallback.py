@@ -58,7 +58,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-@pytest.mark.parametrize(("reader", "use"), [("uring", "loader"), ("direct", "loader"), ("direct", "samples"), ("uring", "iterable")])
+@pytest.mark.parametrize(("reader", "use"), [("uring", "loader"), ("direct", "samples"), ("direct", "iterable")])
 def test_a_refused_reader_is_replaced_and_noted_once(path: Path, reader: str, use: str) -> None:
     answer = answer_of(REFUSED, path, reader, use)
     line = f"{path}: reader {reader!r} was asked for, 'pread' is used: {WHY[reader]}"

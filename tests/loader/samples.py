@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -37,8 +38,9 @@ def numbers(dtype: str, i: int, shape: tuple[int, ...] = ()) -> np.ndarray[Any, 
     return ((base * (-1) ** i) % 251 - (0 if np.dtype(dtype).kind == "u" else 120)).astype(dtype).reshape(shape)
 
 
+@functools.cache
 def sample(i: int) -> dict[str, Any]:
-    """What dataset[i] of `all_kinds` gives, without storage suffixes."""
+    """What dataset[i] of `all_kinds` gives, without storage suffixes. Not to be changed."""
     text = f"sämple {i} " + "é" * (i % 5)
     values: dict[str, Any] = {name: numbers(name, i)[()] for name in DTYPES}
     values["matrix"] = numbers("float32", i, (3, 5))
@@ -241,3 +243,33 @@ def answer_of(code: str, *arguments: Any, **options: Any) -> Any:
     done = run_python(code, *arguments, **options)
     assert (done.returncode, done.stderr) == (0, ""), (done.returncode, done.stdout, done.stderr)
     return json.loads(done.stdout)
+
+
+def torch_batch(rows: Sequence[int], ragged: str = "padded", names: Sequence[str] = tuple(FIELDS)) -> dict[str, Any]:
+    """What a loader delivers of these samples of `all_kinds`, made by torch from the samples."""
+    samples = [sample(i) for i in rows]
+    out: dict[str, Any] = {}
+    for name in names:
+        spec, values = FIELDS[name], [s[name] for s in samples]
+        if spec.get("kind") == "ragged":
+            inner = spec.get("shape", ())
+            lengths = torch.tensor([len(value) for value in values], dtype=torch.int64)
+            joined = torch.from_numpy(np.concatenate([*values, np.empty((0, *inner), spec["dtype"])]))
+            if ragged == "padded":
+                parts = list(joined.split(lengths.tolist()))
+                out[name] = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
+                out[f"{name}.length"] = lengths
+            else:
+                out[name] = (joined, torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]))
+        elif spec.get("kind") is not None:
+            out[name] = values
+        elif spec["dtype"] == "bfloat16":
+            out[name] = torch.tensor(np.array(values)).to(torch.bfloat16)
+        elif spec["dtype"][0] in "SU":
+            out[name] = [value.item() for value in values]
+        else:
+            array = np.array(values)
+            out[name] = torch.from_numpy(array.view(np.int64) if array.dtype.kind in "mM" else array)
+        if f"{name}.valid" in samples[0]:
+            out[f"{name}.valid"] = torch.tensor([bool(s[f"{name}.valid"]) for s in samples])
+    return out

@@ -79,7 +79,16 @@ std::string schema_repr(const Schema& schema) {
 }  // namespace
 
 void register_format(py::module_& m) {
-  py::class_<Field>(m, "Field")
+  py::class_<Field>(
+      m, "Field",
+      "One named part of a sample. Immutable; compares by value; picklable.\n\n"
+      "kind: \"tensor\" (fixed shape), \"ragged\" (variable first dimension, `shape` are the others), \"bytes\", \"string\", "
+      "\"image\".\n"
+      "dtype: numpy's names (\"float32\", \"datetime64[ns]\", \"S12\", \"U7\" with 7 code points) and \"bfloat16\"; ignored for "
+      "bytes, string, image.\n"
+      "codec: \"none\", \"lz4\", \"lz4hc\", \"zstd\"; filter: \"none\", \"shuffle\", \"delta\", \"delta+shuffle\"; "
+      "block_bytes 0: chosen by the writer.\n"
+      "Raises ValueError for a combination that the format does not have, naming the field.")
       .def(py::init(&make_field), py::arg("name"), py::arg("kind") = "tensor", py::arg("dtype") = "uint8",
            py::arg("shape") = std::vector<std::uint64_t>{}, py::arg("nullable") = false, py::arg("codec") = "none",
            py::arg("filter") = "none", py::arg("level") = py::none(), py::arg("block_bytes") = 0, py::arg("metadata") = "")
@@ -104,7 +113,9 @@ void register_format(py::module_& m) {
                           s[3].cast<std::vector<std::uint64_t>>(), s[4].cast<bool>(), s[5].cast<std::string>(), s[6].cast<std::string>(),
                           s[7].cast<int>(), s[8].cast<std::uint32_t>(), s[9].cast<std::string>());
       }));
-  py::class_<Schema>(m, "Schema")
+  py::class_<Schema>(m, "Schema",
+                     "The fields of a dataset, in order. Immutable, picklable.\n\n"
+                     "container: \"dict\", \"tuple\" or \"single\", what a sample is; metadata: JSON text or empty.")
       .def(py::init(&make_schema), py::arg("fields"), py::arg("container") = "dict", py::arg("metadata") = "")
       .def_readonly("fields", &Schema::fields)
       .def_property_readonly("names", &schema_names)

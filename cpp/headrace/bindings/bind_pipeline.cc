@@ -19,6 +19,7 @@ using pipeline::Dataset;
 using pipeline::Pipeline;
 
 constexpr std::int64_t kSliceNs = 50'000'000;  // between two looks for Ctrl-C
+constexpr double kMaxTimeout = 1e9;            // seconds; 64 bits of nanoseconds hold nine times that
 
 std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::vector<std::uint32_t> fields, std::uint64_t batch_size,
                                         bool drop_last, std::uint64_t rank, std::uint64_t world_size, const std::string& order,
@@ -39,7 +40,7 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
 }
 
 std::shared_ptr<Batch> next_batch(Pipeline& p, double timeout) {
-  const std::int64_t deadline = timeout > 0 ? now_ns() + static_cast<std::int64_t>(timeout * 1e9) : 0;
+  const std::int64_t deadline = timeout > 0 ? now_ns() + static_cast<std::int64_t>(std::min(timeout, kMaxTimeout) * 1e9) : 0;
   auto batch = std::make_shared<Batch>();
   while (true) {
     const std::int64_t left = deadline == 0 ? kSliceNs : std::min(kSliceNs, deadline - now_ns());

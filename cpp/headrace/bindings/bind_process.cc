@@ -57,7 +57,9 @@ py::dict build_info() {
 }  // namespace
 
 void register_process(py::module_& m) {
-  m.def("num_threads", [] { return ThreadPool::shared().max_threads(); });
+  m.def(
+      "num_threads", [] { return ThreadPool::shared().max_threads(); },
+      "Return the most threads that the process's pool may have: HEADRACE_NUM_THREADS, or the cores that affinity and cgroup quota leave.");
   m.def("running_threads", [] { return ThreadPool::shared().running_threads(); });
   m.def(
       "set_num_threads",
@@ -65,7 +67,9 @@ void register_process(py::module_& m) {
         if (count < 1 || count > 1024) throw py::value_error(strf("count is %d; expected 1 to 1024", count));
         ThreadPool::shared().set_max_threads(count);
       },
-      py::arg("count"));
+      py::arg("count"),
+      "Bound the threads of the process's pool, which all loaders, writers and verifiers share; for work that starts from now on.\n\n"
+      "Raises ValueError unless 1 <= count <= 1024.");
   m.def(
       "set_host_register",
       [](std::uintptr_t lock, std::uintptr_t unlock) {

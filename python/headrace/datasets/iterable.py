@@ -10,6 +10,7 @@ import torch.utils.data
 
 from headrace import _native
 from headrace.datasets.shards import Dataset
+from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition
 from headrace.sampling.world import find_world
 
@@ -36,18 +37,18 @@ class IterableBatches(torch.utils.data.IterableDataset[Any]):
     ) -> None:
         super().__init__()
         self.dataset = dataset
-        self.order = order if shuffle else "sequential"
-        self.window = window
-        self.seed = seed
-        self.ragged = ragged
-        self.num_threads = num_threads
+        self.order = one_of("order", order, ("global", "window")) if shuffle else "sequential"
+        self.window = whole_number("window", window, 1, 1 << 32)
+        self.seed = whole_number("seed", seed, 0, 1 << 64)
+        self.ragged = one_of("ragged", ragged, ("padded", "offsets"))
+        self.num_threads = whole_number("num_threads", num_threads, 0, 1 << 31)
         self.rank, self.world_size = find_world(rank, world_size)
         self.partition = Partition(batch_size=batch_size, rank=self.rank, world_size=self.world_size, drop_last=drop_last)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration follows."""
-        self.epoch = epoch
+        self.epoch = whole_number("epoch", epoch, 0, 1 << 63)
 
     def __len__(self) -> int:
         return self.partition.num_batches(len(self.dataset))

@@ -123,8 +123,11 @@ class BatchLayout:
         raw = batch.numpy(i)
         widen = field.dtype == "bfloat16" and field.kind in ("tensor", "ragged")
         if field.kind == "ragged":
-            values, offsets = raw
+            values = raw if batch.is_padded(i) else raw[0]
             values = bfloat16_to_float32(values) if widen else values
+            if batch.is_padded(i):
+                return [row[:length] for row, length in zip(values, batch.lengths(i).tolist(), strict=True)]
+            offsets = raw[1]
             return [values[a:b] for a, b in itertools.pairwise(offsets.tolist())]
         return bfloat16_to_float32(raw) if widen else raw
 

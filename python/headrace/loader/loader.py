@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,6 +14,7 @@ from headrace.datasets.arrays import ArrayDataset
 from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
 from headrace.loader.state import VERSION, LoaderState, read_state
+from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition
 from headrace.sampling.world import find_world
 
@@ -36,6 +39,11 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "max_errors": 100,
     "ragged": "padded",
 }
+
+
+_DELIVERED = ("batches", "samples", "bytes_delivered", "errors", "seconds", "stall_seconds")
+_READ = ("bytes_stored_read", "bytes_decoded", "blocks_read", "cache_hits")
+_HELD = ("batches_in_flight", "batches_ready", "bytes_in_flight", "slab_bytes", "slabs_made", "slabs_reused")
 
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
@@ -95,14 +103,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         parallel: str = "auto",
     ) -> None:
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
-        self.parallel = parallel
+        self.parallel = one_of("parallel", parallel, ("auto", "native", "process"))
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
         self._source = _find_source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
-        self.seed, self.order, self.window, self.ragged = seed, order, window, ragged
-        self.prefetch_bytes, self.on_error, self.max_errors = prefetch_bytes, on_error, max_errors
+        self.seed = whole_number("seed", seed, 0, 1 << 64)
+        self.order = one_of("order", order, ("global", "window"))
+        self.window = whole_number("window", window, 1, 1 << 32)
+        self.prefetch_bytes = None if prefetch_bytes is None else whole_number("prefetch_bytes", prefetch_bytes, 1, 1 << 63)
+        self.on_error = one_of("on_error", on_error, ("raise", "skip", "replace"))
+        self.max_errors = whole_number("max_errors", max_errors, 0, 1 << 63)
+        self.ragged = one_of("ragged", ragged, ("padded", "offsets"))
         self.rank, self.world_size = rank, world_size
         self.shuffle = bool(shuffle)
         self.place = LoaderState()
+        self._engines: list[tuple[int, _native.Pipeline]] = []  # all that this loader made, with the process that made them
         self._idle: list[tuple[int, _native.Pipeline]] = []
         self._latest: weakref.ref[NativeIterator] | None = None
         if self._source is None:
@@ -126,16 +140,13 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 in_order=in_order,
             )
             return
-        if num_workers < 0:
-            raise ValueError(f"num_workers must not be negative, got {num_workers}")
-        if timeout < 0:
-            raise ValueError(f"timeout must not be negative, got {timeout}")
-        if prefetch_factor is not None and prefetch_factor < 1:
-            raise ValueError(f"prefetch_factor must be at least 1, got {prefetch_factor}")
-        if on_error not in ("raise", "skip", "replace"):
-            raise ValueError(f"on_error must be 'raise', 'skip' or 'replace', got {on_error!r}")
-        if order not in ("global", "window"):
-            raise ValueError(f"order must be 'global' or 'window', got {order!r}")
+        num_workers = whole_number("num_workers", num_workers, 0, 1 << 31)
+        if not 0 <= timeout < math.inf:
+            raise ValueError(f"timeout must be a number of seconds, 0 to wait for ever, got {timeout}")
+        if prefetch_factor is not None:
+            prefetch_factor = whole_number("prefetch_factor", prefetch_factor, 1, 1 << 31)
+        if persistent_workers and num_workers == 0:
+            raise ValueError("persistent_workers needs num_workers > 0")
         ordered = rank is not None or world_size is not None or seed != 0 or order != "global"
         self.is_fed = (
             sampler is not None
@@ -149,7 +160,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             )
         self.rank, self.world_size = (0, 1) if self.is_fed else find_world(rank, world_size)
         if shuffle and not self.is_fed:
-            sampler, shuffle = OrderSampler(self.source, seed=seed, kind=order, window=window), None
+            sampler, shuffle = OrderSampler(self.source, seed=self.seed, kind=order, window=self.window), None
         # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
         super().__init__(
             dataset,
@@ -164,8 +175,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             generator=generator,
             pin_memory_device=pin_memory_device,
         )
+        # A loader that is made again from its own attributes, as trainers do, names torch's default: what collates here by itself.
         self._custom_collate = None if collate_fn is torch.utils.data.default_collate else collate_fn
         self.num_workers = num_workers
+        self.multiprocessing_context = multiprocessing_context
+        self.__dict__["persistent_workers"] = persistent_workers  # torch refuses to set it from outside.
         self.timeout = timeout
         self.worker_init_fn = worker_init_fn
         self.prefetch_factor = prefetch_factor
@@ -204,6 +218,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
         if self.is_native:
+            epoch = whole_number("epoch", epoch, 0, 1 << 63)
             self.place = self.place.at_epoch(epoch)
         samplers = (self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.dataset)
         for target in {id(s): s for s in samplers}.values():
@@ -219,9 +234,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._require_native("replay")
         if self.is_fed:
             raise TypeError("replay() needs headrace's own order; this loader follows a sampler, batch_sampler or generator")
+        step = whole_number("step", step, 0, max(len(self), 1))
+        epoch = self.place.epoch if epoch is None else whole_number("epoch", epoch, 0, 1 << 63)
         pipeline = self.take_pipeline()
         try:
-            return self.convert(pipeline.replay(self.place.epoch if epoch is None else epoch, step))
+            return self.convert(pipeline.replay(epoch, step))
         finally:
             self.give_pipeline(pipeline)
 
@@ -244,7 +261,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         Raises ChangedError naming each difference in dataset, seed or order; ValueError for what is not a state.
         """
         self._require_native("load_state_dict")
-        self.place = read_state(state_dict, self._identity(), len(self) if self.is_fed else len(self.source))
+        self.place = read_state(state_dict, self._identity(), self._last_position())
+
+    def _last_position(self) -> int:
+        if not self.is_fed:
+            return len(self.source)
+        try:
+            return len(self)
+        except TypeError:  # A sampler without a length, as torch allows.
+            return (1 << 63) - 1
 
     def _identity(self) -> dict[str, Any]:
         dataset = self.source
@@ -261,7 +286,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     # -- reports -------------------------------------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
-        """What the loader did since it was made (or since its engine was last rebuilt). Seconds, bytes, counts.
+        """What the loader did since it was made, in this process. Seconds, bytes, counts; over all of its passes, also those that run side by side.
 
         batches, samples, bytes_delivered: handed to the consumer. seconds: passes under way. stall_seconds: spent inside next(); stall_share: of seconds.
         time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode and assemble (which includes the read,
@@ -269,11 +294,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         self._require_native("stats")
         iterator = self._latest() if self._latest is not None else None
-        pipeline = iterator.pipeline if iterator is not None and iterator.pipeline is not None else None
+        pipeline = iterator.pipeline if iterator is not None and iterator.is_mine() else None
         if pipeline is None:
             pipeline = self.take_pipeline()
             self.give_pipeline(pipeline)
         stats = pipeline.stats()
+        for made_in, other in self._engines:
+            if other is not pipeline and made_in == os.getpid():
+                add_stats(stats, other.stats())
         seconds = stats["seconds"]
         stats["samples_per_second"] = stats["samples"] / seconds if seconds > 0 else 0.0
         stats["stall_share"] = min(1.0, stats["stall_seconds"] / seconds) if seconds > 0 else 0.0
@@ -290,7 +318,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_idle": [], "_latest": None}
+        # The copy goes on from here by itself.
+        return {**self.__dict__, "_engines": [], "_idle": [], "_latest": None, "place": copy.deepcopy(self.place)}
 
     # -- engines -------------------------------------------------------------------------------------------------------------------
 
@@ -307,7 +336,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             if made_in == os.getpid():
                 return pipeline
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
-        return _native.Pipeline(
+        pipeline = _native.Pipeline(
             self.source.native,
             fields=self.source.field_numbers,
             batch_size=self.partition.batch_size,
@@ -321,9 +350,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             num_threads=max(self.num_workers, 1) if self.timeout > 0 else self.num_workers,
             prefetch_batches=ahead,
             prefetch_bytes=self.prefetch_bytes or 0,
-            ragged=self.ragged,
+            # Samples are cut out again: padding would be for nothing.
+            ragged=self.ragged if self._custom_collate is None else "offsets",
             on_error=self.on_error,
         )
+        self._engines.append((os.getpid(), pipeline))
+        return pipeline
 
     def give_pipeline(self, pipeline: _native.Pipeline) -> None:
         """Keep an engine for the next pass."""
@@ -340,10 +372,17 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         return torch.utils.data._utils.pin_memory.pin_memory(self.source.layout.to_torch(batch))  # type: ignore[no-untyped-call]
 
 
+def add_stats(total: dict[str, Any], other: dict[str, Any]) -> None:
+    """Add what another engine did; what is no sum (sizes, settings, the time to the first batch) stays."""
+    for key in (*_DELIVERED, *_READ, *_HELD):
+        total[key] += other[key]
+    for stage, seconds in other["stages"].items():
+        total["stages"][stage] += seconds
+    total["peak_bytes"] = max(total["peak_bytes"], other["peak_bytes"])
+
+
 def _find_source(dataset: Any, parallel: str, *, whole: bool, plain: bool) -> Dataset | ArrayDataset | None:
     """What the native engine reads for this dataset, or None: then torch runs it. Raises TypeError if parallel="native" cannot be had."""
-    if parallel not in ("auto", "native", "process"):
-        raise ValueError(f"parallel must be 'auto', 'native' or 'process', got {parallel!r}")
     if parallel == "process":
         return None
     ours = isinstance(dataset, Dataset | ArrayDataset)

@@ -92,6 +92,10 @@ class NativeIterator:
             self._state.deliver(batch.position if self._begin is None else self._begin + self._passed)
         return batch
 
+    def is_mine(self) -> bool:
+        """Whether this process made the iterator."""
+        return self._pid == os.getpid()
+
     def __len__(self) -> int:
         return len(self._loader)
 

@@ -49,7 +49,10 @@ class LoaderState:
 
 
 def read_state(saved: Mapping[str, Any], identity: Mapping[str, Any], limit: int) -> LoaderState:
-    """Check a saved state against this loader: `limit` is its last position. Raises ValueError and ChangedError."""
+    """Check a saved state against this loader: `limit` is its last position, `identity` what must be equal (num_samples among it).
+
+    Raises ValueError and ChangedError.
+    """
     if saved.get("version") != VERSION:
         raise ValueError(f"load_state_dict: version is {saved.get('version')!r}, this headrace reads {VERSION}")
     missing = [key for key in (*identity, "epoch", "position", "finished") if key not in saved]
@@ -75,8 +78,9 @@ def read_state(saved: Mapping[str, Any], identity: Mapping[str, Any], limit: int
         or not set(drawn) <= {"seed", "generator"}
     ):
         raise ValueError(f"load_state_dict: drawn is {str(drawn)[:100]}; expected a seed or a generator's state")
-    if not isinstance(skipped, list) or any(type(i) is not int for i in skipped):
-        raise ValueError(f"load_state_dict: skipped is {str(skipped)[:100]}; expected a list of sample numbers")
+    size = identity["num_samples"]
+    if not isinstance(skipped, list) or any(type(i) is not int or not 0 <= i < size for i in skipped):
+        raise ValueError(f"load_state_dict: skipped is {str(skipped)[:100]}; expected a list of sample numbers below {size}")
     return LoaderState(epoch, position, resume=not finished, finished=finished, skipped=list(skipped), drawn=dict(drawn))
 
 

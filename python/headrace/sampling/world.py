@@ -20,9 +20,19 @@ def find_world(rank: int | None = None, world_size: int | None = None) -> tuple[
         if distributed is not None and distributed.is_available() and distributed.is_initialized():
             found = (distributed.get_rank(), distributed.get_world_size())
         elif "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-            found = (int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+            found = (_whole("RANK"), _whole("WORLD_SIZE"))
         else:
             found = (0, 1)
     if not 0 <= found[0] < found[1]:
         raise ValueError(f"rank must be in [0, world_size), got rank={found[0]} and world_size={found[1]}")
     return found
+
+
+def _whole(name: str) -> int:
+    text = os.environ[name]
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(
+            f"the environment variable {name} must be an integer, got {text!r}; give rank= and world_size= to ignore it"
+        ) from None

@@ -1,0 +1,27 @@
+"""Checks of options where they are given, so that a wrong one is met before the first batch is."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["one_of", "whole_number"]
+
+
+def whole_number(name: str, value: Any, low: int, end: int) -> int:
+    """Return value as a plain int in [low, end). Raises TypeError for what is no integer, ValueError outside the range; both name the option."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if not low <= number < end:
+        raise ValueError(f"{name} must be in [{low}, {end}), got {number}")
+    return int(number)
+
+
+def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return value if it is one of the choices. Raises ValueError that lists them."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}, got {value!r}")
+    return value
