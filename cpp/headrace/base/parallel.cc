@@ -51,7 +51,8 @@ Status parallel_for(std::size_t count, int threads, const std::function<Status(s
   }
   TaskGroup group(ThreadPool::shared(), threads);
   try {
-    for (std::size_t i = 0; i < std::min<std::size_t>(static_cast<std::size_t>(threads), count); ++i) group.submit(0, [&loop] { loop.run(); });
+    for (std::size_t i = 0; i < std::min<std::size_t>(static_cast<std::size_t>(threads), count); ++i)
+      group.submit(0, [&loop] { loop.run(); });
   } catch (const std::system_error&) {
   } catch (const std::bad_alloc&) {
   }

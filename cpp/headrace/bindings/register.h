@@ -12,6 +12,7 @@ void register_dataset(pybind11::module_& m);
 void register_batch(pybind11::module_& m);
 void register_memory(pybind11::module_& m);
 void register_pipeline(pybind11::module_& m);
+void register_weights(pybind11::module_& m);
 void register_process(pybind11::module_& m);
 
 }  // namespace headrace::bindings

@@ -13,8 +13,8 @@
 namespace headrace::pipeline {
 namespace {
 
-constexpr std::size_t kBlock = 4096;        // weights that are summed together: fixed, or the sums would depend on the threads
-constexpr std::size_t kBlocksATask = 64;    // 2 MiB of the table
+constexpr std::size_t kBlock = 4096;         // weights that are summed together: fixed, or the sums would depend on the threads
+constexpr std::size_t kBlocksATask = 64;     // 2 MiB of the table
 constexpr std::uint64_t kMinPart = 1 << 16;  // bins of a part of the sweep: finding its start costs about as much as 10,000 bins
 constexpr std::uint64_t kBin = AliasTable::kBin;
 
@@ -41,8 +41,8 @@ struct Units {
 };
 
 Units units_of(double scaled) {
-  const double whole = std::floor(scaled);
-  return {static_cast<std::uint64_t>(whole), static_cast<std::uint64_t>((scaled - whole) * 0x1p32)};
+  const auto whole = static_cast<std::uint64_t>(scaled);
+  return {whole, static_cast<std::uint64_t>((scaled - static_cast<double>(whole)) * 0x1p32)};
 }
 
 std::size_t lowest_bit_from(const std::vector<std::uint64_t>& bits, std::size_t at, bool value) {
@@ -85,10 +85,14 @@ class AliasBuild {
     });
   }
 
+  bool is_unit_count(double scaled) const { return scaled >= 0 && scaled <= static_cast<double>(size_) * 0x1.000001p32; }
+  static Status changed() {
+    return {Code::kInvalidArgument, "the weights were changed while they were read; leave the array alone until they are"};
+  }
   Status check_weights();
   Status sum_weights();
   Status make_units();
-  void prefix();
+  Status prefix();
   std::size_t select(std::uint64_t ordinal, bool heavy) const;
   std::uint64_t units_before(std::uint64_t ordinal, bool heavy) const;
   std::uint64_t swept(std::uint64_t bins, std::uint64_t heavy) const;
@@ -108,7 +112,7 @@ class AliasBuild {
   std::vector<Block> blocks_;       // one more than blocks
   std::vector<std::uint64_t> heavy_bits_;
   std::size_t largest_ = 0;
-  Scale normal_;      // makes the largest weight 0.5 to 1, so that no sum overflows
+  Scale normal_;       // makes the largest weight 0.5 to 1, so that no sum overflows
   double factor_ = 0;  // from normal weights to units
   std::uint64_t num_heavy_ = 0;
 };
@@ -162,7 +166,9 @@ Status AliasBuild::make_units() {
   HR_RETURN_IF_ERROR(each_block([&](std::size_t b, std::size_t begin, std::size_t end) -> Status {
     std::uint64_t parts = 0;
     for (std::size_t i = begin; i < end; ++i) {
-      const Units units = units_of(normal_.of(weights_.at(i)) * factor_);
+      const double scaled = normal_.of(weights_.at(i)) * factor_;
+      if (!is_unit_count(scaled)) return changed();
+      const Units units = units_of(scaled);
       whole[b] += units.whole;
       parts += units.part;
     }
@@ -185,7 +191,9 @@ Status AliasBuild::make_units() {
     Block& block = blocks_[b];
     std::uint64_t carry = block.part;
     for (std::size_t i = begin; i < end; ++i) {
-      const Units exact = units_of(normal_.of(weights_.at(i)) * factor_);
+      const double scaled = normal_.of(weights_.at(i)) * factor_;
+      if (!is_unit_count(scaled)) return changed();
+      const Units exact = units_of(scaled);
       carry += exact.part;
       const std::uint64_t units = exact.whole + (carry >> 32) + (i == largest_ ? missing : 0);
       carry &= 0xFFFFFFFFu;
@@ -202,7 +210,8 @@ Status AliasBuild::make_units() {
   });
 }
 
-void AliasBuild::prefix() {
+// Sums over all blocks before each. From here on nothing but units_ is read: it must be whole.
+Status AliasBuild::prefix() {
   std::uint64_t heavy = 0, heavy_units = 0, light_units = 0;
   for (Block& block : blocks_) {
     std::swap(block.heavy, heavy);
@@ -213,6 +222,8 @@ void AliasBuild::prefix() {
     light_units += block.light_units;
   }
   num_heavy_ = blocks_.back().heavy;
+  if (blocks_.back().heavy_units + blocks_.back().light_units != size_ * kBin) return changed();
+  return {};
 }
 
 // Number of the sample that is the ordinal-th light or heavy one. REQUIRES: there is one.
@@ -249,8 +260,9 @@ std::uint64_t AliasBuild::swept(std::uint64_t bins, std::uint64_t heavy) const {
   return units_before(heavy, true) + units_before(bins - heavy, false);
 }
 
-// A heavy sample is done as soon as no more than a bin of it is left: so after `bins` bins as many heavy ones are done as have, with the light
-// ones beside them, no more units than the bins hold. That sum grows with the number of heavy ones, which a search can therefore find.
+// A heavy sample is done as soon as no more than a bin of it is left: so after `bins` bins as many heavy ones are done as have, with the
+// light ones beside them, no more units than the bins hold. That sum grows with the number of heavy ones, which a search can therefore
+// find.
 AliasBuild::Point AliasBuild::point_after(std::uint64_t bins) const {
   const std::uint64_t num_light = size_ - num_heavy_;
   std::uint64_t low = bins > num_light ? bins - num_light : 0;
@@ -298,7 +310,7 @@ Result<std::shared_ptr<const AliasTable>> AliasBuild::run() {
   heavy_bits_.resize(ceil_div(size_, 64));
   HR_RETURN_IF_ERROR(sum_weights());
   HR_RETURN_IF_ERROR(make_units());
-  prefix();
+  HR_RETURN_IF_ERROR(prefix());
   const auto most = static_cast<std::uint64_t>(std::max(1, 4 * threads_));
   const std::uint64_t parts = std::clamp<std::uint64_t>(size_ / kMinPart, 1, most);
   // All points before any bin: finding them reads units that filling overwrites.

@@ -1,10 +1,11 @@
 // Draws samples in proportion to weights, in constant time each, whatever their number.
 //
-// Each of the n bins holds 2^32 units of mass: up to `threshold` they are the bin's own sample's, the rest its alias's. Weights become whole units
-// that sum to n * 2^32, by floor and carried remainder, so a sample's probability is its weight's share, exact to 2^-32 / n; a weight of 0 is never
-// drawn. The bins are filled by one sweep over light samples (less than a bin) and heavy ones, both in ascending order. All sums are integers: where
-// the sweep stands after any number of bins can be found without doing it, so threads build parts of it, and the table does not depend on their number.
-// Sources: Walker 1977, Vose 1991 (the table); Huebschle-Schneider and Sanders 2019 (splitting the sweep).
+// Each of the n bins holds 2^32 units of mass: up to `threshold` they are the bin's own sample's, the rest its alias's. Weights become
+// whole units that sum to n * 2^32, by floor and carried remainder, so a sample's probability is its weight's share, exact to 2^-32 / n; a
+// weight of 0 is never drawn. The bins are filled by one sweep over light samples (less than a bin) and heavy ones, both in ascending
+// order. All sums are integers: where the sweep stands after any number of bins can be found without doing it, so threads build parts of
+// it, and the table does not depend on their number. Sources: Walker 1977, Vose 1991 (the table); Huebschle-Schneider and Sanders 2019
+// (splitting the sweep).
 //
 // Memory:   8 bytes a weight; while it is built, an eighth of a byte a weight more and 40 bytes for 4096 weights.
 // Threads:  immutable after build(); any. build() uses the shared pool.
@@ -29,7 +30,9 @@ struct Weights {
   const double* of_class = nullptr;
   std::size_t count = 0;
 
-  double at(std::size_t i) const { return floats != nullptr ? static_cast<double>(floats[i]) : doubles != nullptr ? doubles[i] : of_class[classes[i]]; }
+  double at(std::size_t i) const {
+    return floats != nullptr ? static_cast<double>(floats[i]) : doubles != nullptr ? doubles[i] : of_class[classes[i]];
+  }
 };
 
 class AliasTable {
@@ -37,8 +40,8 @@ class AliasTable {
   static constexpr std::uint64_t kMaxWeights = 1ull << 31;
   static constexpr std::uint64_t kBin = 1ull << 32;  // units of mass in a bin
 
-  // `threads` of the pool help the calling one. Errors: kInvalidArgument (no weight, too many, negative, not finite, all zero; naming the first such
-  // weight), kOutOfMemory.
+  // `threads` of the pool help the calling one. Errors: kInvalidArgument (no weight, too many, negative, not finite, all zero; naming the
+  // first such weight), kOutOfMemory.
   static Result<std::shared_ptr<const AliasTable>> build(const Weights& weights, int threads);
   // A table from entries() of another, checked. Errors: kInvalidArgument.
   static Result<std::shared_ptr<const AliasTable>> from_entries(std::span<const std::uint64_t> entries, int threads);
