@@ -72,7 +72,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         dataset: Any,
         batch_size: int | None = 1,
         shuffle: bool | None = None,
-        sampler: Iterable[Any] | WeightedOrder | None = None,
+        sampler: Any = None,
         batch_sampler: Iterable[Any] | None = None,
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
