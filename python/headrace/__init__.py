@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headrace import sampling
     from headrace._native import Field, Schema, num_threads, set_num_threads
     from headrace.datasets.arrays import ArrayDataset, from_arrays
     from headrace.datasets.shards import Dataset, open
@@ -67,6 +68,8 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
+_MODULES = {"sampling"}
+
 __all__ = [
     "ArrayDataset",
     "ChangedError",
@@ -95,6 +98,7 @@ __all__ = [
     "from_arrays",
     "num_threads",
     "open",
+    "sampling",
     "set_num_threads",
     "verify",
     "write",
@@ -104,6 +108,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = importlib.import_module("importlib.metadata").version("headrace")
+    elif name in _MODULES:
+        value = importlib.import_module(f"headrace.{name}")
     elif name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
     else:

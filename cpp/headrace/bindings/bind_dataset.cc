@@ -188,7 +188,7 @@ std::shared_ptr<pipeline::Batch> fetch(const std::shared_ptr<Dataset>& dataset, 
 
 pipeline::Order make_order(std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch, const std::string& kind,
                            std::uint32_t window, const std::vector<std::uint64_t>& shard_samples,
-                           const std::vector<std::uint32_t>& chunk_samples) {
+                           const std::vector<std::uint32_t>& chunk_samples, const std::shared_ptr<pipeline::AliasTable>& weights) {
   const pipeline::OrderKind which = unwrap(pipeline::order_from_name(kind));
   if (window < 1) throw py::value_error("window is 0; expected at least 1 chunk");
   if (num_samples > 1ull << 48) throw py::value_error("num_samples is beyond 2^48");
@@ -206,7 +206,8 @@ pipeline::Order make_order(std::uint64_t num_samples, std::uint64_t seed, std::u
                                  static_cast<unsigned long long>(layout->num_samples()), static_cast<unsigned long long>(num_samples)));
     }
   }
-  return {which, num_samples, seed, epoch, window, std::move(layout)};
+  if ((which == pipeline::OrderKind::kWeighted) != (weights != nullptr)) throw py::value_error("weights go with the order 'weighted'");
+  return {which, num_samples, seed, epoch, window, std::move(layout), weights};
 }
 
 py::array_t<std::int64_t> order_indices(const pipeline::Order& order, std::uint64_t begin, std::uint64_t end) {
@@ -247,7 +248,7 @@ void register_dataset(py::module_& m) {
   py::class_<pipeline::Order>(m, "Order")
       .def(py::init(&make_order), py::arg("num_samples"), py::arg("seed"), py::arg("epoch"), py::arg("kind") = "global",
            py::arg("window") = 32, py::arg("shard_samples") = std::vector<std::uint64_t>{},
-           py::arg("chunk_samples") = std::vector<std::uint32_t>{})
+           py::arg("chunk_samples") = std::vector<std::uint32_t>{}, py::arg("weights") = py::none())
       .def("__len__", &pipeline::Order::size)
       .def("indices", &order_indices, py::arg("begin"), py::arg("end"));
 }

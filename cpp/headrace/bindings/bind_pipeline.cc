@@ -24,7 +24,8 @@ constexpr double kMaxTimeout = 1e9;            // seconds; 64 bits of nanosecond
 std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::vector<std::uint32_t> fields, std::uint64_t batch_size,
                                         bool drop_last, std::uint64_t rank, std::uint64_t world_size, const std::string& order,
                                         std::uint32_t window, std::uint64_t seed, int num_threads, std::uint32_t prefetch_batches,
-                                        std::uint64_t prefetch_bytes, const std::string& ragged, const std::string& on_error) {
+                                        std::uint64_t prefetch_bytes, const std::string& ragged, const std::string& on_error,
+                                        std::shared_ptr<pipeline::AliasTable> weights, std::uint64_t epoch_samples) {
   pipeline::PipelineOptions options;
   options.fields = std::move(fields);
   options.partition = {batch_size, rank, world_size, drop_last};
@@ -36,6 +37,8 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
   options.prefetch_bytes = prefetch_bytes;
   options.ragged = unwrap(pipeline::ragged_from_name(ragged));
   options.on_error = unwrap(pipeline::on_error_from_name(on_error));
+  options.weights = std::move(weights);
+  options.epoch_samples = epoch_samples;
   return unwrap(Pipeline::create(std::move(dataset), std::move(options)));
 }
 
@@ -98,7 +101,8 @@ void register_pipeline(py::module_& m) {
       .def(py::init(&make_pipeline), py::arg("dataset"), py::kw_only(), py::arg("fields"), py::arg("batch_size"),
            py::arg("drop_last") = false, py::arg("rank") = 0, py::arg("world_size") = 1, py::arg("order") = "sequential",
            py::arg("window") = 32, py::arg("seed") = 0, py::arg("num_threads") = 0, py::arg("prefetch_batches") = 0,
-           py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise")
+           py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise", py::arg("weights") = py::none(),
+           py::arg("epoch_samples") = 0)
       .def(
           "start",
           [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) { check(without_lock([&] { return p.start(epoch, position); })); },

@@ -11,8 +11,9 @@ Result<OrderKind> order_from_name(std::string_view name) {
   if (name == "sequential") return OrderKind::kSequential;
   if (name == "global") return OrderKind::kGlobal;
   if (name == "window") return OrderKind::kWindow;
-  return Status(Code::kInvalidArgument,
-                strf("order is '%.*s'; expected 'global', 'window' or 'sequential'", static_cast<int>(name.size()), name.data()));
+  if (name == "weighted") return OrderKind::kWeighted;
+  return Status(Code::kInvalidArgument, strf("order is '%.*s'; expected 'global', 'window', 'weighted' or 'sequential'",
+                                             static_cast<int>(name.size()), name.data()));
 }
 
 ChunkLayout::ChunkLayout(const std::vector<ShardChunks>& shards) : first_sample_{0}, first_chunk_{0} {
@@ -56,8 +57,13 @@ struct Order::Window {
 };
 
 Order::Order(OrderKind kind, std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch, std::uint32_t window,
-             std::shared_ptr<const ChunkLayout> layout)
-    : kind_(kind), num_samples_(num_samples), key_(mix_key(seed, epoch)), window_chunks_(window), layout_(std::move(layout)) {
+             std::shared_ptr<const ChunkLayout> layout, std::shared_ptr<const AliasTable> weights)
+    : kind_(kind),
+      num_samples_(num_samples),
+      key_(mix_key(seed, epoch)),
+      window_chunks_(window),
+      layout_(std::move(layout)),
+      weights_(std::move(weights)) {
   if (kind_ == OrderKind::kGlobal) permutation_ = Permutation(num_samples, key_);
   if (kind_ != OrderKind::kWindow) return;
   permutation_ = Permutation(layout_->num_chunks(), key_);
@@ -106,6 +112,8 @@ void Order::fill(std::uint64_t begin, std::span<std::uint64_t> out) const {
     std::copy_n(listed_.begin() + static_cast<std::ptrdiff_t>(begin), out.size(), out.begin());
   } else if (kind_ == OrderKind::kGlobal) {
     permutation_.forward(begin, out);
+  } else if (kind_ == OrderKind::kWeighted) {
+    weights_->draw(key_, begin, out);
   } else {
     Window window;
     for (std::size_t i = 0; i < out.size(); ++i) {

@@ -5,6 +5,7 @@
 //             chunk is read once, while mixing spans K chunks. Random access: only chunks that are not full are listed.
 // sequential: the identity.
 // listed:     what a sampler drew, position by position.
+// weighted:   each position draws a sample by its weight, with replacement; an epoch has as many positions as one likes.
 //
 // Immutable after making; any thread. Holds O(shards) memory (O(chunks) only if shards differ in chunk size).
 #pragma once
@@ -15,11 +16,12 @@
 #include <vector>
 
 #include "headrace/base/status.h"
+#include "headrace/pipeline/alias_table.h"
 #include "headrace/pipeline/permutation.h"
 
 namespace headrace::pipeline {
 
-enum class OrderKind : std::uint8_t { kSequential, kGlobal, kWindow, kListed };
+enum class OrderKind : std::uint8_t { kSequential, kGlobal, kWindow, kListed, kWeighted };
 Result<OrderKind> order_from_name(std::string_view name);
 
 // Samples and chunks of the shards of a dataset, in order. Shared by every epoch's order.
@@ -52,9 +54,9 @@ class ChunkLayout {
 
 class Order {
  public:
-  // `layout` is needed for kWindow. REQUIRES: window >= 1.
+  // `layout` is needed for kWindow, `weights` for kWeighted, where num_samples is the epoch's positions. REQUIRES: window >= 1.
   Order(OrderKind kind, std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch, std::uint32_t window,
-        std::shared_ptr<const ChunkLayout> layout);
+        std::shared_ptr<const ChunkLayout> layout, std::shared_ptr<const AliasTable> weights = nullptr);
   // kListed: samples[position], of any length.
   explicit Order(std::vector<std::uint64_t> samples);
 
@@ -72,6 +74,7 @@ class Order {
   std::uint32_t window_chunks_ = 1;
   std::shared_ptr<const ChunkLayout> layout_;
   std::vector<std::uint64_t> listed_;
+  std::shared_ptr<const AliasTable> weights_;
   Permutation permutation_;  // of samples (global) or of chunks (window)
   struct Deficit {
     std::uint64_t slot;     // place of a short chunk in the permuted order of chunks

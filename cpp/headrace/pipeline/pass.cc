@@ -46,8 +46,14 @@ std::vector<Skipped> repair(Pass& pass, Job& job) {
       // Keyed by seed, sample and draw: the same substitute on every run and for any number of threads.
       const std::uint64_t size = shared.context.dataset->num_samples();
       for (std::uint64_t& sample : samples) {
-        for (int tries = 0; bad.contains(sample) && tries < kMaxRepairs; ++tries)
-          sample = mix_key(mix_key(shared.seed, sample), ++draws) % size;
+        for (int tries = 0; bad.contains(sample) && tries < kMaxRepairs; ++tries) {
+          const std::uint64_t key = mix_key(shared.seed, sample);
+          if (shared.weights != nullptr) {
+            shared.weights->draw(key, ++draws, {&sample, 1});
+          } else {
+            sample = mix_key(key, ++draws) % size;
+          }
+        }
       }
     }
     job.builder = std::make_unique<BatchBuilder>(shared.context, samples);

@@ -34,6 +34,7 @@ struct PassShared {
   BuildContext context;
   OnError on_error = OnError::kRaise;
   std::uint64_t seed = 0;
+  std::shared_ptr<const AliasTable> weights;  // null: all samples alike
   std::atomic<std::uint64_t> bytes_in_flight{0}, peak_bytes_in_flight{0}, batches_in_flight{0}, batches_ready{0};
   std::atomic<std::uint64_t> active_ns{0}, first_batch_ns{0};
   std::atomic<std::int64_t> active_since{0};  // 0: no pass

@@ -28,6 +28,14 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
     return Status(Code::kInvalidArgument, strf("rank is %llu; expected it in [0, world_size = %llu)",
                                                static_cast<unsigned long long>(p.rank), static_cast<unsigned long long>(p.world_size)));
   }
+  if (options.order == OrderKind::kWeighted) {
+    const std::size_t weights = options.weights == nullptr ? 0 : options.weights->size();
+    if (weights != dataset->num_samples()) {
+      return Status(Code::kInvalidArgument, strf("%zu weights for %llu samples; expected one for each", weights,
+                                                 static_cast<unsigned long long>(dataset->num_samples())));
+    }
+    if (options.epoch_samples > 1ull << 48) return Status(Code::kInvalidArgument, "epoch_samples is beyond 2^48");
+  }
   if (options.window < 1) return Status(Code::kInvalidArgument, "window is 0; expected at least 1 chunk");
   for (const std::uint32_t field : options.fields) {
     if (field >= dataset->schema().fields.size()) return Status(Code::kInvalidArgument, strf("there is no field number %u", field));
@@ -60,6 +68,7 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   shared_->context.counters = &shared_->counters;
   shared_->on_error = options_.on_error;
   shared_->seed = options_.seed;
+  if (options_.order == OrderKind::kWeighted) shared_->weights = options_.weights;
 }
 
 Pipeline::~Pipeline() {
@@ -78,6 +87,16 @@ Status Pipeline::check_usable() const {
   return {Code::kForked,
           "this loader's iterator was made before fork() and its threads are not in the child; start a new iterator (or open the dataset) "
           "in the child"};
+}
+
+std::uint64_t Pipeline::epoch_size() const {
+  const bool chosen = options_.order == OrderKind::kWeighted && options_.epoch_samples > 0;
+  return chosen ? options_.epoch_samples : shared_->context.dataset->num_samples();
+}
+
+std::shared_ptr<const Order> Pipeline::make_order(std::uint64_t epoch) const {
+  return std::make_shared<const Order>(options_.order, epoch_size(), options_.seed, epoch, options_.window,
+                                       shared_->context.dataset->layout(), options_.weights);
 }
 
 Status Pipeline::begin_pass() {
@@ -105,16 +124,14 @@ Status Pipeline::begin_pass() {
 }
 
 Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
-  const Dataset& dataset = *shared_->context.dataset;
-  if (position > dataset.num_samples()) {
-    return {Code::kInvalidArgument, strf("position is %llu; the dataset has %llu samples", static_cast<unsigned long long>(position),
-                                         static_cast<unsigned long long>(dataset.num_samples()))};
+  if (position > epoch_size()) {
+    return {Code::kInvalidArgument, strf("position is %llu; an epoch has %llu samples", static_cast<unsigned long long>(position),
+                                         static_cast<unsigned long long>(epoch_size()))};
   }
   HR_RETURN_IF_ERROR(begin_pass());
   is_fed_ = false;
-  pass_->order =
-      std::make_shared<const Order>(options_.order, dataset.num_samples(), options_.seed, epoch, options_.window, dataset.layout());
-  pass_samples_ = dataset.num_samples();
+  pass_->order = make_order(epoch);
+  pass_samples_ = epoch_size();
   // Epochs follow each other, so what this rank leaves out now it reads soon. A part of the fields may be a small part of the bytes.
   if (options_.fields.size() * 2 >= dataset.schema().fields.size()) dataset.expect_whole();
   next_position_ = position;
@@ -278,21 +295,19 @@ std::string Pipeline::describe_wait() const {
 
 Result<Batch> Pipeline::replay(std::uint64_t epoch, std::uint64_t step) {
   HR_RETURN_IF_ERROR(check_usable());
-  const Dataset& dataset = *shared_->context.dataset;
-  const std::uint64_t batches = options_.partition.num_batches(dataset.num_samples(), 0);
+  const std::uint64_t batches = options_.partition.num_batches(epoch_size(), 0);
   if (step >= batches) {
     return Status(Code::kInvalidArgument, strf("step is %llu; an epoch has %llu steps", static_cast<unsigned long long>(step),
                                                static_cast<unsigned long long>(batches)));
   }
   auto pass = std::make_shared<Pass>();
   pass->shared = shared_;
-  pass->order =
-      std::make_shared<const Order>(options_.order, dataset.num_samples(), options_.seed, epoch, options_.window, dataset.layout());
+  pass->order = make_order(epoch);
   auto job = std::make_shared<Job>(shared_);
   job->step = step;
   const std::uint64_t position = step * options_.partition.global_batch();
-  job->share = options_.partition.share(dataset.num_samples(), position);
-  job->position_after = std::min(dataset.num_samples(), position + options_.partition.global_batch());
+  job->share = options_.partition.share(epoch_size(), position);
+  job->position_after = std::min(epoch_size(), position + options_.partition.global_batch());
   pass->submit(0, [pass, job] { run_job(pass, job); });
   while (!pass->own.empty()) pass->run_own();
   if (!job->status.is_ok()) return job->status.with_context(strf("step %llu", static_cast<unsigned long long>(step)));

@@ -32,7 +32,9 @@ struct PipelineOptions {
   std::vector<std::uint32_t> fields;
   Partition partition;  // batch size, rank, world size, remainder rule
   OrderKind order = OrderKind::kSequential;
-  std::uint32_t window = 32;  // chunks
+  std::shared_ptr<const AliasTable> weights;  // for kWeighted: one a sample
+  std::uint64_t epoch_samples = 0;            // positions of a weighted epoch; 0: as many as samples
+  std::uint32_t window = 32;                  // chunks
   std::uint64_t seed = 0;
   int num_threads = 0;                 // 0: everything runs inside next()
   std::uint32_t prefetch_batches = 0;  // 0: twice the threads, and two
@@ -90,6 +92,8 @@ class Pipeline {
   Status begin_pass();
   Status check_samples(std::span<const std::uint64_t> samples) const;
   Status check_usable() const;
+  std::uint64_t epoch_size() const;  // positions
+  std::shared_ptr<const Order> make_order(std::uint64_t epoch) const;
   bool launch_one();
   void launch();
   std::shared_ptr<Job> plan_next();

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 
 from headrace._native._ext import (
+    AliasTable,
     Batch,
+    ClassCounts,
     Dataset,
     DatasetWriter,
     Field,
@@ -33,7 +35,9 @@ if _threads and not (_threads.isdecimal() and 1 <= int(_threads) <= 1024):
     raise ValueError(f"the environment variable HEADRACE_NUM_THREADS is {_threads!r}; expected a whole number from 1 to 1024, or nothing")
 
 __all__ = [
+    "AliasTable",
     "Batch",
+    "ClassCounts",
     "Dataset",
     "DatasetWriter",
     "Field",

@@ -179,7 +179,7 @@ class Batch:
 
 @final
 class Order:
-    """The order of an epoch as arithmetic: position -> sample. kind: "global", "window", "sequential".
+    """The order of an epoch as arithmetic: position -> sample. kind: "global", "window", "weighted" (needs `weights`; draws with replacement), "sequential".
 
     For "window", chunk_samples / shard_samples describe the chunks: every shard has `shard_samples[i]` samples in chunks of `chunk_samples[i]`.
     """
@@ -193,10 +193,40 @@ class Order:
         window: int = 32,
         shard_samples: Sequence[int] = (),
         chunk_samples: Sequence[int] = (),
+        weights: AliasTable | None = None,
     ) -> None: ...
     def __len__(self) -> int: ...
     def indices(self, begin: int, end: int) -> npt.NDArray[np.int64]:
         """Samples at positions [begin, end), shape (end - begin,), int64."""
+
+@final
+class AliasTable:
+    """Draws samples in proportion to weights: 8 bytes a weight. Immutable; picklable.
+
+    weights: shape (n,), contiguous, float32 or float64, finite, not negative, not all 0; n from 1 to 2^31. `threads` of the pool help the calling
+    thread; the table is the same for any number. Raises ValueError naming the first bad weight.
+    """
+
+    def __init__(self, weights: npt.NDArray[np.floating[Any]], threads: int = 0) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def fingerprint(self) -> int:
+        """Equal for weights that differ by a common factor only, different for others."""
+    def probabilities(self) -> npt.NDArray[np.float64]:
+        """With which each sample is drawn, shape (n,): its weight's share, exact to 2^-32 / n."""
+
+@final
+class ClassCounts:
+    """Counts the samples of each value of a label field, batch by batch. One thread at a time."""
+
+    def __init__(self) -> None: ...
+    def add(self, batch: Batch) -> None:
+        """Count a batch whose first field is the label. Raises ValueError for a field that is no label and for null labels, LimitExceededError."""
+    @property
+    def counts(self) -> list[int]:
+        """Samples of each class, in the order in which they were met."""
+    def balanced(self, threads: int = 0) -> AliasTable:
+        """Weigh every sample by 1 / (samples of its class)."""
 
 @final
 class Pipeline:
@@ -222,6 +252,8 @@ class Pipeline:
         prefetch_bytes: int = 0,
         ragged: str = "padded",
         on_error: str = "raise",
+        weights: AliasTable | None = None,
+        epoch_samples: int = 0,
     ) -> None: ...
     def start(self, epoch: int, position: int = 0) -> None:
         """Begin a pass at a global position. Drops what an earlier pass had under way."""

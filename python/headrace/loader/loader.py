@@ -16,6 +16,7 @@ from headrace.errors import import_extra
 from headrace.loader.state import VERSION, LoaderState, read_state
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition
+from headrace.sampling.weighted import WeightedOrder, choose_order
 from headrace.sampling.world import find_world
 
 import_extra("torch", "torch", "headrace.DataLoader")
@@ -31,6 +32,7 @@ __all__ = ["DataLoader"]
 _NATIVE_DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "order": "global",
+    "weights": None,
     "window": 32,
     "prefetch_bytes": None,
     "rank": None,
@@ -57,6 +59,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         seed: of the order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone.
         order: "global" (any sample may follow any other) or "window" (chunks are permuted, samples mixed among `window` chunks; reads each
             chunk once). Used if shuffle=True.
+            "weighted", or an order from headrace.sampling: each position draws a sample by its weight, with replacement.
+        weights: for order="weighted", one number a sample (headrace.sampling.weighted says more); afterwards `order` holds them and this is None.
         window: chunks mixed at a time under order="window".
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
         rank, world_size: share of each global batch; default from torch.distributed or torchrun's environment, else 0 and 1.
@@ -76,7 +80,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         dataset: Any,
         batch_size: int | None = 1,
         shuffle: bool | None = None,
-        sampler: Iterable[Any] | None = None,
+        sampler: Any = None,
         batch_sampler: Iterable[Any] | None = None,
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
@@ -92,7 +96,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         pin_memory_device: str = "",
         in_order: bool = True,
         seed: int = 0,
-        order: str = "global",
+        order: str | WeightedOrder = "global",
+        weights: Any = None,
         window: int = 32,
         prefetch_bytes: int | None = None,
         rank: int | None = None,
@@ -107,7 +112,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
         self._source = _find_source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
         self.seed = whole_number("seed", seed, 0, 1 << 64)
-        self.order = one_of("order", order, ("global", "window"))
+        self.order, self.weights = order, weights
         self.window = whole_number("window", window, 1, 1 << 32)
         self.prefetch_bytes = None if prefetch_bytes is None else whole_number("prefetch_bytes", prefetch_bytes, 1, 1 << 63)
         self.on_error = one_of("on_error", on_error, ("raise", "skip", "replace"))
@@ -120,7 +125,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._idle: list[tuple[int, _native.Pipeline]] = []
         self._latest: weakref.ref[NativeIterator] | None = None
         if self._source is None:
-            given = [name for name, value in options.items() if value != _NATIVE_DEFAULTS[name]]
+            given = [
+                name for name, value in options.items() if value is not None and (name == "weights" or value != _NATIVE_DEFAULTS[name])
+            ]
+            given += ["sampler (a weighted order)"] if isinstance(sampler, WeightedOrder) else []
             if given:
                 raise ValueError(
                     f"{', '.join(given)}: only for datasets that the native engine reads, in batches; got {type(dataset).__name__} with "
@@ -147,6 +155,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             prefetch_factor = whole_number("prefetch_factor", prefetch_factor, 1, 1 << 31)
         if persistent_workers and num_workers == 0:
             raise ValueError("persistent_workers needs num_workers > 0")
+        order, sampler, shuffle = choose_order(order, weights, sampler, shuffle, len(self.source))
+        if not isinstance(order, WeightedOrder):
+            one_of("order", order, ("global", "window"))
+        self.order, self.weights, self.shuffle = order, None, bool(shuffle)
         ordered = rank is not None or world_size is not None or seed != 0 or order != "global"
         self.is_fed = (
             sampler is not None
@@ -213,7 +225,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Batches of a whole pass on this rank."""
         if not self.is_native or self.is_fed:
             return super().__len__()
-        return self.partition.num_batches(len(self.source))
+        return self.partition.num_batches(self.epoch_samples)
+
+    @property
+    def epoch_samples(self) -> int:
+        """Positions of an epoch on all ranks together: the samples, or what a weighted order says."""
+        return self.order.num_samples if isinstance(self.order, WeightedOrder) else len(self.source)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
@@ -265,7 +282,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def _last_position(self) -> int:
         if not self.is_fed:
-            return len(self.source)
+            return self.epoch_samples
         try:
             return len(self)
         except TypeError:  # A sampler without a length, as torch allows.
@@ -276,6 +293,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         same: dict[str, Any] = {"fingerprint": f"{dataset.fingerprint:016x}", "num_samples": len(dataset)}
         if self.is_fed:
             return {**same, "order": "sampler", "batch_size": self.batch_size}
+        if isinstance(self.order, WeightedOrder):
+            drawn = f"weighted {self.order.fingerprint} {self.order.num_samples}"
+            return {**same, "seed": self.seed, "order": drawn, "window": 0}
         return {
             **same,
             "seed": self.seed,
@@ -336,6 +356,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             if made_in == os.getpid():
                 return pipeline
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
+        weights = self.order if isinstance(self.order, WeightedOrder) else None
         pipeline = _native.Pipeline(
             self.source.native,
             fields=self.source.field_numbers,
@@ -343,7 +364,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             drop_last=self.partition.drop_last,
             rank=self.partition.rank,
             world_size=self.partition.world_size,
-            order=self.order if self.shuffle and not self.is_fed else "sequential",
+            order="sequential" if self.is_fed or not self.shuffle else "weighted" if isinstance(self.order, WeightedOrder) else self.order,
+            weights=None if weights is None else weights.table,
+            epoch_samples=0 if weights is None else weights.num_samples,
             window=self.window,
             seed=self.seed,
             # A timeout needs a thread to wait for.

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch.utils.data
 
 from headrace import _native
+from headrace.sampling.weighted import WeightedOrder
 
 __all__ = ["OrderSampler"]
 
@@ -21,9 +22,9 @@ class Stored(Protocol):
 
 
 class OrderSampler(torch.utils.data.Sampler[int]):
-    """Iterates order(seed, epoch) over all samples of a headrace dataset; `set_epoch` chooses the epoch. Materialises at most 65,536 indices."""
+    """Iterates order(seed, epoch) over the samples of a headrace dataset; `set_epoch` chooses the epoch. Materialises at most 65,536 indices."""
 
-    def __init__(self, dataset: Stored, *, seed: int = 0, kind: str = "global", window: int = 32) -> None:
+    def __init__(self, dataset: Stored, *, seed: int = 0, kind: str | WeightedOrder = "global", window: int = 32) -> None:
         self.dataset = dataset
         self.seed = seed
         self.kind = kind
@@ -36,6 +37,8 @@ class OrderSampler(torch.utils.data.Sampler[int]):
 
     def order(self) -> _native.Order:
         """The native order of the chosen epoch."""
+        if isinstance(self.kind, WeightedOrder):
+            return _native.Order(len(self), self.seed, self.epoch, "weighted", weights=self.kind.table)
         shards: list[dict[str, Any]] = self.dataset.native.shards if self.kind == "window" else []
         return _native.Order(
             len(self.dataset),
@@ -53,4 +56,4 @@ class OrderSampler(torch.utils.data.Sampler[int]):
             yield from order.indices(begin, min(begin + 65536, len(self))).tolist()
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return self.kind.num_samples if isinstance(self.kind, WeightedOrder) else len(self.dataset)

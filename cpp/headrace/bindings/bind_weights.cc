@@ -1,0 +1,75 @@
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include "headrace/bindings/interpreter_lock.h"
+#include "headrace/bindings/raise.h"
+#include "headrace/bindings/register.h"
+#include "headrace/pipeline/alias_table.h"
+#include "headrace/pipeline/class_counts.h"
+
+namespace py = pybind11;
+
+namespace headrace::bindings {
+namespace {
+
+using pipeline::AliasTable;
+using pipeline::ClassCounts;
+using Table = std::shared_ptr<AliasTable>;  // immutable: pybind11 knows no pointer to const
+
+Table unwrap_table(Result<std::shared_ptr<const AliasTable>> table) {
+  return std::const_pointer_cast<AliasTable>(unwrap(std::move(table)));
+}
+
+Table make_table(const py::array& array, int threads) {
+  if (array.ndim() != 1) throw py::value_error(strf("weights have %zd dimensions; expected one number a sample", array.ndim()));
+  if ((array.flags() & py::array::c_style) == 0) throw py::value_error("weights are not contiguous");
+  pipeline::Weights weights;
+  weights.count = static_cast<std::size_t>(array.size());
+  if (array.dtype().is(py::dtype::of<float>())) {
+    weights.floats = static_cast<const float*>(array.data());
+  } else if (array.dtype().is(py::dtype::of<double>())) {
+    weights.doubles = static_cast<const double*>(array.data());
+  } else {
+    throw py::type_error("weights must be float32 or float64");
+  }
+  return unwrap_table(without_lock([&] { return AliasTable::build(weights, threads); }));
+}
+
+py::bytes entries_of(const AliasTable& table) {
+  return {reinterpret_cast<const char*>(table.entries().data()), table.entries().size_bytes()};
+}
+
+Table from_entries(const py::bytes& bytes) {
+  const std::string_view raw = bytes;
+  if (raw.size() % 8 != 0) throw py::value_error("not the state of an AliasTable");
+  return unwrap_table(AliasTable::from_entries({reinterpret_cast<const std::uint64_t*>(raw.data()), raw.size() / 8}, 0));
+}
+
+py::array_t<double> probabilities(const AliasTable& table) {
+  const std::vector<std::uint64_t> masses = table.masses();
+  py::array_t<double> out(static_cast<py::ssize_t>(masses.size()));
+  const double all = static_cast<double>(masses.size()) * static_cast<double>(AliasTable::kBin);
+  for (std::size_t i = 0; i < masses.size(); ++i) out.mutable_data()[i] = static_cast<double>(masses[i]) / all;
+  return out;
+}
+
+}  // namespace
+
+void register_weights(py::module_& m) {
+  py::class_<AliasTable, Table>(m, "AliasTable")
+      .def(py::init(&make_table), py::arg("weights"), py::arg("threads") = 0)
+      .def("__len__", &AliasTable::size)
+      .def_property_readonly("fingerprint", &AliasTable::fingerprint)
+      .def("probabilities", &probabilities)
+      .def(py::pickle(&entries_of, &from_entries));
+  py::class_<ClassCounts>(m, "ClassCounts")
+      .def(py::init<>())
+      .def(
+          "add", [](ClassCounts& c, const pipeline::Batch& batch) { check(without_lock([&] { return c.add(batch); })); }, py::arg("batch"))
+      .def_property_readonly("counts", [](const ClassCounts& c) { return c.counts(); })
+      .def(
+          "balanced", [](const ClassCounts& c, int threads) { return unwrap_table(without_lock([&] { return c.balanced(threads); })); },
+          py::arg("threads") = 0);
+}
+
+}  // namespace headrace::bindings
