@@ -75,7 +75,7 @@ py::list field_stats(const Dataset& dataset) {
     std::uint64_t raw = 0, stored = 0, pages = 0, blocks = 0, nulls = 0, min = 0, max = 0;
     bool has = false;
   };
-  const std::vector<Field>& fields = dataset.schema().fields;
+  const std::vector<Field>& fields = dataset.stored_schema().fields;
   std::vector<Total> totals(fields.size());
   for_each_chunk(dataset, [&](std::uint32_t, const format::Shard& shard, std::uint64_t chunk) {
     for (std::uint32_t f = 0; f < fields.size(); ++f) {
@@ -110,7 +110,8 @@ py::list field_stats(const Dataset& dataset) {
 }
 
 py::dict chunk_stats(const Dataset& dataset, std::uint32_t field) {
-  if (field >= dataset.schema().fields.size()) throw py::index_error(strf("field %u of %zu", field, dataset.schema().fields.size()));
+  if (field >= dataset.stored_schema().fields.size())
+    throw py::index_error(strf("field %u of %zu", field, dataset.stored_schema().fields.size()));
   std::vector<std::uint64_t> first, samples, nulls, stored, raw, min, max;
   std::vector<std::uint8_t> has;
   std::uint64_t at = 0;
@@ -129,8 +130,8 @@ py::dict chunk_stats(const Dataset& dataset, std::uint32_t field) {
   const auto array = [](const std::vector<std::uint64_t>& v, const char* dtype) {
     return py::array(py::dtype::from_args(py::str(dtype)), std::vector<py::ssize_t>{static_cast<py::ssize_t>(v.size())}, v.data());
   };
-  const py::object sample = statistic(dataset.schema().fields[field], 0);
-  const DType type = dataset.schema().fields[field].dtype;
+  const py::object sample = statistic(dataset.stored_schema().fields[field], 0);
+  const DType type = dataset.stored_schema().fields[field].dtype;
   const bool is_unsigned =
       type == DType::kBool || type == DType::kUInt8 || type == DType::kUInt16 || type == DType::kUInt32 || type == DType::kUInt64;
   const char* dtype = py::isinstance<py::float_>(sample) ? "float64" : is_unsigned ? "uint64" : "int64";
@@ -176,14 +177,25 @@ std::shared_ptr<pipeline::Batch> fetch(const std::shared_ptr<Dataset>& dataset, 
   context.schema = std::shared_ptr<const format::Schema>(dataset, &dataset->schema());
   context.dataset = dataset;
   context.fields = fields;
-  for (const std::uint32_t f : fields) {
-    if (f >= dataset->schema().fields.size()) throw py::index_error(strf("field %u of %zu", f, dataset->schema().fields.size()));
-  }
+  check(dataset->check_fields(fields));
   context.ragged = unwrap(pipeline::ragged_from_name(ragged));
   context.slabs = &dataset->runtime().slabs();
   context.counters = counters;
   pipeline::BatchBuilder builder(context, samples_of(indices, dataset->num_samples()));
   return std::make_shared<pipeline::Batch>(unwrap(without_lock([&] { return build(builder); })));
+}
+
+std::shared_ptr<Dataset> view_of(const std::shared_ptr<Dataset>& dataset, std::vector<std::uint32_t> fields, std::uint64_t length,
+                                 std::uint64_t stride, std::vector<std::pair<std::uint32_t, std::string>> dtypes) {
+  return unwrap(Dataset::view_of(dataset, {std::move(fields), length, stride, std::move(dtypes)}));
+}
+
+py::list chunk_layout(const Dataset& dataset) {
+  py::list out;
+  for (const pipeline::ChunkLayout::ShardChunks& shard : dataset.layout()->shards()) {
+    out.append(py::make_tuple(shard.num_samples, shard.chunk_samples));
+  }
+  return out;
 }
 
 pipeline::Order make_order(std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch, const std::string& kind,
@@ -242,6 +254,9 @@ void register_dataset(py::module_& m) {
       .def_property_readonly("reader_fallback", [](const Dataset& d) { return d.runtime().reader_fallback(); })
       .def_property_readonly("newer_minor", &Dataset::newer_minor)
       .def_property_readonly("shards", &shard_list)
+      .def_property_readonly("chunk_layout", &chunk_layout)
+      .def("view", &view_of, py::arg("fields"), py::arg("length") = 0, py::arg("stride") = 1,
+           py::arg("dtypes") = std::vector<std::pair<std::uint32_t, std::string>>{})
       .def("field_stats", &field_stats)
       .def("chunk_stats", &chunk_stats, py::arg("field"))
       .def("fetch", &fetch, py::arg("indices"), py::arg("fields"), py::arg("ragged") = "offsets");

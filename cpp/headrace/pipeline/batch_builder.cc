@@ -5,6 +5,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "headrace/ops/cast.h"
+
 namespace headrace::pipeline {
 namespace {
 
@@ -36,7 +38,9 @@ BatchBuilder::BatchBuilder(const BuildContext& context, std::vector<std::uint64_
 
 Status BatchBuilder::prepare() {
   io::ScopedTime time(context_.counters->plan_ns);
+  makes_runs_ = context_.dataset->view().length != 0;
   HR_RETURN_IF_ERROR(open_sources());
+  find_conversions();
   const std::size_t count = context_.fields.size();
   values_.resize(count);
   valid_.resize(count);
@@ -52,7 +56,11 @@ Status BatchBuilder::prepare() {
     if (direct_[i]) {
       will_need_direct(i);
     } else {
-      place_values(i);
+      if (field_of(i).is_variable()) {
+        place_values(i);
+      } else if (is_changed(i)) {
+        place_runs(i);
+      }
       find_needs(i);
     }
   }
@@ -67,32 +75,61 @@ Status BatchBuilder::open_sources() {
     return Status::ok();
   }
   places_.resize(samples_.size());
-  dataset.locate(samples_, places_);
+  const std::uint64_t stride = dataset.view().stride;
+  if (stride == 1) {
+    dataset.locate(samples_, places_);
+  } else {
+    for (std::size_t i = 0; i < samples_.size(); ++i) places_[i] = dataset.locate(samples_[i] * stride);
+  }
   sources_.assign(dataset.manifest().shards.size(), nullptr);
   direct_.resize(context_.fields.size());
   for (std::size_t i = 0; i < direct_.size(); ++i) direct_[i] = !field_of(i).is_variable();
-  for (const Location& place : places_) {
-    if (sources_[place.shard] != nullptr) {
-      if (sources_.size() == 1) break;
-      continue;
-    }
-    HR_ASSIGN_OR_RETURN(sources_[place.shard], dataset.source(place.shard));
-    const io::ShardSource& source = *sources_[place.shard];
-    for (std::size_t i = 0; i < direct_.size(); ++i) {
-      const format::Field& field = source.shard().schema().fields[context_.fields[i]];
-      if (!source.is_mapped() || field.is_variable() || field.codec != codec::Codec::kNone || field.filter != codec::Filter::kNone)
-        direct_[i] = false;
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    if (i > 0 && sources_.size() == 1) break;
+    const std::uint32_t last = makes_runs_ ? dataset.locate(samples_[i] * stride + dataset.view().length - 1).shard : places_[i].shard;
+    for (std::uint32_t shard = places_[i].shard; shard <= last; ++shard) {
+      if (sources_[shard] == nullptr) HR_RETURN_IF_ERROR(open_source(shard));
     }
   }
   return Status::ok();
 }
 
+Status BatchBuilder::open_source(std::uint32_t shard) {
+  HR_ASSIGN_OR_RETURN(sources_[shard], context_.dataset->source(shard));
+  const io::ShardSource& source = *sources_[shard];
+  for (std::size_t i = 0; i < direct_.size(); ++i) {
+    const format::Field& field = source.shard().schema().fields[context_.fields[i]];
+    if (!source.is_mapped() || field.is_variable() || field.codec != codec::Codec::kNone || field.filter != codec::Filter::kNone)
+      direct_[i] = false;
+  }
+  return Status::ok();
+}
+
+void BatchBuilder::find_conversions() {
+  conversions_.resize(context_.fields.size());
+  for (std::size_t i = 0; i < conversions_.size(); ++i) {
+    const format::Field& stored = context_.dataset->stored_schema().fields[context_.fields[i]];
+    Conversion& c = conversions_[i];
+    c = {stored.dtype, field_of(i).dtype, stored.itemsize, field_of(i).itemsize, stored.row_bytes()};
+    c.needed = c.from != c.to;
+    for (const io::ShardSource* source : sources_) {
+      if (source == nullptr || direct_[i] || !c.needed) continue;
+      c.staged = c.staged || source->shard().schema().fields[context_.fields[i]].block_bytes % c.in_bytes != 0;
+    }
+  }
+}
+
 void BatchBuilder::sort_rows() {
-  // Sample numbers grow with (shard, chunk, row), so sorting by them groups by place.
-  rows_.resize(samples_.size());
-  for (std::uint32_t slot = 0; slot < samples_.size(); ++slot) rows_[slot] = {samples_[slot], slot, places_[slot]};
+  // Row numbers grow with (shard, chunk, row), so sorting by them groups by place.
+  rows_.reserve(samples_.size());
+  const std::uint64_t stride = context_.dataset->view().stride;
+  for (std::uint32_t slot = 0; slot < samples_.size(); ++slot) {
+    for_each_run(slot, [&](const Location& at, std::uint64_t first, std::uint32_t count) {
+      rows_.push_back({samples_[slot] * stride + first, slot, at, count, first});
+    });
+  }
   std::sort(rows_.begin(), rows_.end(),
-            [](const Row& a, const Row& b) { return a.sample != b.sample ? a.sample < b.sample : a.slot < b.slot; });
+            [](const Row& a, const Row& b) { return a.number != b.number ? a.number < b.number : a.slot < b.slot; });
   row_failed_.assign(rows_.size(), false);
 }
 
@@ -118,7 +155,7 @@ Status BatchBuilder::lay_out() {
       const std::vector<std::uint64_t>& lengths = values_[i].length;
       out.padded = field.kind == format::Kind::kRagged && context_.ragged == Ragged::kPadded;
       if (out.padded) {
-        const std::uint64_t longest = lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
+        const std::uint64_t longest = lengths.empty() ? 0 : conversions_[i].delivered(*std::max_element(lengths.begin(), lengths.end()));
         out.longest = longest / std::max<std::uint64_t>(1, out.row_bytes);
         out.lengths_at = part(count, 8);
         std::uint64_t padded_bytes = 0;
@@ -126,11 +163,19 @@ Status BatchBuilder::lay_out() {
         out.values_bytes = padded_bytes;
       } else {
         out.offsets_at = part(count + 1, 8);
-        out.values_bytes = std::accumulate(lengths.begin(), lengths.end(), std::uint64_t{0});
+        for (const std::uint64_t length : lengths) {
+          fits = fits && checked_add(out.values_bytes, conversions_[i].delivered(length), &out.values_bytes);
+        }
       }
     }
     if (field.nullable) out.valid_at = part(count, 1);
     out.values_at = part(out.values_bytes, 1);
+    if (conversions_[i].staged) {
+      const std::vector<std::uint64_t>& lengths = values_[i].length;
+      const std::uint64_t bytes = field.is_variable() ? std::accumulate(lengths.begin(), lengths.end(), std::uint64_t{0})
+                                                      : out.values_bytes / conversions_[i].out_bytes * conversions_[i].in_bytes;
+      conversions_[i].staged_at = part(bytes, 1);
+    }
     batch_.fields.push_back(out);
   }
   if (!fits)
@@ -149,10 +194,10 @@ Status BatchBuilder::lay_out() {
 void BatchBuilder::place_values(std::size_t out_field) {
   const FieldOut& out = batch_.fields[out_field];
   Values& values = values_[out_field];
-  if (!field_of(out_field).is_variable()) return;
+  const Conversion& conversion = conversions_[out_field];
   const std::uint64_t step = std::max<std::uint64_t>(1, out.row_bytes);
   std::vector<std::uint64_t> by_slot(rows_.size());
-  for (std::size_t row = 0; row < rows_.size(); ++row) by_slot[rows_[row].slot] = values.length[row];
+  for (std::size_t row = 0; row < rows_.size(); ++row) by_slot[rows_[row].slot] = conversion.delivered(values.length[row]);
   std::uint8_t* slab = batch_.slab->data();
   std::vector<std::uint64_t> begin(by_slot.size());
   std::uint64_t at = 0;
@@ -171,13 +216,46 @@ void BatchBuilder::place_values(std::size_t out_field) {
   if (!out.padded) store_le<std::int64_t>(slab + out.offsets_at + by_slot.size() * 8, static_cast<std::int64_t>(at / step));
   values.out.resize(rows_.size());
   for (std::size_t row = 0; row < rows_.size(); ++row) values.out[row] = begin[rows_[row].slot];
+  place_staged(values, conversion);
+}
+
+// The same for a fixed field that a view changes: by rows, or by runs of them.
+void BatchBuilder::place_runs(std::size_t out_field) {
+  Values& values = values_[out_field];
+  const Conversion& conversion = conversions_[out_field];
+  const std::uint64_t sample_bytes = batch_.fields[out_field].row_bytes;
+  for (const Row& row : rows_) {
+    values.begin.push_back(row.at.row * conversion.row_bytes);
+    values.length.push_back(row.count * conversion.row_bytes);
+    values.out.push_back(row.slot * sample_bytes + conversion.delivered(row.first * conversion.row_bytes));
+  }
+  place_staged(values, conversion);
+}
+
+void BatchBuilder::place_staged(Values& values, const Conversion& conversion) {
+  if (!conversion.staged) return;
+  values.staged.resize(values.length.size());
+  std::exclusive_scan(values.length.begin(), values.length.end(), values.staged.begin(), std::uint64_t{0});
+}
+
+// What was put together in the staging areas, as delivered.
+void BatchBuilder::convert_staged() {
+  std::uint8_t* slab = batch_.slab->data();
+  for (std::size_t i = 0; i < conversions_.size(); ++i) {
+    const Conversion& c = conversions_[i];
+    for (std::size_t row = 0; c.staged && row < rows_.size(); ++row) {
+      const Values& v = values_[i];
+      ops::cast(c.from, c.to, slab + c.staged_at + v.staged[row], v.length[row] / c.in_bytes,
+                slab + batch_.fields[i].values_at + v.out[row]);
+    }
+  }
 }
 
 // Lists each block that a row of this field overlaps, once a run of rows.
 void BatchBuilder::find_needs(std::size_t out_field) {
   const std::uint32_t number = context_.fields[out_field];
-  const bool variable = field_of(out_field).is_variable();
-  const std::uint64_t row_bytes = field_of(out_field).row_bytes();
+  const bool variable = !values_[out_field].begin.empty();
+  const std::uint64_t row_bytes = conversions_[out_field].row_bytes;
   const std::size_t first_need = needs_.size();
   PageRef page;
   const Location* in = nullptr;
@@ -216,17 +294,19 @@ bool BatchBuilder::all_touched(std::uint32_t field) const {
 // Starts the reads of all blocks that are not in memory for sure, so that the device sees them together.
 void BatchBuilder::will_need_direct(std::size_t out_field) {
   const std::uint32_t number = context_.fields[out_field];
-  const std::uint64_t row_bytes = field_of(out_field).row_bytes();
+  const std::uint64_t row_bytes = conversions_[out_field].row_bytes;
   if (row_bytes == 0 || all_touched(number)) return;
-  for (const Location& at : places_) {
-    io::ShardSource& source = *sources_[at.shard];
-    if (source.all_touched(number)) continue;
-    const SectionRef section = source.shard().page(at.chunk, number).section(Section::kValues);
-    const std::uint64_t last = ((at.row + 1) * row_bytes - 1) / section.block_bytes;
-    for (std::uint64_t b = at.row * row_bytes / section.block_bytes; b <= last; ++b) {
-      const io::BlockId id{at.chunk, number, section.first_block + static_cast<std::uint32_t>(b)};
-      if (!source.is_touched(id)) source.will_need(id);
-    }
+  for (std::size_t slot = 0; slot < places_.size(); ++slot) {
+    for_each_run(slot, [&](const Location& at, std::uint64_t, std::uint32_t count) {
+      io::ShardSource& source = *sources_[at.shard];
+      if (source.all_touched(number)) return;
+      const SectionRef section = source.shard().page(at.chunk, number).section(Section::kValues);
+      const std::uint64_t last = ((at.row + std::uint64_t{count}) * row_bytes - 1) / section.block_bytes;
+      for (std::uint64_t b = at.row * row_bytes / section.block_bytes; b <= last; ++b) {
+        const io::BlockId id{at.chunk, number, section.first_block + static_cast<std::uint32_t>(b)};
+        if (!source.is_touched(id)) source.will_need(id);
+      }
+    });
   }
 }
 
@@ -270,6 +350,7 @@ std::vector<SampleError> BatchBuilder::errors() {
 }
 
 Batch BatchBuilder::take() {
+  convert_staged();
   batch_.schema = context_.schema;
   batch_.indices.assign(samples_.begin(), samples_.end());
   return std::move(batch_);

@@ -9,9 +9,11 @@
 // Result:   depends on the samples alone, not on who runs what.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "headrace/base/status.h"
@@ -38,7 +40,7 @@ struct SampleError {
 
 class BatchBuilder {
  public:
-  // REQUIRES: every sample < dataset->num_samples(); at most 2^32 - 1 of them.
+  // REQUIRES: every sample < dataset->num_samples(), the dataset delivers the fields (check_fields()); at most 2^32 - 1 of them.
   BatchBuilder(const BuildContext& context, std::vector<std::uint64_t> samples);
 
   // Errors: what concerns the whole batch (a shard cannot be opened, memory). Failures of samples are in errors().
@@ -54,15 +56,30 @@ class BatchBuilder {
   Batch take();
 
  private:
-  struct Row {  // one sample, in the order of their places
-    std::uint64_t sample;
+  struct Row {             // one sample, or what one chunk holds of it, in the order of their places
+    std::uint64_t number;  // of its first stored row, in the dataset
     std::uint32_t slot;
     Location at;
+    std::uint32_t count;  // stored rows
+    std::uint64_t first;  // of them, its place in the sample
   };
-  struct Values {                       // one variable field's lengths
+  // Where the values of rows lie: of variable fields, and of fixed ones that a view changes; empty for others.
+  struct Values {
     std::vector<std::uint64_t> begin;   // [row] first byte in the page's values
-    std::vector<std::uint64_t> length;  // [row] bytes
+    std::vector<std::uint64_t> length;  // [row] stored bytes
     std::vector<std::uint64_t> out;     // [row] first byte in the batch's values
+    std::vector<std::uint64_t> staged;  // [row] first byte in the staging area; empty if there is none
+  };
+  struct Conversion {  // of one field's values
+    format::DType from = format::DType::kUInt8, to = format::DType::kUInt8;
+    std::uint32_t in_bytes = 1, out_bytes = 1;  // of an element
+    std::uint64_t row_bytes = 0;                // stored: of a tensor sample, or of one inner sample
+    bool needed = false;
+    // An element may lie in two blocks: stored bytes are put together in the slab first. Only where a block's size is no multiple of an
+    // element's.
+    bool staged = false;
+    std::size_t staged_at = 0;
+    std::uint64_t delivered(std::uint64_t stored_bytes) const { return needed ? stored_bytes / in_bytes * out_bytes : stored_bytes; }
   };
   struct Need {  // one block and the rows that overlap it
     io::BlockId id;
@@ -79,16 +96,28 @@ class BatchBuilder {
   static constexpr std::size_t kReadDepth = 64;
 
   Status open_sources();
+  Status open_source(std::uint32_t shard);
+  void find_conversions();
   void sort_rows();
+  // Calls visit(place, first, count) for each run of a sample's rows that lies in one chunk; `first` counts rows of the sample.
+  template <typename Visit>
+  void for_each_run(std::size_t slot, const Visit& visit) const;
   void prefetch_sides();
   Status read_sides(std::size_t out_field);
   Status read_side_row(const format::Field& field, std::size_t row, SideReader& offsets, SideReader& validity, Values& values,
                        std::vector<std::uint8_t>& valid);
   Status lay_out();
   void place_values(std::size_t out_field);
+  void place_runs(std::size_t out_field);
+  static void place_staged(Values& values, const Conversion& conversion);
   void find_needs(std::size_t out_field);
   void cut_pieces();
   void run_direct(std::size_t begin, std::size_t end);
+  void gather_runs(std::size_t out_field, std::size_t begin, std::size_t end);
+  static void gather_converted(const Conversion& conversion, std::span<const std::uint8_t* const> from, std::uint64_t out_bytes,
+                               std::uint8_t* to);
+  static void copy_rows_of(const Conversion& conversion, const std::uint8_t* from, std::uint64_t rows, std::uint8_t* to);
+  void convert_staged();
   void touch_direct(std::size_t out_field, std::size_t begin, std::size_t end);
   bool all_touched(std::uint32_t field) const;
   void will_need_direct(std::size_t out_field);
@@ -96,7 +125,10 @@ class BatchBuilder {
   void copy_need(const Need& need, Bytes block);
   void row_range(const Need& need, std::size_t row, std::uint64_t* begin, std::uint64_t* length, std::uint8_t** out) const;
   void add_error(std::uint32_t slot, const Status& status);
+  // As delivered.
   const format::Field& field_of(std::size_t out_field) const { return context_.schema->fields[context_.fields[out_field]]; }
+  // Whether a view makes the field's delivered bytes other than one stored row's.
+  bool is_changed(std::size_t out_field) const { return makes_runs_ || conversions_[out_field].needed; }
 
   BuildContext context_;
   std::vector<std::uint64_t> samples_;
@@ -104,6 +136,8 @@ class BatchBuilder {
   std::vector<io::ShardSource*> sources_;         // [shard], null where no sample lies there
   std::vector<Row> rows_;                         // by place; empty if all fields are direct
   std::vector<bool> direct_;                      // [out field]
+  std::vector<Conversion> conversions_;           // [out field]
+  bool makes_runs_ = false;                       // samples of several rows
   std::vector<Values> values_;                    // [out field]
   std::vector<std::vector<std::uint8_t>> valid_;  // [out field][slot]
   std::vector<bool> row_failed_;                  // [row]: known before any piece runs
@@ -114,5 +148,20 @@ class BatchBuilder {
   std::mutex errors_mutex_;
   std::vector<SampleError> errors_;  // guarded by errors_mutex_
 };
+
+template <typename Visit>
+void BatchBuilder::for_each_run(std::size_t slot, const Visit& visit) const {
+  if (!makes_runs_) return visit(places_[slot], 0, 1);
+  const View& view = context_.dataset->view();
+  const std::uint64_t begin = samples_[slot] * view.stride;
+  Location at = places_[slot];
+  for (std::uint64_t first = 0; first < view.length;) {
+    if (first > 0) at = context_.dataset->locate(begin + first);
+    const std::uint32_t held = sources_[at.shard]->shard().samples_in_chunk(at.chunk) - at.row;
+    const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(held, view.length - first));
+    visit(at, first, count);
+    first += count;
+  }
+}
 
 }  // namespace headrace::pipeline

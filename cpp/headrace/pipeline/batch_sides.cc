@@ -110,7 +110,7 @@ Status BatchBuilder::read_sides(std::size_t out_field) {
         continue;
       }
       const std::uint64_t begin = values.begin[row], end = begin + values.length[row];
-      const std::uint64_t section_end = page.section(Section::kValues).decoded_bytes, step = field.row_bytes();
+      const std::uint64_t section_end = page.section(Section::kValues).decoded_bytes, step = conversions_[out_field].row_bytes;
       const bool whole = step == 0 ? values.length[row] == 0 : values.length[row] % step == 0;
       // Where the section begins and ends shows at its first and last row only.
       const bool first_good = rows_[row].at.row != 0 || begin == 0;

@@ -91,12 +91,42 @@ std::shared_ptr<Dataset> Dataset::over(std::shared_ptr<const MemoryTable> table)
   return dataset;
 }
 
+Result<std::shared_ptr<Dataset>> Dataset::view_of(const std::shared_ptr<const Dataset>& dataset, View view) {
+  std::shared_ptr<Dataset> out(new Dataset());
+  out->base_ = dataset->base_ == nullptr ? dataset : dataset->base_;
+  const Dataset& base = *out->base_;
+  HR_ASSIGN_OR_RETURN(out->delivered_, delivered_schema(base.schema(), view, base.num_rows()));
+  out->fingerprint_ = base.fingerprint_;
+  out->layout_ = base.layout_;
+  if (view.length != 0) {
+    // Other samples than the rows; a cast leaves the samples what they are, so a saved place stays good.
+    out->fingerprint_ = mix_key(mix_key(base.fingerprint_, view.length), view.stride);
+    // A chunk's worth of samples begins in a chunk, or near it where shards differ.
+    const std::uint64_t chunk = std::max<std::uint64_t>(1, base.layout_->chunk_samples() / view.stride);
+    out->layout_ = std::make_shared<const ChunkLayout>(
+        std::vector<ChunkLayout::ShardChunks>{{view.num_samples(base.num_rows()), static_cast<std::uint32_t>(chunk)}});
+  }
+  out->view_ = std::move(view);
+  return out;
+}
+
+Status Dataset::check_fields(const std::vector<std::uint32_t>& fields) const {
+  for (const std::uint32_t field : fields) {
+    const bool known = field < schema().fields.size();
+    if (!known) return {Code::kInvalidArgument, strf("there is no field number %u", field)};
+    if (base_ != nullptr && std::find(view_.fields.begin(), view_.fields.end(), field) == view_.fields.end())
+      return {Code::kInvalidArgument, "field '" + schema().fields[field].name + "' is not among those of this view"};
+  }
+  return Status::ok();
+}
+
 Dataset::~Dataset() {
   Owned* owned = owned_.load(std::memory_order_acquire);
   if (owned != nullptr && owned->generation == fork_generation()) delete owned;  // Else it is the parent's: leaked on purpose.
 }
 
 Runtime& Dataset::runtime() const {
+  if (base_ != nullptr) return base_->runtime();
   const std::uint64_t generation = fork_generation();
   Owned* seen = owned_.load(std::memory_order_acquire);
   while (seen == nullptr || seen->generation != generation) {
@@ -108,6 +138,7 @@ Runtime& Dataset::runtime() const {
 }
 
 Location Dataset::locate(std::uint64_t sample) const {
+  if (base_ != nullptr) return base_->locate(sample);
   std::uint32_t shard = 0;
   if (first_sample_.size() > 2) {
     const auto next = std::upper_bound(first_sample_.begin(), first_sample_.end(), sample);
@@ -120,19 +151,19 @@ Location Dataset::locate(std::uint64_t sample) const {
 }
 
 void Dataset::expect_whole() const {
-  if (table_ != nullptr) return;
+  if (table() != nullptr) return;
   std::uint64_t bytes = 0;
-  for (const format::ShardEntry& shard : manifest_.shards) bytes += shard.file_bytes;
+  for (const format::ShardEntry& shard : manifest().shards) bytes += shard.file_bytes;
   if (bytes <= available_memory_bytes() / 2) runtime().expect_whole();
 }
 
 bool Dataset::in_memory(const std::vector<std::uint32_t>& fields) const {
-  if (table_ != nullptr) return true;
+  if (table() != nullptr) return true;
   for (const std::uint32_t field : fields) {
-    const format::Field& f = schema().fields[field];
+    const format::Field& f = stored_schema().fields[field];
     if (f.is_variable() || f.nullable || f.codec != codec::Codec::kNone || f.filter != codec::Filter::kNone) return false;
   }
-  for (std::uint32_t shard = 0; shard < manifest_.shards.size(); ++shard) {
+  for (std::uint32_t shard = 0; shard < manifest().shards.size(); ++shard) {
     const io::ShardSource* source = runtime().opened(shard);
     if (source == nullptr || !source->is_mapped()) return false;
     if (!std::all_of(fields.begin(), fields.end(), [&](std::uint32_t field) { return source->all_touched(field); })) return false;
@@ -141,13 +172,13 @@ bool Dataset::in_memory(const std::vector<std::uint32_t>& fields) const {
 }
 
 void Dataset::locate(std::span<const std::uint64_t> samples, std::span<Location> out) const {
-  const bool simple = manifest_.shards.size() == 1 && num_samples() < 1ull << 32 && manifest_.shards[0].chunk_samples > 1;
+  const bool simple = manifest().shards.size() == 1 && num_rows() < 1ull << 32 && manifest().shards[0].chunk_samples > 1;
   if (!simple) {
     for (std::size_t i = 0; i < samples.size(); ++i) out[i] = locate(samples[i]);
     return;
   }
   // Division by a constant of 32 bits as a multiplication (Lemire, Kaser, Kurz 2019: Faster remainder by direct computation).
-  const std::uint32_t size = manifest_.shards[0].chunk_samples;
+  const std::uint32_t size = manifest().shards[0].chunk_samples;
   const std::uint64_t reciprocal = ~std::uint64_t{0} / size + 1;
   for (std::size_t i = 0; i < samples.size(); ++i) {
     const std::uint64_t chunk = static_cast<std::uint64_t>(static_cast<unsigned __int128>(reciprocal) * samples[i] >> 64);
@@ -160,14 +191,17 @@ Result<std::uint64_t> Dataset::average_sample_bytes(const std::vector<std::uint3
   for (const std::uint32_t field : fields) {
     if (!schema().fields[field].is_variable()) fixed += schema().fields[field].row_bytes();
   }
-  if (manifest_.shards.empty()) return fixed;
+  if (manifest().shards.empty()) return fixed;
   HR_ASSIGN_OR_RETURN(const io::ShardSource* first, source(0));
   const format::Shard& shard = first->shard();
   // A few chunks are enough for an estimate.
   for (std::uint64_t chunk = 0; chunk < std::min<std::uint64_t>(shard.num_chunks(), 16); ++chunk) {
     samples += shard.samples_in_chunk(chunk);
     for (const std::uint32_t field : fields) {
-      if (schema().fields[field].is_variable()) variable += shard.page(chunk, field).section(format::Section::kValues).decoded_bytes;
+      const format::Field& to = schema().fields[field];
+      if (to.is_variable())
+        variable +=
+            shard.page(chunk, field).section(format::Section::kValues).decoded_bytes / stored_schema().fields[field].itemsize * to.itemsize;
     }
   }
   return fixed + (samples == 0 ? 0 : variable / samples);

@@ -22,6 +22,7 @@
 #include "headrace/io/shard_source.h"
 #include "headrace/pipeline/memory_table.h"
 #include "headrace/pipeline/order.h"
+#include "headrace/pipeline/view.h"
 #include "headrace/storage/slab_pool.h"
 
 namespace headrace::pipeline {
@@ -73,33 +74,42 @@ class Dataset {
   static Result<std::shared_ptr<Dataset>> open(const std::string& path, std::uint64_t version, const DatasetOptions& options);
   // Samples of a table in memory: no path, no shards, one version.
   static std::shared_ptr<Dataset> over(std::shared_ptr<const MemoryTable> table);
+  // The same rows, delivered otherwise; shares what is open. Of a view: of what it views, whose own view is not kept.
+  // Errors: those of delivered_schema().
+  static Result<std::shared_ptr<Dataset>> view_of(const std::shared_ptr<const Dataset>& dataset, View view);
   ~Dataset();
 
   // The table in memory, or null: then there are shards.
-  const std::shared_ptr<const MemoryTable>& table() const { return table_; }
-  const std::string& path() const { return path_; }
-  const format::Manifest& manifest() const { return manifest_; }
-  const format::Schema& schema() const { return manifest_.schema; }
+  const std::shared_ptr<const MemoryTable>& table() const { return stored().table_; }
+  const std::string& path() const { return stored().path_; }
+  const format::Manifest& manifest() const { return stored().manifest_; }
+  // As delivered and as stored; they differ in a view.
+  const format::Schema& schema() const { return base_ == nullptr ? manifest_.schema : delivered_; }
+  const format::Schema& stored_schema() const { return stored().manifest_.schema; }
   std::uint64_t fingerprint() const { return fingerprint_; }
-  std::uint64_t num_samples() const { return first_sample_.back(); }
-  bool newer_minor() const { return manifest_.newer_minor; }
+  std::uint64_t num_samples() const { return base_ == nullptr ? num_rows() : view_.num_samples(num_rows()); }
+  std::uint64_t num_rows() const { return stored().first_sample_.back(); }
+  const View& view() const { return view_; }
+  // Errors: kInvalidArgument (no such field, or none that this view delivers).
+  Status check_fields(const std::vector<std::uint32_t>& fields) const;
+  bool newer_minor() const { return manifest().newer_minor; }
   const std::shared_ptr<const ChunkLayout>& layout() const { return layout_; }
-  std::uint64_t first_sample(std::uint32_t shard) const { return first_sample_[shard]; }
+  std::uint64_t first_sample(std::uint32_t shard) const { return stored().first_sample_[shard]; }
 
-  // REQUIRES: sample < num_samples(), table() == nullptr.
-  Location locate(std::uint64_t sample) const;
-  // The same for many; out.size() == samples.size().
-  void locate(std::span<const std::uint64_t> samples, std::span<Location> out) const;
-  Result<io::ShardSource*> source(std::uint32_t shard) const { return runtime().source(shard, path_, manifest_); }
+  // Where a row lies: a sample, unless a view makes samples of several. REQUIRES: row < num_rows(), table() == nullptr.
+  Location locate(std::uint64_t row) const;
+  // The same for many; out.size() == rows.size().
+  void locate(std::span<const std::uint64_t> rows, std::span<Location> out) const;
+  Result<io::ShardSource*> source(std::uint32_t shard) const { return runtime().source(shard, path(), manifest()); }
   // Whether all values of `fields` are in memory and checked, to be read in place: no task of theirs waits for a device.
   bool in_memory(const std::vector<std::uint32_t>& fields) const;
   // Says that a pass over all samples begins: where the files fit well into memory, they are brought in as huge pages.
   void expect_whole() const;
   // What reads: "mmap", "pread", "direct", "uring", or "memory".
-  const char* reader_name() const { return table_ != nullptr ? "memory" : runtime().reader_name(); }
+  const char* reader_name() const { return table() != nullptr ? "memory" : runtime().reader_name(); }
   // This process's runtime.
   Runtime& runtime() const;
-  // Stored bytes of an average sample's values over `fields`, decoded; from the first shard's index.
+  // Bytes of an average sample's values over `fields`, as delivered; from the first shard's index.
   Result<std::uint64_t> average_sample_bytes(const std::vector<std::uint32_t>& fields) const;
 
  private:
@@ -108,6 +118,10 @@ class Dataset {
     Runtime runtime;
   };
   Dataset() = default;
+  const Dataset& stored() const { return base_ == nullptr ? *this : *base_; }
+  std::shared_ptr<const Dataset> base_;  // of a view: what holds everything else but these, the fingerprint and the layout
+  View view_;
+  format::Schema delivered_;
   std::string path_;
   std::shared_ptr<const MemoryTable> table_;
   DatasetOptions options_;

@@ -70,6 +70,16 @@ void MemoryTable::find(std::uint32_t field, std::span<const std::uint64_t> sampl
   }
 }
 
+const std::uint8_t* MemoryTable::find_run(std::uint32_t field, std::uint64_t row, std::uint64_t most, std::uint64_t* count) const {
+  const std::uint64_t at = rows_.has_value() ? (*rows_)[row] : row;
+  const auto next = std::upper_bound(first_row_.begin(), first_row_.end(), at);
+  const auto part = static_cast<std::size_t>(next - first_row_.begin()) - 1;
+  const MemoryColumn column = parts_[part].columns[field];
+  const bool side_by_side = !rows_.has_value() && column.stride == static_cast<std::int64_t>(schema_.fields[field].row_bytes());
+  *count = side_by_side ? std::min(most, *next - at) : 1;
+  return column.data + static_cast<std::int64_t>(at - first_row_[part]) * column.stride;
+}
+
 std::uint64_t MemoryTable::fingerprint() const {
   const std::uint64_t size = num_rows();
   const std::uint64_t hashed = std::min(size, kHashedRows);

@@ -33,6 +33,13 @@ ChunkLayout::ChunkLayout(const std::vector<ShardChunks>& shards) : first_sample_
   }
 }
 
+std::vector<ChunkLayout::ShardChunks> ChunkLayout::shards() const {
+  std::vector<ShardChunks> out;
+  for (std::size_t i = 0; i < shard_chunk_samples_.size(); ++i)
+    out.push_back({first_sample_[i + 1] - first_sample_[i], shard_chunk_samples_[i]});
+  return out;
+}
+
 std::size_t ChunkLayout::shard_of(std::uint64_t chunk) const {
   return static_cast<std::size_t>(std::upper_bound(first_chunk_.begin(), first_chunk_.end(), chunk) - first_chunk_.begin()) - 1;
 }

@@ -32,6 +32,7 @@ class ChunkLayout {
     std::uint32_t chunk_samples;
   };
   explicit ChunkLayout(const std::vector<ShardChunks>& shards);
+  std::vector<ShardChunks> shards() const;
 
   std::uint64_t num_samples() const { return first_sample_.back(); }
   std::uint64_t num_chunks() const { return first_chunk_.back(); }

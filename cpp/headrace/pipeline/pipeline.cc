@@ -37,9 +37,7 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
     if (options.epoch_samples > 1ull << 48) return Status(Code::kInvalidArgument, "epoch_samples is beyond 2^48");
   }
   if (options.window < 1) return Status(Code::kInvalidArgument, "window is 0; expected at least 1 chunk");
-  for (const std::uint32_t field : options.fields) {
-    if (field >= dataset->schema().fields.size()) return Status(Code::kInvalidArgument, strf("there is no field number %u", field));
-  }
+  HR_RETURN_IF_ERROR(dataset->check_fields(options.fields));
   if (options.prefetch_bytes == 0) options.prefetch_bytes = std::min(kMaxPrefetchBytes, available_memory_bytes() / 10);
   options.num_threads = std::clamp(options.num_threads, 0, 1024);
   if (options.prefetch_batches == 0)

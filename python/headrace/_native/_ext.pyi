@@ -138,6 +138,14 @@ class Dataset:
     @property
     def shards(self) -> list[dict[str, Any]]:
         """One dict a shard: file_name, file_bytes, num_samples, chunk_samples, num_chunks (opens each shard's index)."""
+    @property
+    def chunk_layout(self) -> list[tuple[int, int]]:
+        """(num_samples, chunk_samples) of each shard, as the window order takes them; of a view, as if its samples lay in one shard."""
+    def view(self, fields: Sequence[int], length: int = 0, stride: int = 1, dtypes: Sequence[tuple[int, str]] = ()) -> Dataset:
+        """The same rows delivered otherwise: sample i is the rows [i * stride, i * stride + length) (0: a row each), fields of other dtypes.
+
+        Only `fields` may be delivered. A view of a view starts from the dataset. Raises ValueError naming field, dtypes and limits.
+        """
     def field_stats(self) -> list[dict[str, Any]]:
         """One dict a field over all chunks: raw_bytes, stored_bytes, pages, blocks, null_count, min, max (None unless a scalar field)."""
     def chunk_stats(self, field: int) -> dict[str, npt.NDArray[Any]]:

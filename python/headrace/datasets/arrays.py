@@ -13,6 +13,7 @@ import numpy.typing as npt
 from headrace import _native
 from headrace.datasets.layout import BatchLayout, NestedLayout
 from headrace.datasets.rows import absolute_rows
+from headrace.datasets.view import NO_CHANGE, Change
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,7 @@ class ArrayDataset:
         rows: npt.NDArray[np.int64] | None = None,
         path: str = "memory",
         structure: Any = None,
+        change: Change = NO_CHANGE,
     ) -> None:
         """columns: for each field its parts, one after the other; all fields cut alike. rows: which of them, in what order; default all.
 
@@ -45,15 +47,36 @@ class ArrayDataset:
         firsts = [parts[0] for parts in self.columns.values()]
         names = list(self.columns)
         fields = [_field(name, array, dtype) for name, (array, dtype) in zip(names, firsts, strict=True)]
-        self._schema = _native.Schema(fields, container)
+        schema = _native.Schema(fields, container)
         arrays = [[parts[i][0] for parts in self.columns.values()] for i in range(len(next(iter(self.columns.values()))))]
-        self._native = _native.make_table(self._schema, arrays)
+        self._table = _native.make_table(schema, arrays)
         if rows is not None:
-            self._native = _native.subset_table(self._native, rows)
-        self._length = len(self._native)
+            self._table = _native.subset_table(self._table, rows)
         self.field_numbers = list(range(len(fields)))
         self.structure = structure
-        self.layout = BatchLayout(fields, container) if structure is None else NestedLayout(fields, structure)
+        self._apply(change, container)
+
+    def _apply(self, change: Change, container: str) -> None:
+        self.change = change
+        self._native = change.of(self._table, self.field_numbers)
+        self._length = len(self._native)
+        self._schema = _native.Schema(self._native.schema.fields, container)
+        fields = self._schema.fields
+        self.layout = BatchLayout(fields, container) if self.structure is None else NestedLayout(fields, self.structure)
+
+    def _view(self, change: Change) -> ArrayDataset:
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._apply(change, self._schema.container)
+        return view
+
+    def sequences(self, length: int, stride: int = 1) -> ArrayDataset:
+        """Return a view whose sample i is the run of rows [i * stride, i * stride + length), as Dataset.sequences() does."""
+        return self._view(self.change.with_sequences(length, stride))
+
+    def cast(self, dtypes: Mapping[str, Any]) -> ArrayDataset:
+        """Return a view that delivers fields as other dtypes, as Dataset.cast() does."""
+        return self._view(self.change.with_dtypes(dtypes, self._schema.names, self.path))
 
     def parts(self) -> list[list[Any]]:
         """For each field its arrays, as they were given."""
@@ -103,7 +126,7 @@ class ArrayDataset:
 
     def __reduce__(self) -> tuple[Any, ...]:
         columns = dict(zip(self.columns, self.parts(), strict=True))
-        return ArrayDataset, (columns, self._schema.container, self.rows, self.path, self.structure)
+        return ArrayDataset, (columns, self._schema.container, self.rows, self.path, self.structure, self.change)
 
     def __repr__(self) -> str:
         return f"ArrayDataset(samples={self._length}, fields={self._schema.names})"

@@ -57,15 +57,15 @@ class IterableBatches(torch.utils.data.IterableDataset[Any]):
         info = torch.utils.data.get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         native = self.dataset.native
-        shards = native.shards if self.order == "window" else []
+        layout = native.chunk_layout if self.order == "window" else []
         order = _native.Order(
             len(self.dataset),
             self.seed,
             self.epoch,
             self.order,
             self.window,
-            [s["num_samples"] for s in shards],
-            [s["chunk_samples"] for s in shards],
+            [samples for samples, _ in layout],
+            [chunk for _, chunk in layout],
         )
         pipeline = _native.Pipeline(
             native,

@@ -17,6 +17,7 @@ import torch.utils.data as data
 from headrace.datasets.arrays import ArrayDataset
 from headrace.datasets.rows import absolute_rows
 from headrace.datasets.shards import Dataset
+from headrace.datasets.view import NO_CHANGE
 
 __all__ = ["recognise"]
 
@@ -53,6 +54,8 @@ def _columns(dataset: Any) -> Columns | None:
     if kind is data.TensorDataset:
         return Columns([[tensor] for tensor in dataset.tensors], list(range(len(dataset.tensors))))
     if kind is ArrayDataset:
+        if dataset.change != NO_CHANGE:
+            return None  # Its samples are not rows of its arrays.
         names = {name: i for i, name in enumerate(dataset.columns)}
         structure: Any = names if dataset.schema.container == "dict" else list(names.values())
         return Columns(dataset.parts(), dataset.structure if dataset.structure is not None else structure, dataset.rows)

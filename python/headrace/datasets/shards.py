@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
@@ -15,6 +15,7 @@ from headrace import _native
 from headrace.datasets.fallback import note_fallback
 from headrace.datasets.layout import BatchLayout
 from headrace.datasets.rows import absolute_rows
+from headrace.datasets.view import NO_CHANGE, Change
 from headrace.errors import ChangedError, HeadraceWarning, import_extra
 
 if TYPE_CHECKING:
@@ -40,16 +41,17 @@ class Dataset:
         verify: str = "once",
         fields: Sequence[str] | None = None,
         container: str | None = None,
+        change: Change = NO_CHANGE,
     ) -> None:
         self.path = os.fsdecode(path)
         self.reader = reader
         self.verify = verify
         if version is not None and (type(version) is not int or not 1 <= version < 1 << 64):
             raise ValueError(f"version is {version!r}; expected a number from 1 on, or None for the newest")
-        self._native = _native.Dataset(self.path, 0 if version is None else version, reader=reader, verify=verify)
-        self._length = len(self._native)
+        self._opened = _native.Dataset(self.path, 0 if version is None else version, reader=reader, verify=verify)
+        self._native = self._opened
         self.note_fallback()
-        self._choose(self._native.schema.names if fields is None else list(fields), container)
+        self._choose(self._native.schema.names if fields is None else list(fields), container, change)
         if self._native.newer_minor:
             warnings.warn(
                 f"{self.path} was written by a newer headrace; parts this version does not know are ignored (upgrade: pip install -U headrace)",
@@ -57,20 +59,24 @@ class Dataset:
                 stacklevel=3,
             )
 
-    def _choose(self, names: list[str], container: str | None) -> None:
-        full = self._native.schema
+    def _choose(self, names: list[str], container: str | None, change: Change) -> None:
+        full = self._opened.schema
         unknown = [name for name in names if name not in full.names]
         if unknown:
             raise KeyError(f"{self.path} has no field {unknown[0]!r}; it has {', '.join(map(repr, full.names))}")
         self.field_numbers = [full.names.index(name) for name in names]
+        self._change = change
+        self._native = change.of(self._opened, self.field_numbers)
+        self._length = len(self._native)
+        full = self._native.schema
         kept = container or (full.container if full.container != "single" or len(names) == 1 else "tuple")
         self._schema = _native.Schema([full.fields[i] for i in self.field_numbers], kept, full.metadata)
         self.layout = BatchLayout(self._schema.fields, kept)
 
-    def _view(self, names: list[str], container: str | None) -> Dataset:
+    def _view(self, names: list[str], container: str | None, change: Change | None = None) -> Dataset:
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
-        view._choose(names, container)
+        view._choose(names, container, self._change if change is None else change)
         return view
 
     def note_fallback(self) -> None:
@@ -100,7 +106,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> int:
-        """Hash of the version's manifest: equal only for the same samples in the same order."""
+        """Hash of the version's manifest, and of sequences(): equal only for the same samples in the same order."""
         return self._native.fingerprint
 
     @property
@@ -120,6 +126,24 @@ class Dataset:
     def as_tuple(self, *fields: str) -> Dataset:
         """Return a view whose samples are tuples of these fields (all of them if none is named), as `for x, y in loader` wants."""
         return self._view(list(fields or self._schema.names), "tuple")
+
+    def sequences(self, length: int, stride: int = 1) -> Dataset:
+        """Return a view whose sample i is the run of samples [i * stride, i * stride + length): each field with one more dimension in front.
+
+        There are (len - length) // stride + 1 of them; runs cross blocks, chunks and shards. For samples of fixed shape without nulls: select() those
+        fields first. Tokens in one long row of uint16, windows at any offset: `ds.sequences(2049).cast({"tokens": "int64"})`.
+        Raises ValueError for a length that the dataset does not have, a field of another kind, or a view that already is one of sequences.
+        """
+        return self._view(self._schema.names, self._schema.container, self._change.with_sequences(length, stride))
+
+    def cast(self, dtypes: Mapping[str, Any]) -> Dataset:
+        """Return a view that delivers fields as other dtypes: {"tokens": "int64", "x": np.float32, "y": torch.bfloat16}.
+
+        Converted by the engine in the pass that copies a sample. As numpy's astype: bool to any number, integers to wider ones that hold all their values,
+        any of them to floats, and floats to floats (these two may round; what is too large becomes infinite). For tensors and ragged fields.
+        Raises KeyError for an unknown field, ValueError naming field and dtypes for a cast that would lose integers or more.
+        """
+        return self._view(self._schema.names, self._schema.container, self._change.with_dtypes(dtypes, self._schema.names, self.path))
 
     def iterable(
         self, batch_size: int = 1, shuffle: bool = False, *, drop_last: bool = False, seed: int = 0, **options: Any
@@ -166,14 +190,16 @@ class Dataset:
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = (self.path, self.version, self.reader, self.verify, self._schema.names, self._schema.container, self.fingerprint)
-        return _reopen, options
+        return _reopen, (*options, self._change)
 
     def __repr__(self) -> str:
         return f"Dataset({self.path!r}, version={self.version}, samples={self._length}, fields={self._schema.names})"
 
 
-def _reopen(path: str, version: int, reader: str, verify: str, fields: list[str], container: str, fingerprint: int) -> Dataset:
-    dataset = Dataset(path, version, reader=reader, verify=verify, fields=fields, container=container)
+def _reopen(
+    path: str, version: int, reader: str, verify: str, fields: list[str], container: str, fingerprint: int, change: Change = NO_CHANGE
+) -> Dataset:
+    dataset = Dataset(path, version, reader=reader, verify=verify, fields=fields, container=container, change=change)
     if dataset.fingerprint != fingerprint:
         raise ChangedError(f"{path} version {version} is not the dataset that was pickled: it was replaced since")
     return dataset

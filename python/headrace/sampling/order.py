@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch.utils.data
 
@@ -39,15 +39,15 @@ class OrderSampler(torch.utils.data.Sampler[int]):
         """The native order of the chosen epoch."""
         if isinstance(self.kind, WeightedOrder):
             return _native.Order(len(self), self.seed, self.epoch, "weighted", weights=self.kind.table)
-        shards: list[dict[str, Any]] = self.dataset.native.shards if self.kind == "window" else []
+        layout = self.dataset.native.chunk_layout if self.kind == "window" else []
         return _native.Order(
             len(self.dataset),
             self.seed,
             self.epoch,
             self.kind,
             self.window,
-            [s["num_samples"] for s in shards],
-            [s["chunk_samples"] for s in shards],
+            [samples for samples, _ in layout],
+            [chunk for _, chunk in layout],
         )
 
     def __iter__(self) -> Iterator[int]:
