@@ -131,7 +131,8 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   pass_->order = make_order(epoch);
   pass_samples_ = epoch_size();
   // Epochs follow each other, so what this rank leaves out now it reads soon. A part of the fields may be a small part of the bytes.
-  if (options_.fields.size() * 2 >= dataset.schema().fields.size()) dataset.expect_whole();
+  const Dataset& dataset = *shared_->context.dataset;
+  if (options_.fields.size() * 2 >= dataset.stored_schema().fields.size()) dataset.expect_whole();
   next_position_ = position;
   next_step_ = position / options_.partition.global_batch();
   launch();
