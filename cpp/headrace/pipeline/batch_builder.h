@@ -27,6 +27,8 @@ struct BuildContext {
   std::shared_ptr<const format::Schema> schema;  // the dataset's
   std::vector<std::uint32_t> fields;             // to deliver, in order
   Ragged ragged = Ragged::kPadded;
+  // Batches that follow want the rest of a block soon (any order but a global shuffle): it is kept even where others must go for it.
+  bool revisits = true;
   storage::SlabPool* slabs = nullptr;
   Counters* counters = nullptr;
 };
@@ -64,11 +66,18 @@ class BatchBuilder {
     std::vector<std::uint64_t> length;  // [row] bytes
     std::vector<std::uint64_t> out;     // [row] first byte in the batch's values
   };
-  struct Need {  // one block and the rows that overlap it
-    io::BlockId id;
+  struct Run {  // rows of one chunk
     std::uint32_t shard;
+    std::uint64_t chunk;
+    std::uint32_t first_row, end_row;
+  };
+  struct Need {  // one block and the rows that overlap it
+    std::uint32_t run;
+    std::uint32_t block;  // in the page
     std::uint32_t out_field;
     std::uint32_t first_row, end_row;
+    std::uint32_t bytes;  // decoded
+    std::uint64_t begin;  // of the block, in the page's values
   };
   struct Piece {
     bool direct;
@@ -80,10 +89,12 @@ class BatchBuilder {
 
   Status open_sources();
   void sort_rows();
+  void find_pages(std::size_t out_field);
   void prefetch_sides();
+  void ask_for_sides(std::size_t out_field) const;
   Status read_sides(std::size_t out_field);
-  Status read_side_row(const format::Field& field, std::size_t row, SideReader& offsets, SideReader& validity, Values& values,
-                       std::vector<std::uint8_t>& valid);
+  Status read_side_row(const format::Field& field, std::uint64_t width, std::size_t row, SideReader& offsets, SideReader& validity,
+                       Values& values, std::vector<std::uint8_t>& valid);
   Status lay_out();
   void place_values(std::size_t out_field);
   void find_needs(std::size_t out_field);
@@ -93,20 +104,30 @@ class BatchBuilder {
   bool all_touched(std::uint32_t field) const;
   void will_need_direct(std::size_t out_field);
   void run_needs(std::size_t begin, std::size_t end);
-  void copy_need(const Need& need, Bytes block);
-  void row_range(const Need& need, std::size_t row, std::uint64_t* begin, std::uint64_t* length, std::uint8_t** out) const;
+  void run_need(const Need& need);
+  void ask_ahead(std::size_t need, std::size_t end) const;
+  MutableBytes whole_place(const Need& need) const;
+  void copy_rows(const Need& need, Bytes block);
+  void copy_part(const Need& need, std::size_t row, Bytes block);
+  io::BlockId block_id(const Need& need) const;
+  io::ShardSource& source_of(const Need& need) const { return *sources_[runs_[need.run].shard]; }
+  const format::PageRef& page_of(const Need& need) const { return pages_[need.out_field][need.run]; }
   void add_error(std::uint32_t slot, const Status& status);
   const format::Field& field_of(std::size_t out_field) const { return context_.schema->fields[context_.fields[out_field]]; }
 
   BuildContext context_;
   std::vector<std::uint64_t> samples_;
-  std::vector<Location> places_;                  // [slot]
-  std::vector<io::ShardSource*> sources_;         // [shard], null where no sample lies there
-  std::vector<Row> rows_;                         // by place; empty if all fields are direct
-  std::vector<bool> direct_;                      // [out field]
-  std::vector<Values> values_;                    // [out field]
-  std::vector<std::vector<std::uint8_t>> valid_;  // [out field][slot]
-  std::vector<bool> row_failed_;                  // [row]: known before any piece runs
+  std::vector<Location> places_;                     // [slot]
+  std::vector<io::ShardSource*> sources_;            // [shard], null where no sample lies there
+  std::vector<Row> rows_;                            // by place; empty if all fields are direct
+  std::vector<std::uint32_t> chunk_rows_;            // [row] in its chunk
+  std::vector<std::uint32_t> slots_;                 // [row] in the batch
+  std::vector<Run> runs_;                            // of rows_
+  std::vector<std::vector<format::PageRef>> pages_;  // [out field][run]; empty for direct fields that are never null
+  std::vector<bool> direct_;                         // [out field]
+  std::vector<Values> values_;                       // [out field]
+  std::vector<std::vector<std::uint8_t>> valid_;     // [out field][slot]
+  std::vector<bool> row_failed_;                     // [row]: known before any piece runs
   std::vector<Need> needs_;
   std::vector<Piece> pieces_;
   Batch batch_;

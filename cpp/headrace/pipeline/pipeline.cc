@@ -112,6 +112,7 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   }
   HR_RETURN_IF_ERROR(begin_pass());
   is_fed_ = false;
+  shared_->context.revisits = options_.order != OrderKind::kGlobal;
   pass_->order =
       std::make_shared<const Order>(options_.order, dataset.num_samples(), options_.seed, epoch, options_.window, dataset.layout());
   pass_samples_ = dataset.num_samples();
@@ -152,6 +153,7 @@ Status Pipeline::start_listed(std::vector<std::uint64_t> samples, std::uint64_t 
 Status Pipeline::start_fed() {
   HR_RETURN_IF_ERROR(begin_pass());
   is_fed_ = true;
+  shared_->context.revisits = true;
   next_position_ = 0;
   return Status::ok();
 }
