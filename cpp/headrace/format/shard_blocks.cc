@@ -106,34 +106,38 @@ Status Shard::check_block(std::uint64_t chunk, std::uint32_t field, std::uint32_
                                    static_cast<U64>(ref.hash), static_cast<U64>(found))};
 }
 
-Status Shard::decode_block(std::uint64_t chunk, std::uint32_t field, std::uint32_t block, const BlockRef& ref, Bytes stored,
-                           MutableBytes out, std::vector<std::uint8_t>& scratch) const {
-  const Field& f = schema_.fields[field];
+Status Shard::decode_frame(std::uint64_t chunk, std::uint32_t field, std::uint32_t block, const BlockRef& ref, Bytes stored,
+                           MutableBytes out) const {
   if (stored.size() != ref.stored_bytes || out.size() != ref.decoded_bytes) {
     return {Code::kInvalidArgument,
             describe_block(chunk, field, block, ref) +
                 strf(": decode %zu into %zu bytes; it has %u and %u", stored.size(), out.size(), ref.stored_bytes, ref.decoded_bytes)};
   }
-  const bool raw = ref.stored_bytes == ref.decoded_bytes;
-  const bool filtered = f.filter != codec::Filter::kNone;
-  if (raw) {
-    if (filtered) {
-      codec::revert_filter(f.filter, f.element_bytes(), stored, out);
-    } else if (!out.empty()) {
-      std::memcpy(out.data(), stored.data(), out.size());
-    }
+  if (ref.stored_bytes == ref.decoded_bytes) {
+    if (!out.empty()) std::memcpy(out.data(), stored.data(), out.size());
     return {};
   }
-  if (f.codec == codec::Codec::kNone)
+  const codec::Codec codec = schema_.fields[field].codec;
+  if (codec == codec::Codec::kNone)
     return {Code::kCorrupt, describe_block(chunk, field, block, ref) + ": stored and decoded bytes differ without a codec"};
-  MutableBytes target = out;
-  if (filtered) {
+  const Status status = codec::decode(codec, stored, out);
+  return status.is_ok() ? status : status.with_context(describe_block(chunk, field, block, ref));
+}
+
+Status Shard::decode_block(std::uint64_t chunk, std::uint32_t field, std::uint32_t block, const BlockRef& ref, Bytes stored,
+                           MutableBytes out, std::vector<std::uint8_t>& scratch) const {
+  const Field& f = schema_.fields[field];
+  if (f.filter == codec::Filter::kNone) return decode_frame(chunk, field, block, ref, stored, out);
+  Bytes filtered = stored;
+  if (ref.stored_bytes != ref.decoded_bytes) {
     if (scratch.size() < out.size()) scratch.resize(out.size());
-    target = MutableBytes(scratch).first(out.size());
+    const MutableBytes target = MutableBytes(scratch).first(out.size());
+    HR_RETURN_IF_ERROR(decode_frame(chunk, field, block, ref, stored, target));
+    filtered = target;
+  } else if (stored.size() != ref.stored_bytes || out.size() != ref.decoded_bytes) {
+    return decode_frame(chunk, field, block, ref, stored, out);  // Says what is wrong.
   }
-  const Status status = codec::decode(f.codec, stored, target);
-  if (!status.is_ok()) return status.with_context(describe_block(chunk, field, block, ref));
-  if (filtered) codec::revert_filter(f.filter, f.element_bytes(), target, out);
+  codec::revert_filter(f.filter, f.element_bytes(), filtered, out);
   return {};
 }
 

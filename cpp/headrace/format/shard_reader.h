@@ -112,6 +112,9 @@ class Shard {
   // filter follows a codec and is resized as needed. Errors: kCorrupt, kLimitExceeded, named as above.
   Status decode_block(std::uint64_t chunk, std::uint32_t field, std::uint32_t block, const BlockRef& ref, Bytes stored, MutableBytes out,
                       std::vector<std::uint8_t>& scratch) const;
+  // The codec's part of that alone: the bytes as the filter left them.
+  Status decode_frame(std::uint64_t chunk, std::uint32_t field, std::uint32_t block, const BlockRef& ref, Bytes stored,
+                      MutableBytes out) const;
   // Checks all offsets of a variable-length page (they start at 0, never decrease, end at the values' bytes, suit the row size).
   // `begin` is the number of the first offset in `offsets`, which may be a part: the order across two parts is checked only
   // if they share an offset. Errors: kCorrupt.

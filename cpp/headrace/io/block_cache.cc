@@ -63,6 +63,33 @@ void BlockCache::keep(Stripe& s, std::uint64_t key, const BlockHandle& block) {
   s.bytes += cost(*block);
 }
 
+BlockHandle BlockCache::try_get(std::uint64_t key) {
+  Stripe& s = stripe(key);
+  std::lock_guard lock(s.mutex);
+  const auto found = s.entries.find(key);
+  if (found == s.entries.end() || found->second.block == nullptr) return nullptr;
+  s.ages.splice(s.ages.begin(), s.ages, found->second.age);
+  return found->second.block;
+}
+
+bool BlockCache::would_keep(std::uint64_t key, std::size_t size, Keep keep) const {
+  const std::size_t share = capacity_bytes() / kStripes;
+  if (size > share || size + kEntryBytes > share) return false;
+  if (keep == Keep::kEvict) return true;
+  const Stripe& s = stripe(key);
+  std::lock_guard lock(s.mutex);
+  return s.bytes + size + kEntryBytes <= share;
+}
+
+void BlockCache::put(std::uint64_t key, const BlockHandle& block, Keep keep) {
+  if (!would_keep(key, block->size, keep)) return;
+  Stripe& s = stripe(key);
+  std::lock_guard lock(s.mutex);
+  if (s.entries.contains(key)) return;
+  if (keep == Keep::kIfRoom && s.bytes + cost(*block) > capacity_bytes() / kStripes) return;
+  this->keep(s, key, block);
+}
+
 bool BlockCache::contains(std::uint64_t key) const {
   const Stripe& s = stripe(key);
   std::lock_guard lock(s.mutex);

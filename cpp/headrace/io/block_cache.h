@@ -28,6 +28,10 @@ struct CachedBlock {
 };
 using BlockHandle = std::shared_ptr<const CachedBlock>;
 
+// kIfRoom: only where nothing else has to go. Blocks that come back after everything else did (any order over more than fits) gain
+// nothing from pushing each other out: what stays is as good as what comes.
+enum class Keep : std::uint8_t { kIfRoom, kEvict };
+
 class BlockCache {
  public:
   explicit BlockCache(std::size_t capacity_bytes);
@@ -35,6 +39,12 @@ class BlockCache {
   // The block under `key`, made by `make` if it is not there. `hit` (if given) says whether it was, or was being made. Who waited for a
   // block gets what its maker got, be it a failure or a block too large to keep; neither is kept.
   Result<BlockHandle> get(std::uint64_t key, const std::function<Status(CachedBlock&)>& make, bool* hit = nullptr);
+  // The block under `key` if it is there and made, else null: for who would rather make it in place than wait.
+  BlockHandle try_get(std::uint64_t key);
+  // Keeps a block that was made elsewhere, unless one is there already, or its room would have to come from others and `keep` says no.
+  void put(std::uint64_t key, const BlockHandle& block, Keep keep);
+  // Whether put() could keep a block of this size now; so that nobody makes a copy in vain.
+  bool would_keep(std::uint64_t key, std::size_t size, Keep keep) const;
   // True if the block is there or being made now (it may go at any moment).
   bool contains(std::uint64_t key) const;
 

@@ -85,8 +85,7 @@ Status ShardSource::touch_table(const BlockId& id, const PageRef& page, Counters
   return Status::ok();
 }
 
-Status ShardSource::touch(const BlockId& id, Counters& counters) {
-  const PageRef page = shard_->page(id.chunk, id.field);
+Status ShardSource::touch(const BlockId& id, const PageRef& page, Counters& counters) {
   const std::uint64_t ordinal = page.first_block + id.block;
   if (context_.verify != Verify::kAlways && block_checked(ordinal)) return Status::ok();
   HR_RETURN_IF_ERROR(touch_table(id, page, counters));
@@ -167,8 +166,41 @@ Status ShardSource::check_and_decode(const BlockId& id, const PageRef& page, con
   return shard_->decode_block(id.chunk, id.field, id.block, ref, stored, {out.data.get(), out.size}, scratch);
 }
 
+BlockHandle ShardSource::cached_block(const BlockId& id, const PageRef& page, Counters& counters) {
+  BlockHandle found = context_.cache->try_get(cache_key(page.first_block + id.block));
+  if (found != nullptr) counters.cache_hits.fetch_add(1, std::memory_order_relaxed);
+  return found;
+}
+
+void ShardSource::prefetch_block(const PageRef& page, std::uint32_t block) const {
+  if (!block_checked(page.first_block + block)) return;  // Its table may not be in memory yet: reading an entry could fault.
+  const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, block);
+  constexpr std::uint32_t kLine = 64, kMostLines = 32;  // The hardware follows a longer run by itself.
+  const std::uint8_t* const from = mapping_.data() + ref.offset;
+  for (std::uint32_t at = 0; at < std::min(ref.stored_bytes, kLine * kMostLines); at += kLine) __builtin_prefetch(from + at);
+}
+
+Status ShardSource::decode_block(const BlockId& id, const PageRef& page, MutableBytes out, Keep keep, Counters& counters) {
+  HR_RETURN_IF_ERROR(touch(id, page, counters));
+  const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
+  const Bytes stored{mapping_.data() + ref.offset, ref.stored_bytes};
+  thread_local std::vector<std::uint8_t> scratch;
+  {
+    ScopedTime time(counters.decode_ns);
+    HR_RETURN_IF_ERROR(shard_->decode_block(id.chunk, id.field, id.block, ref, stored, out, scratch));
+  }
+  counters.decoded_bytes.fetch_add(out.size(), std::memory_order_relaxed);
+  const std::uint64_t key = cache_key(page.first_block + id.block);
+  if (!context_.cache->would_keep(key, out.size(), keep)) return Status::ok();
+  const auto copy = std::make_shared<CachedBlock>();
+  if (!allocate(*copy, out.size()).is_ok()) return Status::ok();  // No memory to keep it: the batch has it all the same.
+  std::memcpy(copy->data.get(), out.data(), out.size());
+  context_.cache->put(key, copy, keep);
+  return Status::ok();
+}
+
 Status ShardSource::make_mapped(const BlockId& id, const PageRef& page, CachedBlock& out, Counters& counters) {
-  HR_RETURN_IF_ERROR(touch(id, counters));
+  HR_RETURN_IF_ERROR(touch(id, page, counters));
   const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
   return check_and_decode(id, page, ref, {mapping_.data() + ref.offset, ref.stored_bytes}, out, counters);
 }

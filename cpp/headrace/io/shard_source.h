@@ -59,13 +59,24 @@ class ShardSource {
   bool all_touched(std::uint32_t field) const;
   // Mapped: makes a stored block safe to read in place: populated and checked. Cheap after the first time.
   // Errors: kCorrupt, kTruncated, kIoError, naming the place.
-  Status touch(const BlockId& id, Counters& counters);
+  Status touch(const BlockId& id, Counters& counters) { return touch(id, shard_->page(id.chunk, id.field), counters); }
+  Status touch(const BlockId& id, const format::PageRef& page, Counters& counters);  // the same, where the page is known
   bool is_touched(const BlockId& id) const;
   // Mapped: starts reading a block's bytes without waiting. Raw (codec none) pages only.
   void will_need(const BlockId& id) const;
 
   // The decoded bytes of a block of any section, from the cache or made now.
   Result<BlockHandle> block(const BlockId& id, Counters& counters);
+  // Mapped: the same from the cache alone, null if it is not there.
+  BlockHandle cached_block(const BlockId& id, const format::PageRef& page, Counters& counters);
+  // Mapped: decodes a block of the values section into exactly its decoded bytes, past the cache. `out` may be of a batch: the bytes are
+  // copied nowhere else, except into the cache if it keeps a copy.
+  Status decode_block(const BlockId& id, const format::PageRef& page, MutableBytes out, Keep keep, Counters& counters);
+  // Mapped: asks for the cache lines that decode_block() will touch first. Never waits, never faults.
+  void prefetch_entry(const format::PageRef& page, std::uint32_t block) const {
+    __builtin_prefetch(mapping_.data() + page.offset + block * 24ull);
+  }
+  void prefetch_block(const format::PageRef& page, std::uint32_t block) const;
   // Positional: reads at depth those of `ids` that the cache lacks and puts them there decoded. Errors stay with the blocks:
   // whoever asks for one later meets its error.
   void prefetch(std::span<const BlockId> ids, Counters& counters);

@@ -41,10 +41,11 @@ HR_INLINE void gather(std::span<const std::uint8_t* const> rows, std::size_t row
 }
 
 template <std::size_t kRow>
-void scatter(const std::uint8_t* base, std::span<const std::uint32_t> rows, std::span<const std::uint32_t> slots, std::size_t row_bytes,
-             std::uint8_t* out) {
+void scatter(const std::uint8_t* base, std::uint32_t first_row, std::span<const std::uint32_t> rows, std::span<const std::uint32_t> slots,
+             std::size_t row_bytes, std::uint8_t* out) {
   const std::size_t size = kRow != 0 ? kRow : row_bytes;
-  for (std::size_t i = 0; i < rows.size(); ++i) std::memcpy(out + slots[i] * size, base + rows[i] * size, size);
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    std::memcpy(out + slots[i] * size, base + static_cast<std::size_t>(rows[i] - first_row) * size, size);
 }
 
 // Wide moves keep more rows in flight: a processor's window counts instructions, not bytes.
@@ -70,16 +71,18 @@ void gather_any(std::span<const std::uint8_t* const> rows, std::size_t row_bytes
 
 void gather_rows(std::span<const std::uint8_t* const> rows, std::size_t row_bytes, std::uint8_t* out) { gather_any(rows, row_bytes, out); }
 
-void scatter_rows(const std::uint8_t* base, std::span<const std::uint32_t> rows, std::span<const std::uint32_t> slots,
-                  std::size_t row_bytes, std::uint8_t* out) {
+void scatter_rows(const std::uint8_t* base, std::uint32_t first_row, std::span<const std::uint32_t> rows,
+                  std::span<const std::uint32_t> slots, std::size_t row_bytes, std::uint8_t* out) {
   switch (row_bytes) {
     case 0: return;
-    case 1: return scatter<1>(base, rows, slots, 1, out);
-    case 2: return scatter<2>(base, rows, slots, 2, out);
-    case 4: return scatter<4>(base, rows, slots, 4, out);
-    case 8: return scatter<8>(base, rows, slots, 8, out);
-    case 16: return scatter<16>(base, rows, slots, 16, out);
-    default: return scatter<0>(base, rows, slots, row_bytes, out);
+    case 1: return scatter<1>(base, first_row, rows, slots, 1, out);
+    case 2: return scatter<2>(base, first_row, rows, slots, 2, out);
+    case 4: return scatter<4>(base, first_row, rows, slots, 4, out);
+    case 8: return scatter<8>(base, first_row, rows, slots, 8, out);
+    case 16: return scatter<16>(base, first_row, rows, slots, 16, out);
+    case 32: return scatter<32>(base, first_row, rows, slots, 32, out);
+    case 64: return scatter<64>(base, first_row, rows, slots, 64, out);
+    default: return scatter<0>(base, first_row, rows, slots, row_bytes, out);
   }
 }
 

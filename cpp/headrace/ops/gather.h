@@ -13,9 +13,10 @@ namespace headrace::ops {
 // out[i * row_bytes ..] = rows[i][0 .. row_bytes).
 void gather_rows(std::span<const std::uint8_t* const> rows, std::size_t row_bytes, std::uint8_t* out);
 
-// out[slots[i] * row_bytes ..] = base[rows[i] * row_bytes ..]: from one decoded block, which is in cache.
-void scatter_rows(const std::uint8_t* base, std::span<const std::uint32_t> rows, std::span<const std::uint32_t> slots,
-                  std::size_t row_bytes, std::uint8_t* out);
+// out[slots[i] * row_bytes ..] = base[(rows[i] - first_row) * row_bytes ..]: from one decoded block, which is in cache and begins with
+// first_row.
+void scatter_rows(const std::uint8_t* base, std::uint32_t first_row, std::span<const std::uint32_t> rows,
+                  std::span<const std::uint32_t> slots, std::size_t row_bytes, std::uint8_t* out);
 
 // Starts loading bytes that will be read soon. Any address: one that is not mapped is ignored.
 inline void prefetch(const std::uint8_t* from, std::size_t bytes) {

@@ -1,4 +1,4 @@
-// The plan of a batch. What it reads of validity and offsets: batch_sides.cc; its pieces: batch_pieces.cc.
+// The plan of a batch. What it reads of validity and offsets: batch_sides.cc; its blocks: batch_needs.cc; its pieces: batch_pieces.cc.
 #include "headrace/pipeline/batch_builder.h"
 
 #include <algorithm>
@@ -10,7 +10,6 @@
 namespace headrace::pipeline {
 namespace {
 
-using format::PageRef;
 using format::Section;
 using format::SectionRef;
 
@@ -47,6 +46,10 @@ Status BatchBuilder::prepare() {
   bool sorted = false;
   for (std::size_t i = 0; i < count; ++i) sorted = sorted || !direct_[i] || field_of(i).nullable;
   if (sorted) sort_rows();
+  pages_.resize(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!direct_[i] || field_of(i).nullable) find_pages(i);
+  }
   prefetch_sides();
   for (std::size_t i = 0; i < count; ++i) {
     if (field_of(i).is_variable() || field_of(i).nullable) HR_RETURN_IF_ERROR(read_sides(i));
@@ -131,6 +134,20 @@ void BatchBuilder::sort_rows() {
   std::sort(rows_.begin(), rows_.end(),
             [](const Row& a, const Row& b) { return a.number != b.number ? a.number < b.number : a.slot < b.slot; });
   row_failed_.assign(rows_.size(), false);
+  chunk_rows_.resize(rows_.size());
+  slots_.resize(rows_.size());
+  for (std::uint32_t row = 0; row < rows_.size(); ++row) {
+    const Location& at = rows_[row].at;
+    chunk_rows_[row] = at.row;
+    slots_[row] = rows_[row].slot;
+    if (runs_.empty() || runs_.back().chunk != at.chunk || runs_.back().shard != at.shard) runs_.push_back({at.shard, at.chunk, row, row});
+    runs_.back().end_row = row + 1;
+  }
+}
+
+void BatchBuilder::find_pages(std::size_t out_field) {
+  pages_[out_field].reserve(runs_.size());
+  for (const Run& run : runs_) pages_[out_field].push_back(sources_[run.shard]->shard().page(run.chunk, context_.fields[out_field]));
 }
 
 Status BatchBuilder::lay_out() {
@@ -251,41 +268,6 @@ void BatchBuilder::convert_staged() {
   }
 }
 
-// Lists each block that a row of this field overlaps, once a run of rows.
-void BatchBuilder::find_needs(std::size_t out_field) {
-  const std::uint32_t number = context_.fields[out_field];
-  const bool variable = !values_[out_field].begin.empty();
-  const std::uint64_t row_bytes = conversions_[out_field].row_bytes;
-  const std::size_t first_need = needs_.size();
-  PageRef page;
-  const Location* in = nullptr;
-  for (std::uint32_t row = 0; row < rows_.size(); ++row) {
-    const Location& at = rows_[row].at;
-    if (in == nullptr || in->shard != at.shard || in->chunk != at.chunk) page = sources_[at.shard]->shard().page(at.chunk, number);
-    in = &at;
-    const std::uint64_t begin = variable ? values_[out_field].begin[row] : at.row * row_bytes;
-    const std::uint64_t length = variable ? values_[out_field].length[row] : row_bytes;
-    if (row_failed_[row] || length == 0) continue;
-    const SectionRef& section = page.section(Section::kValues);
-    for (std::uint64_t b = begin / section.block_bytes; b <= (begin + length - 1) / section.block_bytes; ++b) {
-      const io::BlockId id{at.chunk, number, section.first_block + static_cast<std::uint32_t>(b)};
-      // Equal samples may follow each other, so the block may be one of the last few rather than the last.
-      std::size_t found = needs_.size();
-      while (found > first_need && needs_[found - 1].shard == at.shard && needs_[found - 1].id.chunk == id.chunk &&
-             needs_[found - 1].id.block >= id.block) {
-        --found;
-        if (needs_[found].id.block == id.block) break;
-      }
-      if (found < needs_.size() && needs_[found].id.block == id.block && needs_[found].id.chunk == id.chunk &&
-          needs_[found].shard == at.shard) {
-        needs_[found].end_row = row + 1;
-      } else {
-        needs_.push_back({id, at.shard, static_cast<std::uint32_t>(out_field), row, row + 1});
-      }
-    }
-  }
-}
-
 bool BatchBuilder::all_touched(std::uint32_t field) const {
   return std::all_of(sources_.begin(), sources_.end(),
                      [&](const io::ShardSource* source) { return source == nullptr || source->all_touched(field); });
@@ -323,11 +305,8 @@ void BatchBuilder::cut_pieces() {
   for (std::size_t from = 0; from < needs_.size();) {
     std::uint64_t bytes = 0;
     std::size_t end = from;
-    const bool mapped = sources_[needs_[from].shard]->is_mapped();
-    while (end < needs_.size() && (mapped ? bytes < kPieceBytes : end - from < kReadDepth)) {
-      bytes += sources_[needs_[end].shard]->shard().schema().fields[needs_[end].id.field].block_bytes;
-      ++end;
-    }
+    const bool mapped = source_of(needs_[from]).is_mapped();
+    while (end < needs_.size() && (mapped ? bytes < kPieceBytes : end - from < kReadDepth)) bytes += needs_[end++].bytes;
     pieces_.push_back({false, from, end});
     from = end;
   }

@@ -29,6 +29,8 @@ struct BuildContext {
   std::shared_ptr<const format::Schema> schema;  // the dataset's
   std::vector<std::uint32_t> fields;             // to deliver, in order
   Ragged ragged = Ragged::kPadded;
+  // Batches that follow want the rest of a block soon (any order but a global shuffle): it is kept even where others must go for it.
+  bool revisits = true;
   storage::SlabPool* slabs = nullptr;
   Counters* counters = nullptr;
 };
@@ -81,11 +83,18 @@ class BatchBuilder {
     std::size_t staged_at = 0;
     std::uint64_t delivered(std::uint64_t stored_bytes) const { return needed ? stored_bytes / in_bytes * out_bytes : stored_bytes; }
   };
-  struct Need {  // one block and the rows that overlap it
-    io::BlockId id;
+  struct Run {  // rows of one chunk
     std::uint32_t shard;
+    std::uint64_t chunk;
+    std::uint32_t first_row, end_row;
+  };
+  struct Need {  // one block and the rows that overlap it
+    std::uint32_t run;
+    std::uint32_t block;  // in the page
     std::uint32_t out_field;
     std::uint32_t first_row, end_row;
+    std::uint32_t bytes;  // decoded
+    std::uint64_t begin;  // of the block, in the page's values
   };
   struct Piece {
     bool direct;
@@ -102,10 +111,12 @@ class BatchBuilder {
   // Calls visit(place, first, count) for each run of a sample's rows that lies in one chunk; `first` counts rows of the sample.
   template <typename Visit>
   void for_each_run(std::size_t slot, const Visit& visit) const;
+  void find_pages(std::size_t out_field);
   void prefetch_sides();
+  void ask_for_sides(std::size_t out_field) const;
   Status read_sides(std::size_t out_field);
-  Status read_side_row(const format::Field& field, std::size_t row, SideReader& offsets, SideReader& validity, Values& values,
-                       std::vector<std::uint8_t>& valid);
+  Status read_side_row(const format::Field& field, std::uint64_t width, std::size_t row, SideReader& offsets, SideReader& validity,
+                       Values& values, std::vector<std::uint8_t>& valid);
   Status lay_out();
   void place_values(std::size_t out_field);
   void place_runs(std::size_t out_field);
@@ -122,8 +133,14 @@ class BatchBuilder {
   bool all_touched(std::uint32_t field) const;
   void will_need_direct(std::size_t out_field);
   void run_needs(std::size_t begin, std::size_t end);
-  void copy_need(const Need& need, Bytes block);
-  void row_range(const Need& need, std::size_t row, std::uint64_t* begin, std::uint64_t* length, std::uint8_t** out) const;
+  void run_need(const Need& need);
+  void ask_ahead(std::size_t need, std::size_t end) const;
+  MutableBytes whole_place(const Need& need) const;
+  void copy_rows(const Need& need, Bytes block);
+  void copy_part(const Need& need, std::size_t row, Bytes block);
+  io::BlockId block_id(const Need& need) const;
+  io::ShardSource& source_of(const Need& need) const { return *sources_[runs_[need.run].shard]; }
+  const format::PageRef& page_of(const Need& need) const { return pages_[need.out_field][need.run]; }
   void add_error(std::uint32_t slot, const Status& status);
   // As delivered.
   const format::Field& field_of(std::size_t out_field) const { return context_.schema->fields[context_.fields[out_field]]; }
@@ -132,15 +149,19 @@ class BatchBuilder {
 
   BuildContext context_;
   std::vector<std::uint64_t> samples_;
-  std::vector<Location> places_;                  // [slot]
-  std::vector<io::ShardSource*> sources_;         // [shard], null where no sample lies there
-  std::vector<Row> rows_;                         // by place; empty if all fields are direct
-  std::vector<bool> direct_;                      // [out field]
-  std::vector<Conversion> conversions_;           // [out field]
-  bool makes_runs_ = false;                       // samples of several rows
-  std::vector<Values> values_;                    // [out field]
-  std::vector<std::vector<std::uint8_t>> valid_;  // [out field][slot]
-  std::vector<bool> row_failed_;                  // [row]: known before any piece runs
+  std::vector<Location> places_;                     // [slot]
+  std::vector<io::ShardSource*> sources_;            // [shard], null where no sample lies there
+  std::vector<Row> rows_;                            // by place; empty if all fields are direct
+  std::vector<std::uint32_t> chunk_rows_;            // [row] in its chunk
+  std::vector<std::uint32_t> slots_;                 // [row] in the batch
+  std::vector<Run> runs_;                            // of rows_
+  std::vector<std::vector<format::PageRef>> pages_;  // [out field][run]; empty for direct fields that are never null
+  std::vector<bool> direct_;                         // [out field]
+  std::vector<Conversion> conversions_;              // [out field]
+  bool makes_runs_ = false;                          // samples of several rows
+  std::vector<Values> values_;                       // [out field]
+  std::vector<std::vector<std::uint8_t>> valid_;     // [out field][slot]
+  std::vector<bool> row_failed_;                     // [row]: known before any piece runs
   std::vector<Need> needs_;
   std::vector<Piece> pieces_;
   Batch batch_;

@@ -1,4 +1,4 @@
-// The pieces of a batch: rows gathered in place, and blocks decoded and copied.
+// The pieces of a batch, and those of rows gathered in place. Blocks: batch_needs.cc.
 #include <algorithm>
 #include <cstring>
 
@@ -130,65 +130,6 @@ void BatchBuilder::gather_runs(std::size_t out_field, std::size_t begin, std::si
     for_each_run(slot, [&](const Location& at, std::uint64_t first, std::uint32_t count) {
       copy_rows_of(conversion, address(at), count, to + first * row_out_bytes);
     });
-  }
-}
-
-void BatchBuilder::run_needs(std::size_t begin, std::size_t end) {
-  for (std::size_t from = begin; from < end;) {
-    io::ShardSource& source = *sources_[needs_[from].shard];
-    std::size_t to = from;
-    std::vector<io::BlockId> ids;
-    for (; to < end && needs_[to].shard == needs_[from].shard; ++to) ids.push_back(needs_[to].id);
-    if (!source.is_mapped()) source.prefetch(ids, context_.counters->io);
-    for (; from < to; ++from) {
-      const Need& need = needs_[from];
-      const auto block = source.block(need.id, context_.counters->io);
-      if (block.is_ok()) {
-        copy_need(need, (*block)->bytes());
-      } else {
-        for (std::uint32_t row = need.first_row; row < need.end_row; ++row) add_error(rows_[row].slot, block.status());
-      }
-    }
-  }
-}
-
-void BatchBuilder::row_range(const Need& need, std::size_t row, std::uint64_t* begin, std::uint64_t* length, std::uint8_t** out) const {
-  const FieldOut& field = batch_.fields[need.out_field];
-  const Values& values = values_[need.out_field];
-  std::uint8_t* base = batch_.slab->data() + field.values_at;
-  if (values.out.empty()) {
-    *begin = rows_[row].at.row * field.row_bytes;
-    *length = field.row_bytes;
-    *out = base + rows_[row].slot * field.row_bytes;
-  } else if (!values.staged.empty()) {
-    *begin = values.begin[row];
-    *length = values.length[row];
-    *out = batch_.slab->data() + conversions_[need.out_field].staged_at + values.staged[row];
-  } else {
-    *begin = values.begin[row];
-    *length = values.length[row];
-    *out = base + values.out[row];
-  }
-}
-
-void BatchBuilder::copy_need(const Need& need, Bytes block) {
-  const SectionRef section = sources_[need.shard]->shard().page(need.id.chunk, need.id.field).section(Section::kValues);
-  const std::uint64_t block_begin = static_cast<std::uint64_t>(need.id.block - section.first_block) * section.block_bytes;
-  const std::uint64_t block_end = block_begin + block.size();
-  for (std::uint32_t row = need.first_row; row < need.end_row; ++row) {
-    std::uint64_t begin = 0, length = 0;
-    std::uint8_t* out = nullptr;
-    row_range(need, row, &begin, &length, &out);
-    const std::uint64_t from = std::max(begin, block_begin);
-    const std::uint64_t to = std::min(begin + length, block_end);
-    if (from >= to || row_failed_[row]) continue;
-    const Conversion& c = conversions_[need.out_field];
-    const std::uint8_t* bytes = block.data() + (from - block_begin);
-    if (c.needed && !c.staged) {
-      ops::cast(c.from, c.to, bytes, (to - from) / c.in_bytes, out + c.delivered(from - begin));
-    } else {
-      std::memcpy(out + (from - begin), bytes, to - from);
-    }
   }
 }
 

@@ -5,22 +5,17 @@
 #include "headrace/pipeline/batch_builder.h"
 
 namespace headrace::pipeline {
-namespace {
 
 using format::PageRef;
 using format::Section;
 using format::SectionRef;
-
-std::uint64_t side_width(const PageRef& page) { return page.offset_width; }
-
-}  // namespace
 
 // Reads single bytes and integers of a validity or offsets section, block by block.
 class BatchBuilder::SideReader {
  public:
   SideReader(io::ShardSource& source, std::uint64_t chunk, std::uint32_t field, const PageRef& page, Section section,
              io::Counters& counters)
-      : source_(&source), chunk_(chunk), field_(field), ref_(page.section(section)), counters_(&counters) {}
+      : source_(&source), chunk_(chunk), field_(field), page_(&page), ref_(page.section(section)), counters_(&counters) {}
 
   // The integer of `width` bytes (1, 4, 8) at `at`; never straddles blocks, whose size is a multiple of 8.
   Result<std::uint64_t> read(std::uint64_t at, std::uint64_t width) {
@@ -35,7 +30,7 @@ class BatchBuilder::SideReader {
   Status enter(std::uint32_t block) {
     const io::BlockId id{chunk_, field_, ref_.first_block + block};
     if (source_->is_mapped()) {
-      HR_RETURN_IF_ERROR(source_->touch(id, *counters_));
+      HR_RETURN_IF_ERROR(source_->touch(id, *page_, *counters_));
       base_ = source_->mapped() + ref_.offset + static_cast<std::uint64_t>(block) * ref_.block_bytes;
     } else {
       HR_ASSIGN_OR_RETURN(handle_, source_->block(id, *counters_));
@@ -47,6 +42,7 @@ class BatchBuilder::SideReader {
   io::ShardSource* source_;
   std::uint64_t chunk_;
   std::uint32_t field_;
+  const PageRef* page_;
   SectionRef ref_;
   io::Counters* counters_;
   std::uint32_t current_ = ~0u;
@@ -56,22 +52,25 @@ class BatchBuilder::SideReader {
 
 void BatchBuilder::prefetch_sides() {
   std::vector<io::BlockId> ids;
-  for (std::size_t i = 0; i < rows_.size(); ++i) {
-    io::ShardSource& source = *sources_[rows_[i].at.shard];
+  for (std::size_t r = 0; r < runs_.size(); ++r) {
+    const Run& run = runs_[r];
+    io::ShardSource& source = *sources_[run.shard];
     if (source.is_mapped()) return;
-    for (const std::uint32_t f : context_.fields) {
-      const PageRef page = source.shard().page(rows_[i].at.chunk, f);
-      const std::uint64_t row = rows_[i].at.row;
+    for (std::size_t i = 0; i < context_.fields.size(); ++i) {
+      const PageRef& page = pages_[i][r];
       const SectionRef& validity = page.section(Section::kValidity);
       const SectionRef& offsets = page.section(Section::kOffsets);
-      if (validity.num_blocks > 0)
-        ids.push_back({rows_[i].at.chunk, f, validity.first_block + static_cast<std::uint32_t>(row / 8 / validity.block_bytes)});
-      for (std::uint64_t end = 0; offsets.num_blocks > 0 && end < 2; ++end) {
-        ids.push_back(
-            {rows_[i].at.chunk, f, offsets.first_block + static_cast<std::uint32_t>((row + end) * side_width(page) / offsets.block_bytes)});
+      for (std::uint32_t i_row = run.first_row; i_row < run.end_row; ++i_row) {
+        const std::uint64_t row = chunk_rows_[i_row];
+        if (validity.num_blocks > 0)
+          ids.push_back({run.chunk, context_.fields[i], validity.first_block + static_cast<std::uint32_t>(row / 8 / validity.block_bytes)});
+        for (std::uint64_t end = 0; offsets.num_blocks > 0 && end < 2; ++end) {
+          const auto block = static_cast<std::uint32_t>((row + end) * page.offset_width / offsets.block_bytes);
+          ids.push_back({run.chunk, context_.fields[i], offsets.first_block + block});
+        }
       }
     }
-    const bool last = i + 1 == rows_.size() || rows_[i + 1].at.shard != rows_[i].at.shard;
+    const bool last = r + 1 == runs_.size() || runs_[r + 1].shard != run.shard;
     if (!last) continue;
     const auto key = [](const io::BlockId& id) { return std::tuple(id.chunk, id.field, id.block); };
     std::sort(ids.begin(), ids.end(), [&](const io::BlockId& a, const io::BlockId& b) { return key(a) < key(b); });
@@ -80,6 +79,22 @@ void BatchBuilder::prefetch_sides() {
       source.prefetch({ids.data() + from, std::min(kReadDepth, ids.size() - from)}, context_.counters->io);
     }
     ids.clear();
+  }
+}
+
+// Mapped: starts loading the first bytes that read_sides() will look at, of all runs together.
+void BatchBuilder::ask_for_sides(std::size_t out_field) const {
+  for (std::size_t r = 0; r < runs_.size(); ++r) {
+    const io::ShardSource& source = *sources_[runs_[r].shard];
+    if (!source.is_mapped()) continue;
+    const PageRef& page = pages_[out_field][r];
+    for (std::uint32_t row = runs_[r].first_row; row < runs_[r].end_row; ++row) {
+      const std::uint64_t at = chunk_rows_[row];
+      if (page.section(Section::kOffsets).num_blocks > 0)
+        __builtin_prefetch(source.mapped() + page.section(Section::kOffsets).offset + at * page.offset_width);
+      if (page.section(Section::kValidity).num_blocks > 0)
+        __builtin_prefetch(source.mapped() + page.section(Section::kValidity).offset + at / 8);
+    }
   }
 }
 
@@ -93,15 +108,18 @@ Status BatchBuilder::read_sides(std::size_t out_field) {
     values.length.assign(rows_.size(), 0);
   }
   if (field.nullable) valid.assign(rows_.size(), 0);
-  for (std::size_t row = 0; row < rows_.size();) {
-    const Location& at = rows_[row].at;
-    io::ShardSource& source = *sources_[at.shard];
-    const PageRef page = source.shard().page(at.chunk, number);
-    SideReader offsets(source, at.chunk, number, page, Section::kOffsets, context_.counters->io);
-    SideReader validity(source, at.chunk, number, page, Section::kValidity, context_.counters->io);
-    for (; row < rows_.size() && rows_[row].at.shard == at.shard && rows_[row].at.chunk == at.chunk; ++row) {
+  ask_for_sides(out_field);
+  const std::uint64_t step = conversions_[out_field].row_bytes;
+  for (std::size_t r = 0; r < runs_.size(); ++r) {
+    const Run& run = runs_[r];
+    io::ShardSource& source = *sources_[run.shard];
+    const PageRef& page = pages_[out_field][r];
+    const std::uint64_t section_end = page.section(Section::kValues).decoded_bytes;
+    SideReader offsets(source, run.chunk, number, page, Section::kOffsets, context_.counters->io);
+    SideReader validity(source, run.chunk, number, page, Section::kValidity, context_.counters->io);
+    for (std::size_t row = run.first_row; row < run.end_row; ++row) {
       if (row_failed_[row]) continue;
-      Status status = read_side_row(field, row, offsets, validity, values, valid);
+      Status status = read_side_row(field, page.offset_width, row, offsets, validity, values, valid);
       if (!field.is_variable() || !status.is_ok()) {
         if (!status.is_ok()) {
           row_failed_[row] = true;
@@ -110,8 +128,7 @@ Status BatchBuilder::read_sides(std::size_t out_field) {
         continue;
       }
       const std::uint64_t begin = values.begin[row], end = begin + values.length[row];
-      const std::uint64_t section_end = page.section(Section::kValues).decoded_bytes, step = conversions_[out_field].row_bytes;
-      const bool whole = step == 0 ? values.length[row] == 0 : values.length[row] % step == 0;
+      const bool whole = step == 0 ? values.length[row] == 0 : step == 1 || values.length[row] % step == 0;
       // Where the section begins and ends shows at its first and last row only.
       const bool first_good = rows_[row].at.row != 0 || begin == 0;
       const bool last_good = rows_[row].at.row + 1 != page.num_samples || end == section_end;
@@ -119,7 +136,7 @@ Status BatchBuilder::read_sides(std::size_t out_field) {
         row_failed_[row] = true;
         add_error(rows_[row].slot,
                   {Code::kCorrupt,
-                   source.shard().describe(at.chunk, number) +
+                   source.shard().describe(run.chunk, number) +
                        strf(": row %u spans bytes %llu + %llu of %llu, in steps of %llu; the offsets are damaged", rows_[row].at.row,
                             static_cast<unsigned long long>(values.begin[row]), static_cast<unsigned long long>(values.length[row]),
                             static_cast<unsigned long long>(section_end), static_cast<unsigned long long>(step))});
@@ -130,18 +147,16 @@ Status BatchBuilder::read_sides(std::size_t out_field) {
   return Status::ok();
 }
 
-Status BatchBuilder::read_side_row(const format::Field& field, std::size_t row, SideReader& offsets, SideReader& validity, Values& values,
-                                   std::vector<std::uint8_t>& valid) {
-  const Row& r = rows_[row];
+Status BatchBuilder::read_side_row(const format::Field& field, std::uint64_t width, std::size_t row, SideReader& offsets,
+                                   SideReader& validity, Values& values, std::vector<std::uint8_t>& valid) {
+  const std::uint64_t at = chunk_rows_[row];
   if (field.nullable) {
-    HR_ASSIGN_OR_RETURN(const std::uint64_t byte, validity.read(r.at.row / 8, 1));
-    valid[r.slot] = static_cast<std::uint8_t>(byte >> (r.at.row % 8) & 1);
+    HR_ASSIGN_OR_RETURN(const std::uint64_t byte, validity.read(at / 8, 1));
+    valid[slots_[row]] = static_cast<std::uint8_t>(byte >> (at % 8) & 1);
   }
   if (!field.is_variable()) return Status::ok();
-  const PageRef page = sources_[r.at.shard]->shard().page(r.at.chunk, static_cast<std::uint32_t>(&field - context_.schema->fields.data()));
-  const std::uint64_t width = side_width(page);
-  HR_ASSIGN_OR_RETURN(values.begin[row], offsets.read(r.at.row * width, width));
-  HR_ASSIGN_OR_RETURN(const std::uint64_t end, offsets.read((r.at.row + 1ull) * width, width));
+  HR_ASSIGN_OR_RETURN(values.begin[row], offsets.read(at * width, width));
+  HR_ASSIGN_OR_RETURN(const std::uint64_t end, offsets.read((at + 1) * width, width));
   values.length[row] = end - values.begin[row];  // Wraps if damaged; the caller checks.
   return Status::ok();
 }

@@ -309,6 +309,15 @@ def gather_limit(columns: Sequence[npt.NDArray[Any]], order: npt.NDArray[np.int6
 def copy_limit(bytes: int, piece_bytes: int, source_bytes: int, threads: int) -> float:
     """Seconds that copying `bytes` takes, in pieces into reused buffers, from sources of source_bytes, one a thread."""
 
+def decode_rate(
+    dataset: Dataset, field: int, indices: npt.ArrayLike, batch_size: int, threads: int = 1, with_filters: bool = False
+) -> dict[str, float | int]:
+    """Decode the blocks of `field` that hold `indices` in a bare loop over batches, each block once a batch: the limit of any loader.
+
+    {"seconds", "decoded_bytes", "stored_bytes", "blocks"}. Lookups and checksums are not in the seconds. with_filters: revert filters too.
+    Raises IndexError, ValueError, the errors of reading, and ValueError where the dataset is not mapped.
+    """
+
 def num_threads() -> int:
     """Most threads of the process's pool."""
 

@@ -218,5 +218,78 @@ TEST_CASE("eight threads over few keys and little room get the right bytes") {
   CHECK(cache.bytes() <= 100'000);
 }
 
+BlockHandle block_of(std::uint64_t key, std::size_t size) {
+  auto block = std::make_shared<CachedBlock>();
+  REQUIRE(filled(key, size)(*block).is_ok());
+  return block;
+}
+
+TEST_CASE("a block that was put is found, and the first one stays") {
+  BlockCache cache(1 << 20);
+  CHECK(cache.try_get(5) == nullptr);
+  const BlockHandle first = block_of(5, 100);
+  cache.put(5, first, Keep::kIfRoom);
+  cache.put(5, block_of(6, 100), Keep::kEvict);
+  CHECK(cache.try_get(5) == first);
+  CHECK(cache.get(5, must_not_make).value() == first);
+}
+
+TEST_CASE("kIfRoom pushes nothing out, kEvict does") {
+  BlockCache cache(1 << 20);
+  constexpr std::size_t kSize = 1000;
+  for (std::uint64_t key = 0; key < 5000; ++key) cache.put(key, block_of(key, kSize), Keep::kIfRoom);
+  const std::size_t full = cache.bytes();
+  CHECK(full <= 1u << 20);
+  std::uint64_t kept = 0, refused = 0;
+  for (std::uint64_t key = 0; key < 5000; ++key) {
+    const BlockHandle block = cache.try_get(key);
+    if (block == nullptr) {
+      refused = key;
+      continue;
+    }
+    ++kept;
+    CHECK(holds(block, key, kSize));
+  }
+  CHECK(kept > 500);
+  CHECK(kept < 1100);
+  CHECK_FALSE(cache.would_keep(refused, kSize, Keep::kIfRoom));
+  CHECK(cache.would_keep(refused, kSize, Keep::kEvict));
+  cache.put(refused, block_of(refused, kSize), Keep::kEvict);
+  CHECK(cache.try_get(refused) != nullptr);
+  CHECK(cache.bytes() <= full);
+}
+
+TEST_CASE("what outgrows its share is kept by nobody") {
+  BlockCache cache(1 << 20);
+  for (const Keep keep : {Keep::kIfRoom, Keep::kEvict}) {
+    CHECK_FALSE(cache.would_keep(1, 1 << 17, keep));
+    CHECK_FALSE(cache.would_keep(1, ~std::size_t{0}, keep));
+    cache.put(1, block_of(1, 1 << 17), keep);
+    CHECK(cache.try_get(1) == nullptr);
+  }
+  CHECK(cache.bytes() == 0);
+}
+
+TEST_CASE("eight threads put and take") {
+  BlockCache cache(1 << 18);
+  std::atomic<std::uint64_t> wrong{0};
+  on_eight_threads([&](unsigned thread) {
+    std::mt19937_64 random(thread);
+    for (int i = 0; i < 3000; ++i) {
+      const std::uint64_t key = random() % 600;
+      if (const BlockHandle block = cache.try_get(key)) {
+        if (!holds(block, key, 500)) ++wrong;
+      } else if (i % 3 == 0) {
+        const auto made = cache.get(key, filled(key, 500));
+        if (!made.is_ok() || !holds(*made, key, 500)) ++wrong;
+      } else {
+        cache.put(key, block_of(key, 500), i % 2 == 0 ? Keep::kIfRoom : Keep::kEvict);
+      }
+    }
+  });
+  CHECK(wrong == 0);
+  CHECK(cache.bytes() <= 1u << 18);
+}
+
 }  // namespace
 }  // namespace headrace::io

@@ -55,18 +55,19 @@ TEST_CASE("gather copies large rows") {
 void check_scatter(std::size_t row_bytes, std::size_t held, std::size_t count) {
   const auto source = random_bytes(held * row_bytes + 1, static_cast<unsigned>(row_bytes));
   const std::uint8_t* base = source.data() + 1;  // At no alignment.
+  const std::uint32_t first = 1000;              // The block begins in the middle of a chunk.
   std::mt19937_64 random(row_bytes);
   std::vector<std::uint32_t> rows, slots;
   for (std::uint32_t i = 0; i < count; ++i) {
-    rows.push_back(static_cast<std::uint32_t>(random() % held));
+    rows.push_back(first + static_cast<std::uint32_t>(random() % held));
     slots.push_back(i * 2);  // Every other slot: what lies between must stay.
   }
   std::shuffle(slots.begin(), slots.end(), random);
   std::vector<std::uint8_t> out(2 * count * row_bytes + kGuard, 0xA5), expected = out;
   for (std::size_t i = 0; i < count; ++i) {
-    for (std::size_t b = 0; b < row_bytes; ++b) expected[slots[i] * row_bytes + b] = base[rows[i] * row_bytes + b];
+    for (std::size_t b = 0; b < row_bytes; ++b) expected[slots[i] * row_bytes + b] = base[(rows[i] - first) * row_bytes + b];
   }
-  scatter_rows(base, rows, slots, row_bytes, out.data());
+  scatter_rows(base, first, rows, slots, row_bytes, out.data());
   REQUIRE(out == expected);
 }
 
