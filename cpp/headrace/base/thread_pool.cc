@@ -1,7 +1,5 @@
 #include "headrace/base/thread_pool.h"
 
-#include <signal.h>
-
 #include <algorithm>
 #include <cassert>
 #include <chrono>
@@ -10,6 +8,7 @@
 #include <system_error>
 #include <thread>
 
+#include "headrace/base/blocked_signals.h"
 #include "headrace/base/cpu.h"
 #include "headrace/base/fork.h"
 
@@ -26,24 +25,6 @@ int configured_threads() {
   }
   return available_cores();
 }
-
-// While it lives, threads made by this one are born with every signal blocked that a person or a timer sends, so that the
-// process's handlers (Ctrl-C, itimers, profilers) interrupt the user's threads and never a read of ours.
-class BlockedSignals {
- public:
-  BlockedSignals() {
-    sigset_t set;
-    sigfillset(&set);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) sigdelset(&set, fault);
-    pthread_sigmask(SIG_BLOCK, &set, &before_);
-  }
-  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  BlockedSignals(const BlockedSignals&) = delete;
-  BlockedSignals& operator=(const BlockedSignals&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 }  // namespace
 

@@ -10,4 +10,5 @@ PYBIND11_MODULE(_ext, m, pybind11::mod_gil_not_used()) {
   headrace::bindings::register_batch(m);
   headrace::bindings::register_pipeline(m);
   headrace::bindings::register_process(m);
+  headrace::bindings::register_storage(m);
 }

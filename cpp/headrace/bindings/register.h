@@ -14,5 +14,6 @@ void register_limits(pybind11::module_& m);
 void register_memory(pybind11::module_& m);
 void register_pipeline(pybind11::module_& m);
 void register_process(pybind11::module_& m);
+void register_storage(pybind11::module_& m);
 
 }  // namespace headrace::bindings

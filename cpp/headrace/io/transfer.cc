@@ -2,11 +2,28 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 
 namespace headrace::io {
+namespace {
+
+std::atomic<ReadFault> g_fault{nullptr};
+
+std::int64_t faulted(const Transfer& t, std::int64_t answer) {
+  const ReadFault fault = g_fault.load(std::memory_order_relaxed);
+  return fault == nullptr ? answer : fault(t.offset + t.done, t.length - t.done, answer);
+}
+
+}  // namespace
+
+void set_read_fault(ReadFault fault) { g_fault.store(fault); }
 
 void Transfer::book(std::int64_t answer) {
+  if (answer == -EIO && !retried) {
+    retried = true;
+    return;
+  }
   if (answer <= 0) {
     error = static_cast<int>(-answer);
     settled = true;
@@ -31,8 +48,18 @@ void read_blocking(std::span<Transfer> transfers) {
   for (Transfer& t : transfers) {
     while (!t.settled) {
       const ssize_t got = ::pread(t.descriptor, t.out + t.done, t.length - t.done, static_cast<off_t>(t.offset + t.done));
-      if (got >= 0 || errno != EINTR) t.book(got >= 0 ? got : -errno);
+      const std::int64_t answer = faulted(t, got >= 0 ? got : -errno);
+      if (answer != -EINTR) t.book(answer);
     }
+  }
+}
+
+void book_answer(Transfer& transfer, std::int64_t answer) {
+  answer = faulted(transfer, answer);
+  if (answer != -EAGAIN && answer != -EINTR) {
+    transfer.book(answer);
+  } else if (++transfer.tries >= kMaxTries) {
+    read_blocking({&transfer, 1});
   }
 }
 

@@ -1,4 +1,4 @@
-// io_uring by raw system calls: up to kRingDepth reads in flight for one thread. Linux: uring_linux.cc; elsewhere there is none.
+// Blocking reads through io_uring: up to kRingDepth in flight for one thread. Where the system has no rings: ENOSYS.
 //
 // Owns:     one ring a thread that reads, made at its first read and closed when the thread ends.
 // Threads:  any; rings are not shared, and no lock is held.

@@ -282,3 +282,22 @@ def available_memory_bytes() -> int: ...
 def xxh3_64(data: Buffer, seed: int = 0) -> int: ...
 def validate_utf8(data: Buffer) -> int:
     """Offset of the first byte that is not UTF-8, or -1."""
+def read_benchmark(
+    paths: Sequence[str | bytes | PathLike[str]],
+    *,
+    block_bytes: int,
+    depth: int,
+    reader: str,
+    random: bool,
+    seconds: float,
+    threads: int = 1,
+    seed: int = 0,
+    loop: bool = False,
+) -> dict[str, Any]:
+    """Reads whole blocks of files with `depth` reads in flight a thread, at most `seconds` long; without `loop`, at most each block once.
+
+    random: a keyed permutation of all blocks of all files, by `seed`; else their order. reader: "mmap", "pread", "direct", "uring".
+    Answers bytes, operations, blocks (in the files), seconds, latency_seconds (p50, p90, p99, p99.9, max of the first million reads),
+    device_bytes (what the kernel read from devices for this process meanwhile, or None), reader (what served), fallback (why, if another).
+    Raises ValueError (an option), NotFoundError, StorageError, TruncatedError, MemoryError. Ctrl-C ends it.
+    """

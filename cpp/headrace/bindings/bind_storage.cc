@@ -1,0 +1,75 @@
+#include <pybind11/stl.h>
+
+#include <atomic>
+#include <chrono>
+#include <future>
+
+#include "headrace/base/blocked_signals.h"
+#include "headrace/bindings/interpreter_lock.h"
+#include "headrace/bindings/paths.h"
+#include "headrace/bindings/raise.h"
+#include "headrace/bindings/register.h"
+#include "headrace/pipeline/read_benchmark.h"
+
+namespace py = pybind11;
+
+namespace headrace::bindings {
+namespace {
+
+// Looks for Ctrl-C while the benchmark runs in a thread of its own.
+Result<pipeline::ReadBenchmarkResult> interruptible(pipeline::ReadBenchmarkOptions& options) {
+  std::atomic<bool> cancelled{false};
+  options.cancelled = &cancelled;
+  auto running = std::async(std::launch::async, [&] {
+    const BlockedSignals blocked;
+    return pipeline::read_benchmark(options);
+  });
+  while (without_lock([&] { return running.wait_for(std::chrono::milliseconds(20)); }) != std::future_status::ready) {
+    if (PyErr_CheckSignals() == 0) continue;
+    cancelled.store(true);
+    without_lock([&] { return running.wait_for(std::chrono::hours(24)); });
+    throw py::error_already_set();
+  }
+  return running.get();
+}
+
+py::dict run_read_benchmark(const std::vector<py::object>& paths, std::uint64_t block_bytes, unsigned depth, const std::string& reader,
+                            bool random, double seconds, int threads, std::uint64_t seed, bool loop) {
+  pipeline::ReadBenchmarkOptions options;
+  for (const py::object& path : paths) options.paths.push_back(file_path(path));
+  options.block_bytes = block_bytes;
+  options.depth = depth;
+  options.reader = unwrap(io::reader_from_name(reader));
+  options.random = random;
+  options.seconds = seconds;
+  options.threads = threads;
+  options.seed = seed;
+  options.loop = loop;
+  const pipeline::ReadBenchmarkResult result = unwrap(interruptible(options));
+  py::dict out;
+  out["bytes"] = result.bytes;
+  out["operations"] = result.operations;
+  out["blocks"] = result.blocks;
+  out["seconds"] = result.seconds;
+  py::dict latency;
+  const auto seconds_of = [](std::uint64_t ns) { return static_cast<double>(ns) * 1e-9; };
+  latency["p50"] = seconds_of(result.latency_p50_ns);
+  latency["p90"] = seconds_of(result.latency_p90_ns);
+  latency["p99"] = seconds_of(result.latency_p99_ns);
+  latency["p99.9"] = seconds_of(result.latency_p999_ns);
+  latency["max"] = seconds_of(result.latency_max_ns);
+  out["latency_seconds"] = latency;
+  out["device_bytes"] = result.device_bytes < 0 ? py::object(py::none()) : py::object(py::int_(result.device_bytes));
+  out["reader"] = io::reader_name(result.reader);
+  out["fallback"] = result.fallback;
+  return out;
+}
+
+}  // namespace
+
+void register_storage(py::module_& m) {
+  m.def("read_benchmark", &run_read_benchmark, py::arg("paths"), py::kw_only(), py::arg("block_bytes"), py::arg("depth"),
+        py::arg("reader"), py::arg("random"), py::arg("seconds"), py::arg("threads") = 1, py::arg("seed") = 0, py::arg("loop") = false);
+}
+
+}  // namespace headrace::bindings
