@@ -5,6 +5,8 @@
 
 #include <signal.h>
 
+#include <initializer_list>
+
 namespace headrace {
 
 // While it lives, threads made by this one are born with every signal blocked that a person or a timer sends, so that the

@@ -68,8 +68,8 @@ py::dict run_read_benchmark(const std::vector<py::object>& paths, std::uint64_t 
 }  // namespace
 
 void register_storage(py::module_& m) {
-  m.def("read_benchmark", &run_read_benchmark, py::arg("paths"), py::kw_only(), py::arg("block_bytes"), py::arg("depth"),
-        py::arg("reader"), py::arg("random"), py::arg("seconds"), py::arg("threads") = 1, py::arg("seed") = 0, py::arg("loop") = false);
+  m.def("read_benchmark", &run_read_benchmark, py::arg("paths"), py::kw_only(), py::arg("block_bytes"), py::arg("depth"), py::arg("reader"),
+        py::arg("random"), py::arg("seconds"), py::arg("threads") = 1, py::arg("seed") = 0, py::arg("loop") = false);
 }
 
 }  // namespace headrace::bindings

@@ -28,9 +28,9 @@ constexpr int kMaxRefusals = 64;  // EAGAIN of a submission, a millisecond apart
 // Ranges submitted together, as transfers.
 struct Group {
   std::vector<RangeRead> ranges;
-  std::vector<Transfer> transfers;       // of the ranges, in turn
-  std::vector<std::uint32_t> first_of;   // [range] its first transfer; one more than ranges
-  std::atomic<std::size_t> left{0};      // transfers that are not settled
+  std::vector<Transfer> transfers;      // of the ranges, in turn
+  std::vector<std::uint32_t> first_of;  // [range] its first transfer; one more than ranges
+  std::atomic<std::size_t> left{0};     // transfers that are not settled
   ReadQueue::Done done;
 
   void cut() {
@@ -76,7 +76,10 @@ struct Item {
 
 struct ReadQueue::State {
   State(ReaderKind wanted, unsigned ring_depth, int max_threads)
-      : wants_ring(wanted != ReaderKind::kPread), buffered(wanted != ReaderKind::kDirect), depth(ring_depth), threads_allowed(max_threads) {}
+      : wants_ring(wanted != ReaderKind::kPread),
+        buffered(wanted != ReaderKind::kDirect),
+        depth(ring_depth),
+        threads_allowed(max_threads) {}
 
   const std::uint64_t generation = fork_generation();
   const bool wants_ring;

@@ -1,7 +1,7 @@
 // Reads under way without a thread that waits for each: ranges are queued by any thread, and a callback runs when a group is there.
 //
-// uring, direct: one thread with one ring of `depth` reads in flight, whoever queued them: so the device sees depth even where each batch is
-// small. pread, and where rings are refused: `threads` threads; of the first `depth` reads that wait the kernel is told to start now.
+// uring, direct: one thread with one ring of `depth` reads in flight, whoever queued them: so the device sees depth even where each batch
+// is small. pread, and where rings are refused: `threads` threads; of the first `depth` reads that wait the kernel is told to start now.
 //
 // Owns:     its threads, started when first needed and retired after 30 s without work; the ring. Files are shared, memory is borrowed
 //           until the callback.

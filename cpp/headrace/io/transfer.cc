@@ -29,6 +29,7 @@ void Transfer::book(std::int64_t answer) {
     settled = true;
     return;
   }
+  tries = 0;
   const std::size_t before = done;
   done += static_cast<std::size_t>(answer);
   if (done >= length) {

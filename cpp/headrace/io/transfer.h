@@ -30,11 +30,11 @@ struct Transfer {
   std::size_t done = 0;    // bytes from `offset` on that are there; less than length with error 0: the file ends
   int error = 0;           // errno
   bool settled = false;    // nothing is left to do
-  std::uint8_t tries = 0;  // resubmissions after EAGAIN or EINTR
+  std::uint8_t tries = 0;  // resubmissions in a row after EAGAIN or EINTR
   bool retried = false;    // after EIO: once, since a bad sector may answer the second time
 
-  // Books what one read of [offset + done, offset + length) answered: bytes, 0 at the end of the file, or -errno (settles, but for the first
-  // EIO).
+  // Books what one read of [offset + done, offset + length) answered: bytes, 0 at the end of the file, or -errno (settles, but for the
+  // first EIO).
   void book(std::int64_t answer);
 };
 

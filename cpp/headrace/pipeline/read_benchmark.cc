@@ -52,9 +52,10 @@ Status check(const ReadBenchmarkOptions& o) {
   if (o.block_bytes < 1 || o.block_bytes > kMaxBlockBytes)
     return bad(strf("block_bytes is %llu; expected 1 to 64 MiB", static_cast<unsigned long long>(o.block_bytes)));
   if (o.reader == ReaderKind::kDirect && o.block_bytes % io::kDirectAlign != 0)
-    return bad(strf("block_bytes is %llu; direct reads need a multiple of %zu", static_cast<unsigned long long>(o.block_bytes),
-                    io::kDirectAlign));
-  if (o.depth < 1 || o.depth > io::ReadQueue::kMaxDepth) return bad(strf("depth is %u; expected 1 to %u", o.depth, io::ReadQueue::kMaxDepth));
+    return bad(
+        strf("block_bytes is %llu; direct reads need a multiple of %zu", static_cast<unsigned long long>(o.block_bytes), io::kDirectAlign));
+  if (o.depth < 1 || o.depth > io::ReadQueue::kMaxDepth)
+    return bad(strf("depth is %u; expected 1 to %u", o.depth, io::ReadQueue::kMaxDepth));
   if (o.threads < 1 || o.threads > kMaxThreads) return bad(strf("threads is %d; expected 1 to %d", o.threads, kMaxThreads));
   if (!(o.seconds > 0) || o.seconds > 86400) return bad(strf("seconds is %g; expected more than 0, at most a day", o.seconds));
   if (o.depth * o.block_bytes * static_cast<std::uint64_t>(o.threads) > kMaxBufferBytes)
@@ -138,7 +139,9 @@ class Run {
     out.seconds = static_cast<double>(std::max<std::int64_t>(1, end_ns_ - begin_ns_)) * 1e-9;
     std::sort(latencies_.begin(), latencies_.end());
     const auto at = [&](double share) {
-      return latencies_.empty() ? 0 : latencies_[std::min(latencies_.size() - 1, static_cast<std::size_t>(share * static_cast<double>(latencies_.size())))];
+      return latencies_.empty()
+                 ? 0
+                 : latencies_[std::min(latencies_.size() - 1, static_cast<std::size_t>(share * static_cast<double>(latencies_.size())))];
     };
     out.latency_p50_ns = at(0.5);
     out.latency_p90_ns = at(0.9);
@@ -273,7 +276,8 @@ Result<ReadBenchmarkResult> read_benchmark(const ReadBenchmarkOptions& options) 
   }
   const ReaderKind kind = options.reader == ReaderKind::kDirect && !run.direct() ? ReaderKind::kPread : options.reader;
   const bool rings = kind != ReaderKind::kPread;
-  const unsigned per_queue = rings ? options.depth : std::min(io::ReadQueue::kMaxDepth, options.depth * static_cast<unsigned>(options.threads));
+  const unsigned per_queue =
+      rings ? options.depth : std::min(io::ReadQueue::kMaxDepth, options.depth * static_cast<unsigned>(options.threads));
   std::vector<std::unique_ptr<io::ReadQueue>> queues;
   std::vector<std::unique_ptr<Lane>> lanes;
   for (int i = 0; i < (rings ? options.threads : 1); ++i) {

@@ -22,16 +22,17 @@ struct ReadBenchmarkOptions {
   double seconds = 10;  // at most
   int threads = 1;      // uring, direct: rings, each with a thread; pread, mmap: threads that share the depth
   std::uint64_t seed = 0;
-  bool loop = false;  // begin again when each block was read once; else that is the end
+  bool loop = false;                             // begin again when each block was read once; else that is the end
   const std::atomic<bool>* cancelled = nullptr;  // ends the run early when it turns true
 };
 
 struct ReadBenchmarkResult {
   std::uint64_t bytes = 0, operations = 0, blocks = 0;  // blocks: in all files
   double seconds = 0;
-  // Of single reads (the first million), from submission to answer; 0 where nothing was read. For mmap: from the advice to the end of populating.
+  // Of single reads (the first million), from submission to answer; 0 where nothing was read. For mmap: from the advice to the end of
+  // populating.
   std::uint64_t latency_p50_ns = 0, latency_p90_ns = 0, latency_p99_ns = 0, latency_p999_ns = 0, latency_max_ns = 0;
-  std::int64_t device_bytes = -1;  // that the kernel read from devices for this process meanwhile; -1: it does not say
+  std::int64_t device_bytes = -1;                  // that the kernel read from devices for this process meanwhile; -1: it does not say
   io::ReaderKind reader = io::ReaderKind::kUring;  // what served, after any fallback
   std::string fallback;                            // why that is not what was asked for
 };

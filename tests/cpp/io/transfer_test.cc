@@ -30,13 +30,26 @@ TEST_CASE("the end of the file settles with what is there") {
   CHECK(t.error == 0);
 }
 
-TEST_CASE("an error settles and keeps what is there") {
+TEST_CASE("the second EIO settles and keeps what is there") {
   Transfer t = transfer(100, 1);
   t.book(40);
   t.book(-EIO);
+  CHECK_FALSE(t.settled);
+  CHECK(t.retried);
+  t.book(20);
+  CHECK(t.done == 60);
+  t.book(-EIO);
+  CHECK(t.done == 60);
+  CHECK(t.settled);
+}
+
+TEST_CASE("another error settles at once") {
+  Transfer t = transfer(100, 1);
+  t.book(40);
+  t.book(-EBADF);
   CHECK(t.settled);
   CHECK(t.done == 40);
-  CHECK(t.error == EIO);
+  CHECK(t.error == EBADF);
 }
 
 TEST_CASE("an aligned transfer goes on from a boundary") {
