@@ -118,7 +118,9 @@ bench-rivals: $(RIVALS)/.complete  ## the other loaders, in .venv-rivals; `make 
 $(RIVALS)/.complete: benchmarks/rivals/requirements.txt $(STAMP)/venv
 	@echo "headrace: installing the other loaders in $(RIVALS)"
 	@python=$$(.ci/python); $$python -m venv --clear $(RIVALS)
-	@$(RIVALS)/bin/python -m pip --disable-pip-version-check --quiet install '$(TORCH)' -r benchmarks/rivals/requirements.txt
+	@$(RIVALS)/bin/python -m pip --disable-pip-version-check --quiet install '$(TORCH)' setuptools wheel -r benchmarks/rivals/requirements.txt
+	@$(RIVALS)/bin/python -m pip --disable-pip-version-check --quiet install --no-build-isolation -r benchmarks/rivals/requirements-ffcv.txt \
+	  || echo "headrace: FFCV does not build here (it needs pkg-config, libopencv-dev, libturbojpeg0-dev); going on without it"
 	@touch $@
 
 lint: setup $(STAMP)/tools  ## ruff, mypy strict, clang-format, the extension's stub against the extension

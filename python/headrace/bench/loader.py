@@ -6,7 +6,7 @@ compare samples a second here, the ratio to the limit, and with `compute_ms` the
 
 from __future__ import annotations
 
-import os
+import resource
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -324,5 +324,5 @@ class _HeadraceRun(_Run):
 
 def _cpu_seconds() -> float:
     """CPU time of this process and of its ended children."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
