@@ -25,9 +25,9 @@ def imported_for_type_checkers() -> dict[str, str]:
 
 def test_one_list_of_names() -> None:
     assert len(hr.__all__) == len(set(hr.__all__))
-    assert set(hr.__all__) == set(hr._HOMES) | {"__version__"}
+    assert set(hr.__all__) == set(hr._HOMES) | hr._MODULES | {"__version__"}
     assert dir(hr) == sorted(hr.__all__)
-    assert imported_for_type_checkers() == hr._HOMES
+    assert imported_for_type_checkers() == hr._HOMES | dict.fromkeys(hr._MODULES, "headrace")
     assert set(errors.__all__) <= set(hr.__all__)
 
 

@@ -44,7 +44,7 @@ def test_a_sample_is_what_was_written(kinds: dict[str, Path], storage: str, read
 
 def test_indices_of_every_sort(dataset: hr.Dataset) -> None:
     ids = np.arange(100)
-    for index in (0, 99, -1, -100, np.int64(5), np.uint8(7), torch.tensor(9), True):
+    for index in (0, 99, -1, -100, np.int64(5), np.uint8(7), torch.tensor(9)):
         assert int(dataset[index]["id"]) == ids[int(index)]
     mask = ids % 7 == 3
     several: list[Any] = [
@@ -125,7 +125,7 @@ def test_views_read_what_they_name(dataset: hr.Dataset) -> None:
 def test_wrong_views_are_refused(dataset: hr.Dataset) -> None:
     with pytest.raises(KeyError, match="has no field 'ID'; it has 'id', 'x', 'name'"):
         dataset.select(["id", "ID"])
-    with pytest.raises(TypeError, match=r"write select\(\['id'\]\)"):
+    with pytest.raises(TypeError, match="expected a list of names"):
         dataset.select("id")
     with pytest.raises(ValueError, match="the name is there twice"):
         dataset.as_tuple("id", "id")

@@ -94,5 +94,5 @@ def test_a_timeout_that_is_long_enough_changes_nothing(path: Path) -> None:
 def test_a_timeout_is_also_what_python_and_torch_call_one(path: Path) -> None:
     assert issubclass(hr.LoaderTimeoutError, TimeoutError)
     assert issubclass(hr.LoaderTimeoutError, RuntimeError)  # What torch raises.
-    with pytest.raises(ValueError, match="timeout must not be negative, got -1"):
+    with pytest.raises(ValueError, match="timeout must be a number of seconds, 0 to wait for ever, got -1"):
         hr.DataLoader(hr.open(path), timeout=-1)

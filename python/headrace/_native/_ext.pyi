@@ -331,6 +331,7 @@ def available_memory_bytes() -> int: ...
 def xxh3_64(data: Buffer, seed: int = 0) -> int: ...
 def validate_utf8(data: Buffer) -> int:
     """Offset of the first byte that is not UTF-8, or -1."""
+
 def read_benchmark(
     paths: Sequence[str | bytes | PathLike[str]],
     *,
