@@ -129,9 +129,9 @@ def test_what_cannot_be_cast_is_said(tmp_path: Path) -> None:
     dataset = hr.open(tmp_path / "d")
     with pytest.raises(KeyError, match="no field 'y'"):
         dataset.cast({"y": "int64"})
-    with pytest.raises(ValueError, match="field 'text'.*string"):
+    with pytest.raises(ValueError, match=r"field 'text'.*string"):
         dataset.cast({"text": "float32"})
-    with pytest.raises(TypeError, match="'x'.*names no dtype"):
+    with pytest.raises(TypeError, match=r"'x'.*names no dtype"):
         dataset.cast({"x": "no such thing"})
     with pytest.raises(ValueError, match="int64 to datetime64"):
         dataset.cast({"x": "datetime64[s]"})
@@ -209,10 +209,10 @@ def tokens(tmp_path: Path) -> tuple[hr.Dataset, npt.NDArray[np.uint16]]:
 
 def test_sequences_refuse_what_has_no_fixed_shape_or_nulls(tokens: tuple[hr.Dataset, Any], tmp_path: Path) -> None:
     dataset, _ = tokens
-    with pytest.raises(ValueError, match="field 'text'.*string"):
+    with pytest.raises(ValueError, match=r"field 'text'.*string"):
         dataset.sequences(5)
     view = dataset.select(["tokens"]).sequences(5)
-    with pytest.raises(ValueError, match="field 'text'.*string"):
+    with pytest.raises(ValueError, match=r"field 'text'.*string"):
         view.select(["text"])
     with pytest.raises(ValueError, match="already"):
         view.sequences(2)
@@ -222,7 +222,7 @@ def test_sequences_refuse_what_has_no_fixed_shape_or_nulls(tokens: tuple[hr.Data
     fields = [hr.Field("x", dtype="int32", nullable=True)]
     with hr.Writer(tmp_path / "n", hr.Schema(fields)) as writer:
         writer.extend({"x": [1, None, 3]})
-    with pytest.raises(ValueError, match="field 'x'.*null"):
+    with pytest.raises(ValueError, match=r"field 'x'.*null"):
         hr.open(tmp_path / "n").sequences(2)
 
 

@@ -429,6 +429,7 @@ NATIVE_ONLY: dict[str, Any] = {
     "on_error": "skip",
     "max_errors": 3,
     "ragged": "offsets",
+    "weights": [1.0],
 }
 
 
