@@ -217,7 +217,7 @@ def test_sequences_refuse_what_has_no_fixed_shape_or_nulls(tokens: tuple[hr.Data
     with pytest.raises(ValueError, match="already"):
         view.sequences(2)
     for length, stride in ((0, 1), (5, 0), (-1, 1), (10_001, 1), (1 << 60, 1)):
-        with pytest.raises(ValueError, match="length|stride"):
+        with pytest.raises(ValueError, match=r"length|stride"):
             dataset.select(["tokens"]).sequences(length, stride)
     fields = [hr.Field("x", dtype="int32", nullable=True)]
     with hr.Writer(tmp_path / "n", hr.Schema(fields)) as writer:
