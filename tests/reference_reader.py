@@ -129,7 +129,8 @@ class Shard:
 
         index, schema = data[index_at:schema_at], data[schema_at : -s.FOOTER_BYTES]
         self.check_hash("schema", schema, schema_hash, s.SCHEMA)
-        self.schema = s.parse_schema(schema, f"{region}: schema")
+        self.dictionaries: dict[int, bytes] = {}
+        self.schema = s.parse_schema(schema, f"{region}: schema", self.dictionaries)
         check(len(self.schema.fields) == num_fields, f"{region}: schema", f"{len(self.schema.fields)} fields, the footer says {num_fields}")
         self.check_hash("index", index, index_hash, s.INDEX)
         self.chunks = self.parse_index(index, num_chunks)
@@ -210,7 +211,7 @@ class Shard:
                 check(stored <= entry.size - offset, where, f"{stored} bytes at {offset} run over the page's {entry.size}")
                 payload, end = page[offset : offset + stored], offset + stored
                 self.check_hash(block, payload, expected_hash, s.PAGE, index, number)
-                parts.append(decode_block(field, section.name, payload, size, where))
+                parts.append(decode_block(field, section.name, payload, size, where, self.dictionaries.get(index)))
             decoded[section.name] = b"".join(parts)
         page_end = end if entry.values_bytes else align(end, s.PAGE_ALIGN)  # only values have no padding after them
         check(page_end == entry.size, region, f"page of {entry.size} bytes, its sections end at {page_end}")
@@ -243,12 +244,12 @@ def sections(field: Field, num_samples: int, values_bytes: int) -> list[Section]
     ]
 
 
-def decode_block(field: Field, section: str, payload: bytes, size: int, region: str) -> bytes:
+def decode_block(field: Field, section: str, payload: bytes, size: int, region: str, dictionary: bytes | None = None) -> bytes:
     if section != "values" or field.codec == s.NONE:
         check(len(payload) == size, region, f"{len(payload)} stored bytes, expected {size}: the block has no codec")
     elif len(payload) != size:
         check(0 < len(payload) < size, region, f"a frame of {len(payload)} bytes for a block of {size}")
-        payload = decode_zstd(payload, size, region) if field.codec == s.ZSTD else decode_lz4(payload, size, region)
+        payload = decode_zstd(payload, size, region, dictionary) if field.codec == s.ZSTD else decode_lz4(payload, size, region)
     return unfilter(field, payload) if section == "values" else payload
 
 
@@ -269,13 +270,14 @@ def decode_lz4(frame: bytes, size: int, region: str) -> bytes:
     return content
 
 
-def decode_zstd(frame: bytes, size: int, region: str) -> bytes:
+def decode_zstd(frame: bytes, size: int, region: str, dictionary: bytes | None) -> bytes:
     try:
         info = zstandard.get_frame_parameters(frame)
         check(info.content_size == size, region, f"the frame holds {info.content_size} bytes, expected {size}")
         check(info.window_size <= 128 * s.MIB, region, f"a window of {info.window_size} bytes, the limit is 128 MiB")
-        check(not info.has_checksum and info.dict_id == 0, region, "the frame has a checksum or a dictionary")
-        content = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+        check(not info.has_checksum and info.dict_id == 0, region, "the frame has a checksum or a dictionary id")
+        trained = None if dictionary is None else zstandard.ZstdCompressionDict(dictionary, zstandard.DICT_TYPE_FULLDICT)
+        content = zstandard.ZstdDecompressor(dict_data=trained).decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise ReferenceFormatError(region, f"not one Zstandard frame: {error}") from error
     check(len(content) == size, region, f"decodes to {len(content)} bytes, expected {size}")
@@ -284,6 +286,11 @@ def decode_zstd(frame: bytes, size: int, region: str) -> bytes:
 
 def unfilter(field: Field, block: bytes) -> bytes:
     size = field.filter_size
+    if field.filter == s.BITSHUFFLE:
+        whole = len(block) // size // 8 * 8 * size  # groups of 8 elements
+        rows = np.frombuffer(block[:whole], np.uint8).reshape(8 * size, -1)
+        bits = np.unpackbits(rows, axis=1, bitorder="little").T
+        block = np.packbits(bits, axis=1, bitorder="little").tobytes() + block[whole:]
     if field.filter & s.SHUFFLE:
         block = np.frombuffer(block, np.uint8).reshape(size, -1).T.tobytes()
     if field.filter & s.DELTA:

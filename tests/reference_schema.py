@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 SHARD_MAGIC, MANIFEST_MAGIC = b"\x89HRS\r\n\x1a\n", b"\x89HRM\r\n\x1a\n"
 FOOTER_MAGIC, END_MAGIC = b"HRSFOOT\n", b"\x89HRSEND\n"
 HEADER_BYTES, FOOTER_BYTES, CHUNK_HEAD_BYTES, PAGE_ENTRY_BYTES, BLOCK_ENTRY_BYTES = 4096, 128, 24, 72, 24
@@ -19,7 +19,8 @@ HEADER, PAGE, INDEX, SCHEMA, FOOTER, MANIFEST = 1, 2, 3, 4, 5, 6  # regions of p
 DICT, TUPLE, SINGLE = 0, 1, 2  # containers
 TENSOR, RAGGED, BYTES, STRING, IMAGE = 0, 1, 2, 3, 4  # kinds
 NONE, LZ4, LZ4HC, ZSTD = 0, 1, 2, 3  # codecs
-SHUFFLE, DELTA = 1, 2  # bits of filter: 3 is delta, then shuffle
+SHUFFLE, DELTA, BITSHUFFLE = 1, 2, 4  # 3 is delta, then shuffle
+DICTIONARIES = 1  # tag of the extension
 BOOL, UINT8, BFLOAT16, DATETIME, TIMEDELTA, CHARS, UTF32 = 0, 2, 10, 15, 16, 17, 18  # dtypes that need a rule of their own
 # numpy's names of dtype 0 to 18
 NUMPY_DTYPES = "? i1 u1 <i2 <u2 <i4 <u4 <i8 <u8 <f2 <u2 <f4 <f8 <c8 <c16 <M8 <m8 S <U".split()  # noqa: SIM905
@@ -69,6 +70,7 @@ class Field:
     level: int = 0
     block_bytes: int = 65536
     metadata: str = ""
+    dictionary: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -91,7 +93,7 @@ class Field:
         region = f"{region}, field {self.name!r}"
         check(0 < len(self.name.encode()) <= 1024, region, "a name has 1 to 1024 bytes")
         check(
-            self.kind <= IMAGE and self.dtype <= UTF32 and self.codec <= ZSTD and self.filter <= 3,
+            self.kind <= IMAGE and self.dtype <= UTF32 and self.codec <= ZSTD and self.filter <= BITSHUFFLE,
             region,
             "unknown kind, dtype, codec or filter",
         )
@@ -114,6 +116,7 @@ class Field:
         check(self.kind != RAGGED or 0 not in self.dims, region, "a ragged field has no dim of 0")
         check(self.itemsize * math.prod(dim for dim in self.dims if dim) < 1 << 64, region, "itemsize times dims is 2^64 or more")
         check(not self.filter & DELTA or self.filter_size in (1, 2, 4, 8), region, f"delta of {self.filter_size} byte elements")
+        check(not self.dictionary or self.codec == ZSTD, region, "a dictionary for another codec than Zstandard")
         check(0 < self.block_bytes <= 64 * MIB, region, f"block bytes is {self.block_bytes}")
         check(self.filter == 0 or self.block_bytes % self.filter_size == 0, region, f"block bytes is no multiple of {self.filter_size}")
 
@@ -134,7 +137,7 @@ class Schema:
 
     def essence(self) -> tuple[int, tuple[Field, ...]]:
         """What all shards of a dataset share (section 7)."""
-        return self.container, tuple(replace(f, codec=0, filter=0, level=0, block_bytes=1, metadata="") for f in self.fields)
+        return self.container, tuple(replace(f, codec=0, filter=0, level=0, block_bytes=1, metadata="", dictionary=False) for f in self.fields)
 
 
 class Cursor:
@@ -163,11 +166,16 @@ class Cursor:
         check("\0" not in text, self.region, f"NUL in the name before {self.at}")
         return text
 
-    def extensions(self) -> None:
+    def extensions(self, known: int | None = None) -> list[bytes]:
+        """Contents of the extensions with the tag `known`; others are skipped unless they are critical."""
+        contents = []
         for _ in range(*self.ints("I")):
             tag, flags, size = self.ints("HHI")
-            check(not flags & 1, self.region, f"extension {tag} is critical and not known")
-            self.bytes(size)
+            check(not flags & 1 or tag == known, self.region, f"extension {tag} is critical and not known")
+            content = self.bytes(size)
+            if tag == known:
+                contents.append(content)
+        return contents
 
     def end(self) -> None:
         check(self.at == len(self.data), self.region, f"ends at {self.at}, expected {len(self.data)}")
@@ -176,15 +184,16 @@ class Cursor:
 def parse_field(cursor: Cursor) -> Field:
     name = cursor.str16()
     kind, dtype, flags, ndim, itemsize, unit = cursor.ints("BBBBII")
-    check(flags <= 1, cursor.region, f"field {name!r} has unknown flags {flags:#x}")
+    check(flags <= 3, cursor.region, f"field {name!r} has unknown flags {flags:#x}")
     check(ndim <= 32, cursor.region, f"field {name!r} has {ndim} dims, at most 32 are allowed")
     dims = cursor.ints(f"{ndim}Q")
     codec, filter_, level, block_bytes, metadata_bytes = cursor.ints("BBhII")
     metadata = cursor.text(metadata_bytes, 16 * MIB)
-    return Field(name, kind, dtype, flags == 1, itemsize, unit, dims, codec, filter_, level, block_bytes, metadata)
+    return Field(name, kind, dtype, bool(flags & 1), itemsize, unit, dims, codec, filter_, level, block_bytes, metadata, bool(flags & 2))
 
 
-def parse_schema(data: bytes, region: str) -> Schema:
+def parse_schema(data: bytes, region: str, dictionaries: dict[int, bytes] | None = None) -> Schema:
+    """With `dictionaries`, of a shard: those of its fields are put there."""
     cursor = Cursor(data, region)
     count, container, *zero, metadata_bytes = cursor.ints("IB3BI")
     check(count <= 4096, region, f"{count} fields, at most 4096 are allowed")
@@ -192,6 +201,22 @@ def parse_schema(data: bytes, region: str) -> Schema:
     metadata = cursor.text(metadata_bytes, 16 * MIB)
     schema = Schema(tuple(parse_field(cursor) for _ in range(count)), container, metadata)
     schema.check(region)
-    cursor.extensions()
+    if dictionaries is None:
+        cursor.extensions()
+    else:
+        for content in cursor.extensions(DICTIONARIES):
+            parse_dictionaries(Cursor(content, region), schema, dictionaries)
+        expected = [number for number, field in enumerate(schema.fields) if field.dictionary]
+        check(sorted(dictionaries) == expected, region, f"dictionaries for fields {sorted(dictionaries)}, expected {expected}")
     cursor.end()
     return schema
+
+
+def parse_dictionaries(cursor: Cursor, schema: Schema, dictionaries: dict[int, bytes]) -> None:
+    for _ in range(*cursor.ints("I")):
+        number, size = cursor.ints("II")
+        check(number < len(schema.fields) and number not in dictionaries, cursor.region, f"a dictionary for field {number}")
+        check(size <= MIB, cursor.region, f"a dictionary of {size} bytes, the limit is 1 MiB")
+        dictionaries[number] = cursor.bytes(size)
+        check(dictionaries[number][:4] == b"\x37\xa4\x30\xec", cursor.region, f"the dictionary of field {number} has another magic")
+    cursor.end()

@@ -8,7 +8,7 @@ changes what an image says gets a file that lies with right hashes; nothing here
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,23 +102,31 @@ def filter_block(field: Field, block: bytes) -> bytes:
     if field.filter & s.DELTA:
         words = np.frombuffer(block, f"<u{size}")
         block = np.concatenate([words[:1], words[1:] - words[:-1]]).tobytes()
+    if field.filter == s.BITSHUFFLE:
+        whole = len(block) // size // 8 * 8 * size  # groups of 8 elements
+        elements = np.frombuffer(block[:whole], np.uint8).reshape(-1, size)
+        bits = np.unpackbits(elements, axis=1, bitorder="little").T
+        block = np.packbits(bits, axis=1, bitorder="little").tobytes() + block[whole:]
     if field.filter & s.SHUFFLE:
         block = np.frombuffer(block, np.uint8).reshape(-1, size).T.tobytes()
     return block
 
 
-def compress(field: Field, block: bytes) -> bytes:
+def compress(field: Field, block: bytes, dictionary: bytes | None) -> bytes:
     if field.codec == s.ZSTD:
-        return zstandard.ZstdCompressor(level=field.level, write_checksum=False, write_content_size=True).compress(block)
+        trained = None if dictionary is None else zstandard.ZstdCompressionDict(dictionary, zstandard.DICT_TYPE_FULLDICT)
+        return zstandard.ZstdCompressor(
+            level=field.level, dict_data=trained, write_checksum=False, write_content_size=True, write_dict_id=False
+        ).compress(block)
     level = max(field.level, 3) if field.codec == s.LZ4HC else 0
     frame: bytes = lz4.frame.compress(block, compression_level=level, store_size=True, block_linked=False)
     return frame
 
 
-def encode_block(field: Field, block: bytes, pack: bool) -> bytes:
+def encode_block(field: Field, block: bytes, pack: bool, dictionary: bytes | None = None) -> bytes:
     """A frame where that is smaller and `pack` is set; else the filtered bytes."""
     filtered = filter_block(field, block)
-    frame = compress(field, filtered) if field.codec != s.NONE and pack else filtered
+    frame = compress(field, filtered, dictionary) if field.codec != s.NONE and pack else filtered
     return frame if len(frame) < len(filtered) else filtered
 
 
@@ -128,7 +136,9 @@ def pack_statistic(field: Field, value: int | float) -> int:
     return bits
 
 
-def layout_page(field: Field, rows: Sequence[Row], at: int, first_block: int, pack: bool) -> PageImage:
+def layout_page(
+    field: Field, rows: Sequence[Row], at: int, first_block: int, pack: bool, dictionary: bytes | None = None
+) -> PageImage:
     blank = bytes(field.row_bytes) if field.kind == s.TENSOR else b""
     values = b"".join(blank if row is None else row for row in rows)
     valid = np.array([row is not None for row in rows], bool)
@@ -147,7 +157,7 @@ def layout_page(field: Field, rows: Sequence[Row], at: int, first_block: int, pa
         end = align(end, s.PAGE_ALIGN) if data else end
         for begin in range(0, len(data), owner.block_bytes):
             part = data[begin : begin + owner.block_bytes]
-            payload = encode_block(owner, part, pack)
+            payload = encode_block(owner, part, pack, dictionary if owner is field else None)
             blocks.append(BlockImage(payload, end, end, len(payload), len(part)))
             end += len(payload)
     end = end if values else align(end, s.PAGE_ALIGN)
@@ -167,7 +177,14 @@ def layout_shard(
     pack: bool = True,
     empty_last_chunk: bool = False,
     extensions: Sequence[Extension] = (),
+    dictionaries: Mapping[int, bytes] | None = None,
 ) -> ShardImage:
+    """`dictionaries`: by number of the field, of those that say they have one."""
+    if dictionaries:
+        content = struct.pack("<I", len(dictionaries)) + b"".join(
+            struct.pack("<II", number, len(data)) + data for number, data in sorted(dictionaries.items())
+        )
+        extensions = [(s.DICTIONARIES, 1, content), *extensions]
     num_samples = len(columns[0])
     starts = [*range(0, num_samples, chunk_samples)]
     if empty_last_chunk and num_samples % chunk_samples == 0:  # only the last chunk may hold less than the others
@@ -175,8 +192,9 @@ def layout_shard(
     chunks, end, blocks = [], s.HEADER_BYTES, 0
     for start in starts:
         pages, page_end = [], 0
-        for spec, rows in zip(schema.fields, columns, strict=True):
-            page = layout_page(spec, rows[start : start + chunk_samples], align(page_end, s.PAGE_ALIGN), blocks, pack)
+        for number, (spec, rows) in enumerate(zip(schema.fields, columns, strict=True)):
+            trained = (dictionaries or {}).get(number)
+            page = layout_page(spec, rows[start : start + chunk_samples], align(page_end, s.PAGE_ALIGN), blocks, pack, trained)
             pages.append(page)
             page_end, blocks = page.at + page.size, blocks + page.num_blocks
         size = align(page_end, s.CHUNK_ALIGN)
@@ -201,7 +219,7 @@ def render_schema(schema: Schema, extensions: Sequence[Extension] = ()) -> bytes
     data = struct.pack("<IBxxx", len(schema.fields), schema.container) + render_text("<I", schema.metadata)
     for f in schema.fields:
         data += render_text("<H", f.name)
-        data += struct.pack("<BBBBII", f.kind, f.dtype, f.nullable, len(f.dims), f.itemsize, f.unit)
+        data += struct.pack("<BBBBII", f.kind, f.dtype, f.nullable | f.dictionary << 1, len(f.dims), f.itemsize, f.unit)
         data += struct.pack(f"<{len(f.dims)}QBBhI", *f.dims, f.codec, f.filter, f.level, f.block_bytes)
         data += render_text("<I", f.metadata)
     return data + render_extensions(extensions)

@@ -16,7 +16,7 @@ from headrace import _native as hr
 
 KINDS = ("tensor", "ragged", "bytes", "string", "image")
 CODECS = ("none", "lz4", "lz4hc", "zstd")
-FILTERS = ("none", "shuffle", "delta", "delta+shuffle")
+FILTERS = ("none", "shuffle", "delta", "delta+shuffle", "bitshuffle")
 CONTAINERS = ("dict", "tuple", "single")
 INTS = [name for bits in (8, 16, 32, 64) for name in (f"int{bits}", f"uint{bits}")]
 FLOATS = ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
@@ -47,6 +47,7 @@ def native_field(spec: Field) -> hr.Field:
         level=spec.level,
         block_bytes=spec.block_bytes,
         metadata=spec.metadata,
+        dictionary=spec.dictionary,
     )
 
 

@@ -35,7 +35,7 @@ def fields(draw: st.DrawFn, name: str) -> Field:
         unit = draw(st.integers(1, 13), "unit") | draw(st.sampled_from([1, 25]), "multiple") << 8
     dims = tuple(draw(st.lists(st.integers(0 if kind == s.TENSOR else 1, 3), max_size=3), "dims"))
     plain = Field(name, kind, dtype, nullable, itemsize, unit, dims, codec, 0, level, block_bytes)
-    filters = [0, s.SHUFFLE] + [s.DELTA, s.DELTA | s.SHUFFLE] * (plain.filter_size in (1, 2, 4, 8))
+    filters = [0, s.SHUFFLE, s.BITSHUFFLE] + [s.DELTA, s.DELTA | s.SHUFFLE] * (plain.filter_size in (1, 2, 4, 8))
     chosen = draw(st.sampled_from(filters if dtype not in (s.CHARS, s.UTF32) else [0]), "filter")
     blocks = block_bytes * plain.filter_size if chosen else block_bytes
     return Field(name, kind, dtype, nullable, itemsize, unit, dims, codec, chosen, level, blocks)

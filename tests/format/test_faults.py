@@ -453,7 +453,7 @@ FIELD_LIES: dict[str, Schema] = {
     "unknown kind": Schema((Field("f", 5),)),
     "unknown dtype": Schema((Field("f", dtype=19),)),
     "unknown codec": Schema((Field("f", codec=4),)),
-    "unknown filter": Schema((Field("f", filter=4),)),
+    "unknown filter": Schema((Field("f", filter=5),)),
     "itemsize of a number": Schema((Field("f", dtype=5, itemsize=8),)),
     "itemsize of no bytes": Schema((Field("f", dtype=s.CHARS, itemsize=0),)),
     "itemsize of UTF-32": Schema((Field("f", dtype=s.UTF32, itemsize=6),)),

@@ -18,7 +18,7 @@ using format::Schema;
 
 Field make_field(const std::string& name, const std::string& kind, const std::string& dtype, const std::vector<std::uint64_t>& shape,
                  bool nullable, const std::string& codec, const std::string& filter, std::optional<int> level, std::uint32_t block_bytes,
-                 const std::string& metadata) {
+                 const std::string& metadata, bool dictionary) {
   Field field;
   field.name = name;
   field.kind = unwrap(format::kind_from_name(kind));
@@ -30,6 +30,7 @@ Field make_field(const std::string& name, const std::string& kind, const std::st
   field.level = level.value_or(codec::default_level(field.codec));
   field.block_bytes = block_bytes;
   field.metadata = metadata;
+  field.dictionary = dictionary;
   Schema alone;
   alone.fields.push_back(field);
   if (alone.fields[0].block_bytes == 0) alone.fields[0].block_bytes = 65536 / field.element_bytes() * field.element_bytes();
@@ -40,7 +41,7 @@ Field make_field(const std::string& name, const std::string& kind, const std::st
 
 py::tuple field_state(const Field& f) {
   return py::make_tuple(f.name, format::kind_name(f.kind), f.is_variable() && f.kind != Kind::kRagged ? "uint8" : format::dtype_name(f),
-                        f.shape, f.nullable, codec::codec_name(f.codec), codec::filter_name(f.filter), f.level, f.block_bytes, f.metadata);
+                        f.shape, f.nullable, codec::codec_name(f.codec), codec::filter_name(f.filter), f.level, f.block_bytes, f.metadata, f.dictionary);
 }
 
 std::string field_repr(const Field& f) {
@@ -50,6 +51,7 @@ std::string field_repr(const Field& f) {
   }
   if (f.nullable) text += ", nullable=True";
   if (f.codec != codec::Codec::kNone) text += std::string(", codec='") + codec::codec_name(f.codec) + "', level=" + std::to_string(f.level);
+  if (f.dictionary) text += ", dictionary=True";
   if (f.filter != codec::Filter::kNone) text += std::string(", filter='") + codec::filter_name(f.filter) + "'";
   return text + ")";
 }
@@ -91,7 +93,7 @@ void register_format(py::module_& m) {
       "Raises ValueError for a combination that the format does not have, naming the field.")
       .def(py::init(&make_field), py::arg("name"), py::arg("kind") = "tensor", py::arg("dtype") = "uint8",
            py::arg("shape") = std::vector<std::uint64_t>{}, py::arg("nullable") = false, py::arg("codec") = "none",
-           py::arg("filter") = "none", py::arg("level") = py::none(), py::arg("block_bytes") = 0, py::arg("metadata") = "")
+           py::arg("filter") = "none", py::arg("level") = py::none(), py::arg("block_bytes") = 0, py::arg("metadata") = "", py::arg("dictionary") = false)
       .def_readonly("name", &Field::name)
       .def_property_readonly("kind", [](const Field& f) { return format::kind_name(f.kind); })
       .def_property_readonly("dtype", &format::dtype_name)
@@ -102,6 +104,7 @@ void register_format(py::module_& m) {
       .def_readonly("level", &Field::level)
       .def_readonly("block_bytes", &Field::block_bytes)
       .def_readonly("metadata", &Field::metadata)
+      .def_readonly("dictionary", &Field::dictionary)
       .def_readonly("itemsize", &Field::itemsize)
       .def_property_readonly("row_bytes", &Field::row_bytes)
       .def(
@@ -111,7 +114,7 @@ void register_format(py::module_& m) {
       .def(py::pickle(&field_state, [](const py::tuple& s) {
         return make_field(s[0].cast<std::string>(), s[1].cast<std::string>(), s[2].cast<std::string>(),
                           s[3].cast<std::vector<std::uint64_t>>(), s[4].cast<bool>(), s[5].cast<std::string>(), s[6].cast<std::string>(),
-                          s[7].cast<int>(), s[8].cast<std::uint32_t>(), s[9].cast<std::string>());
+                          s[7].cast<int>(), s[8].cast<std::uint32_t>(), s[9].cast<std::string>(), s[10].cast<bool>());
       }));
   py::class_<Schema>(m, "Schema",
                      "The fields of a dataset, in order. Immutable, picklable.\n\n"

@@ -59,24 +59,24 @@ Status check_level(Codec codec, int level) {
           strf("level of codec %s: expected %d to %d, found %d", traits->name, traits->min_level, traits->max_level, level)};
 }
 
-Status encode(Codec codec, int level, Bytes raw, std::vector<std::uint8_t>& out) {
+Status encode(Codec codec, int level, Bytes raw, std::vector<std::uint8_t>& out, const Dictionary* dictionary) {
   HR_RETURN_IF_ERROR(check_level(codec, level));
   switch (codec) {
     case Codec::kNone: return Status::ok();
     case Codec::kLz4: return encode_lz4(false, level, raw, out);
     case Codec::kLz4Hc: return encode_lz4(true, level, raw, out);
-    case Codec::kZstd: return encode_zstd(level, raw, out);
+    case Codec::kZstd: return encode_zstd(level, raw, out, dictionary);
   }
   return unknown(codec);
 }
 
-Status decode(Codec codec, Bytes frame, MutableBytes out) {
+Status decode(Codec codec, Bytes frame, MutableBytes out, const Dictionary* dictionary) {
   switch (codec) {
     case Codec::kNone:
       return {Code::kCorrupt, strf("decode a block: codec none stores %zu bytes as they are, found %zu bytes", out.size(), frame.size())};
     case Codec::kLz4:
     case Codec::kLz4Hc: return decode_lz4(frame, out);
-    case Codec::kZstd: return decode_zstd(frame, out);
+    case Codec::kZstd: return decode_zstd(frame, out, dictionary);
   }
   return unknown(codec);
 }

@@ -10,6 +10,7 @@
 
 #include "headrace/base/bytes.h"
 #include "headrace/base/status.h"
+#include "headrace/codec/dictionary.h"
 
 namespace headrace::codec {
 
@@ -25,12 +26,13 @@ Status check_level(Codec codec, int level);
 
 // Appends to `out` one frame that holds `raw`. kNone appends nothing and is never called by the writer.
 // `out` may end up longer than `raw`; the caller then stores the block as it is.
-Status encode(Codec codec, int level, Bytes raw, std::vector<std::uint8_t>& out);
+// With a dictionary (zstd only), decoding takes the same one.
+Status encode(Codec codec, int level, Bytes raw, std::vector<std::uint8_t>& out, const Dictionary* dictionary = nullptr);
 
 // Decodes one frame into exactly out.size() bytes.
 // Errors: kCorrupt (not such a frame, wrong content size, bytes after the frame, damage), kLimitExceeded (lz4 ratio beyond
 // FORMAT.md section 7; zstd window over 128 MiB, what standard decoders accept). Never reads or writes out of bounds, allocates nothing
 // that the input chooses.
-Status decode(Codec codec, Bytes frame, MutableBytes out);
+Status decode(Codec codec, Bytes frame, MutableBytes out, const Dictionary* dictionary = nullptr);
 
 }  // namespace headrace::codec

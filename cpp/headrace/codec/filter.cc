@@ -5,6 +5,9 @@
 #include <cassert>
 #include <cstring>
 #include <string>
+#include <vector>
+
+#include "headrace/base/multiversion.h"
 
 namespace headrace::codec {
 namespace {
@@ -186,13 +189,67 @@ void unshuffle(std::size_t s, const std::uint8_t* in, std::size_t count, std::ui
   for (std::size_t j = 0; j < count; j += step) unshuffle_tile(s, in + j, count, out + j * s, std::min(step, count - j));
 }
 
+// Bit b of byte a goes to bit a of byte b: an 8 x 8 matrix of bits in one word, its own inverse.
+HR_INLINE std::uint64_t transposed(std::uint64_t x) {
+  std::uint64_t t = (x ^ x >> 7) & 0x00AA00AA00AA00AAull;
+  x ^= t ^ t << 7;
+  t = (x ^ x >> 14) & 0x0000CCCC0000CCCCull;
+  x ^= t ^ t << 14;
+  t = (x ^ x >> 28) & 0x00000000F0F0F0F0ull;
+  return x ^ t ^ t << 28;
+}
+
+HR_MULTIVERSION
+void transpose_words(std::uint8_t* words, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) store_le(words + 8 * i, transposed(load_le<std::uint64_t>(words + 8 * i)));
+}
+
+// Elements of a tile whose planes fit two buffers, a multiple of 128 where that is possible.
+std::size_t bit_tile_elements(std::size_t s) { return std::max<std::size_t>(8, kTileBytes / s / 128 * 128); }
+
+// Calls body(first element, elements, tile buffer of s planes) for tiles of all whole groups of 8 elements.
+template <typename Body>
+void for_bit_tiles(std::size_t s, std::size_t count, Body&& body) {
+  const std::size_t step = bit_tile_elements(s), whole = count / 8 * 8;
+  std::vector<std::uint8_t> large;
+  alignas(64) std::array<std::uint8_t, kTileBytes> small;
+  if (step * s > small.size()) large.resize(step * s);
+  std::uint8_t* const tile = large.empty() ? small.data() : large.data();
+  for (std::size_t j = 0; j < whole; j += step) body(j, std::min(step, whole - j), tile);
+}
+
+// Row b of byte k (bit b of byte k of every element, 8 elements a byte) begins at (8 k + b) * rows.
+void bit_shuffle(std::size_t s, const std::uint8_t* in, std::size_t count, std::uint8_t* out) {
+  const std::size_t rows = count / 8;
+  for_bit_tiles(s, count, [&](std::size_t at, std::size_t part, std::uint8_t* tile) {
+    shuffle_tile(s, in + at * s, part, tile, part);
+    for (std::size_t k = 0; k < s; ++k) {
+      transpose_words(tile + k * part, part / 8);
+      shuffle_tile(8, tile + k * part, part / 8, out + 8 * k * rows + at / 8, rows);
+    }
+  });
+  std::memcpy(out + rows * 8 * s, in + rows * 8 * s, (count - rows * 8) * s);
+}
+
+void bit_unshuffle(std::size_t s, const std::uint8_t* in, std::size_t count, std::uint8_t* out) {
+  const std::size_t rows = count / 8;
+  for_bit_tiles(s, count, [&](std::size_t at, std::size_t part, std::uint8_t* tile) {
+    for (std::size_t k = 0; k < s; ++k) {
+      unshuffle_tile(8, in + 8 * k * rows + at / 8, rows, tile + k * part, part / 8);
+      transpose_words(tile + k * part, part / 8);
+    }
+    unshuffle_tile(s, tile, part, out + at * s, part);
+  });
+  std::memcpy(out + rows * 8 * s, in + rows * 8 * s, (count - rows * 8) * s);
+}
+
 }  // namespace
 
 Result<Filter> filter_from_name(std::string_view name) {
-  for (const Filter filter : {Filter::kNone, Filter::kShuffle, Filter::kDelta, Filter::kDeltaShuffle}) {
+  for (const Filter filter : {Filter::kNone, Filter::kShuffle, Filter::kDelta, Filter::kDeltaShuffle, Filter::kBitShuffle}) {
     if (name == filter_name(filter)) return filter;
   }
-  return Status(Code::kInvalidArgument, "filter '" + std::string(name) + "' is unknown; expected none, shuffle, delta or delta+shuffle");
+  return Status(Code::kInvalidArgument, "filter '" + std::string(name) + "' is unknown; expected none, shuffle, delta, delta+shuffle or bitshuffle");
 }
 
 const char* filter_name(Filter filter) {
@@ -201,6 +258,7 @@ const char* filter_name(Filter filter) {
     case Filter::kShuffle: return "shuffle";
     case Filter::kDelta: return "delta";
     case Filter::kDeltaShuffle: return "delta+shuffle";
+    case Filter::kBitShuffle: return "bitshuffle";
   }
   return "unknown";
 }
@@ -208,7 +266,8 @@ const char* filter_name(Filter filter) {
 bool filter_allows(Filter filter, std::uint32_t element_bytes) {
   switch (filter) {
     case Filter::kNone: return true;
-    case Filter::kShuffle: return element_bytes >= 1;
+    case Filter::kShuffle:
+    case Filter::kBitShuffle: return element_bytes >= 1;
     case Filter::kDelta:
     case Filter::kDeltaShuffle: return element_bytes == 1 || element_bytes == 2 || element_bytes == 4 || element_bytes == 8;
   }
@@ -222,6 +281,7 @@ void apply_filter(Filter filter, std::uint32_t element_bytes, Bytes in, MutableB
     case Filter::kNone: break;
     case Filter::kShuffle: shuffle(element_bytes, in.data(), count, out.data()); break;
     case Filter::kDelta: with_integer(element_bytes, [&]<typename T>(T zero) { delta_of<T>(in.data(), count, zero, out.data()); }); break;
+    case Filter::kBitShuffle: bit_shuffle(element_bytes, in.data(), count, out.data()); break;
     case Filter::kDeltaShuffle: delta_shuffle(element_bytes, in.data(), count, out.data()); break;
   }
   const std::size_t done = count * element_bytes;
@@ -235,6 +295,7 @@ void revert_filter(Filter filter, std::uint32_t element_bytes, Bytes in, Mutable
     case Filter::kNone: break;
     case Filter::kShuffle: unshuffle(element_bytes, in.data(), count, out.data()); break;
     case Filter::kDelta: with_integer(element_bytes, [&]<typename T>(T zero) { prefix_sum<T>(in.data(), count, zero, out.data()); }); break;
+    case Filter::kBitShuffle: bit_unshuffle(element_bytes, in.data(), count, out.data()); break;
     case Filter::kDeltaShuffle: unshuffle_sum(element_bytes, in.data(), count, out.data()); break;
   }
   const std::size_t done = count * element_bytes;

@@ -9,6 +9,7 @@
 
 #include "headrace/base/bytes.h"
 #include "headrace/base/status.h"
+#include "headrace/codec/dictionary.h"
 
 namespace headrace::codec {
 
@@ -16,7 +17,7 @@ namespace headrace::codec {
 Status encode_lz4(bool hc, int level, Bytes raw, std::vector<std::uint8_t>& out);
 Status decode_lz4(Bytes frame, MutableBytes out);
 
-Status encode_zstd(int level, Bytes raw, std::vector<std::uint8_t>& out);
-Status decode_zstd(Bytes frame, MutableBytes out);
+Status encode_zstd(int level, Bytes raw, std::vector<std::uint8_t>& out, const Dictionary* dictionary);
+Status decode_zstd(Bytes frame, MutableBytes out, const Dictionary* dictionary);
 
 }  // namespace headrace::codec

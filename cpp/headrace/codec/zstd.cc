@@ -1,4 +1,5 @@
-// Zstandard frames, the subset that FORMAT.md section 5 allows: one frame, content size given, no checksum, no dictionary.
+// Zstandard frames, the subset that FORMAT.md section 5 allows: one frame, content size given, no checksum, no dictionary
+// id: which dictionary a block needs is said once, in the schema.
 #include <zstd.h>
 
 #include <cinttypes>
@@ -44,7 +45,7 @@ Status check_header(Bytes frame, std::size_t out_bytes) {
   if (magic != kMagic) return corrupt("magic at byte 0", kMagic, magic);
   const std::uint8_t descriptor = frame[4];
   if ((descriptor & kForbidden) != 0) {
-    return corrupt("descriptor at byte 4 (no checksum, no dictionary)", descriptor & ~kForbidden, descriptor);
+    return corrupt("descriptor at byte 4 (no checksum, no dictionary id)", descriptor & ~kForbidden, descriptor);
   }
   if ((descriptor & kSingleSegment) == 0) {
     const int exponent = frame[5] >> 3;
@@ -69,12 +70,18 @@ Status check_header(Bytes frame, std::size_t out_bytes) {
 
 }  // namespace
 
-Status encode_zstd(int level, Bytes raw, std::vector<std::uint8_t>& out) {
+Status encode_zstd(int level, Bytes raw, std::vector<std::uint8_t>& out, const Dictionary* dictionary) {
   ZSTD_CCtx* context = compressor();
   if (context == nullptr) return {Code::kOutOfMemory, "encode a zstd frame: no memory for the compressor's state"};
   // Content size is on and checksum and dictionary id are off in a fresh or reset context with no dictionary.
   std::size_t code = ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters);
   if (ZSTD_isError(code) == 0) code = ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level);
+  if (dictionary != nullptr) {
+    const void* const encoder = dictionary->encoder(level);
+    if (encoder == nullptr) return {Code::kOutOfMemory, "encode a zstd frame: no memory for the dictionary"};
+    if (ZSTD_isError(code) == 0) code = ZSTD_CCtx_setParameter(context, ZSTD_c_dictIDFlag, 0);
+    if (ZSTD_isError(code) == 0) code = ZSTD_CCtx_refCDict(context, static_cast<const ZSTD_CDict*>(encoder));
+  }
   const std::size_t begin = out.size();
   if (ZSTD_isError(code) == 0) {
     out.resize(begin + ZSTD_compressBound(raw.size()));
@@ -84,15 +91,17 @@ Status encode_zstd(int level, Bytes raw, std::vector<std::uint8_t>& out) {
     out.resize(begin);
     return {Code::kOutOfMemory, strf("encode a zstd frame of %zu bytes at level %d: %s", raw.size(), level, ZSTD_getErrorName(code))};
   }
+  if (dictionary != nullptr) ZSTD_CCtx_reset(context, ZSTD_reset_session_and_parameters);  // The dictionary may go before the thread.
   out.resize(begin + code);
   return Status::ok();
 }
 
-Status decode_zstd(Bytes frame, MutableBytes out) {
+Status decode_zstd(Bytes frame, MutableBytes out, const Dictionary* dictionary) {
   HR_RETURN_IF_ERROR(check_header(frame, out.size()));
   ZSTD_DCtx* context = decompressor();
   if (context == nullptr) return {Code::kOutOfMemory, "decode a zstd frame: no memory for the decoder's state"};
-  const std::size_t got = ZSTD_decompressDCtx(context, out.data(), out.size(), frame.data(), frame.size());
+  const auto* const digested = dictionary == nullptr ? nullptr : static_cast<const ZSTD_DDict*>(dictionary->decoder());
+  const std::size_t got = ZSTD_decompress_usingDDict(context, out.data(), out.size(), frame.data(), frame.size(), digested);
   if (ZSTD_isError(got) != 0) return {Code::kCorrupt, strf("decode a zstd frame of %zu bytes: %s", frame.size(), ZSTD_getErrorName(got))};
   if (got != out.size()) return corrupt("decoded bytes", out.size(), got);
   return Status::ok();

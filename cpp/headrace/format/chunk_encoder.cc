@@ -31,8 +31,9 @@ std::vector<std::uint8_t> pack_offsets(const std::vector<std::uint64_t>& offsets
 // Appends one page to a chunk under construction. Only grows `out`, so that no byte is written twice.
 class PageEncoder {
  public:
-  PageEncoder(const Field& field, const PageLayout& layout, std::uint64_t seed, std::vector<std::uint8_t>& out)
-      : field_(field), layout_(layout), seed_(seed), out_(out), start_(out.size()) {
+  PageEncoder(const Field& field, const PageLayout& layout, std::uint64_t seed, const codec::Dictionary* dictionary,
+              std::vector<std::uint8_t>& out)
+      : field_(field), layout_(layout), seed_(seed), dictionary_(dictionary), out_(out), start_(out.size()) {
     out_.resize(start_ + round_up(layout.table_bytes, kPageAlignment));
   }
 
@@ -62,7 +63,7 @@ class PageEncoder {
         codec::apply_filter(field_.filter, field_.element_bytes(), block, filtered);
         block = filtered;
       }
-      if (field_.codec != codec::Codec::kNone) HR_RETURN_IF_ERROR(codec::encode(field_.codec, field_.level, block, out_));
+      if (field_.codec != codec::Codec::kNone) HR_RETURN_IF_ERROR(codec::encode(field_.codec, field_.level, block, out_, dictionary_));
       if (out_.size() == at || out_.size() - at >= block.size()) {  // It does not shrink: the block itself, which decodes for free.
         out_.resize(at);
         out_.insert(out_.end(), block.begin(), block.end());
@@ -94,6 +95,7 @@ class PageEncoder {
   const Field& field_;
   const PageLayout& layout_;
   const std::uint64_t seed_;
+  const codec::Dictionary* const dictionary_;
   std::vector<std::uint8_t>& out_;
   const std::size_t start_;
 };
@@ -149,9 +151,9 @@ Status layout_chunk(const Schema& schema, std::uint32_t num_samples, const std::
   return {};
 }
 
-Status encode_page(const Field& field, const PageLayout& layout, std::uint64_t seed, const ColumnChunk& column,
-                   std::vector<std::uint8_t>& out, PageEntry* entry) {
-  PageEncoder encoder(field, layout, seed, out);
+Status encode_page(const Field& field, const PageLayout& layout, std::uint64_t seed, const codec::Dictionary* dictionary,
+                   const ColumnChunk& column, std::vector<std::uint8_t>& out, PageEntry* entry) {
+  PageEncoder encoder(field, layout, seed, dictionary, out);
   if (field.nullable) encoder.append_raw(Section::kValidity, pack_bits(column.valid));
   if (field.is_variable()) encoder.append_raw(Section::kOffsets, pack_offsets(column.offsets, layout.offset_width));
   const Status status = encoder.append_values(column.values);
@@ -168,7 +170,7 @@ Status encode_page(const Field& field, const PageLayout& layout, std::uint64_t s
 }  // namespace
 
 Result<EncodedChunk> encode_chunk(const Schema& schema, const codec::Uuid& uuid, std::uint64_t chunk, std::uint32_t num_samples,
-                                  const std::vector<ColumnChunk>& columns, const Limits& limits) {
+                                  const std::vector<ColumnChunk>& columns, const Limits& limits, const Dictionaries& dictionaries) {
   if (columns.size() != schema.fields.size()) {
     return Status(Code::kInvalidArgument, strf("encode a chunk: %zu columns for %zu fields", columns.size(), schema.fields.size()));
   }
@@ -184,7 +186,10 @@ Result<EncodedChunk> encode_chunk(const Schema& schema, const codec::Uuid& uuid,
     const std::uint64_t offset = out.bytes.size();
     const std::uint64_t seed = codec::place_seed(uuid, codec::Region::kPage, static_cast<std::uint32_t>(f), chunk);
     PageEntry entry;
-    HR_RETURN_IF_ERROR(encode_page(schema.fields[f], layouts[f], seed, columns[f], out.bytes, &entry));
+    const codec::Dictionary* const dictionary = f < dictionaries.size() ? dictionaries[f].get() : nullptr;
+    if (schema.fields[f].dictionary && dictionary == nullptr)
+      return Status(Code::kInvalidArgument, strf("encode field '%s': it has no dictionary yet", schema.fields[f].name.c_str()));
+    HR_RETURN_IF_ERROR(encode_page(schema.fields[f], layouts[f], seed, dictionary, columns[f], out.bytes, &entry));
     entry.offset = offset;
     entry.first_block = out.num_blocks;
     encode_page_entry(entry, out.page_entries.data() + f * kPageEntryBytes);

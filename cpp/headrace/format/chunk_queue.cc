@@ -25,7 +25,8 @@ ChunkQueue::~ChunkQueue() {
   group_.wait_idle();
 }
 
-void ChunkQueue::start(Schema schema, std::uint32_t chunk_samples) {
+void ChunkQueue::start(Schema schema, Dictionaries dictionaries, std::uint32_t chunk_samples) {
+  dictionaries_ = std::move(dictionaries);
   schema_ = std::move(schema);
   chunk_samples_ = chunk_samples;
 }
@@ -61,7 +62,7 @@ Status ChunkQueue::push(std::vector<ColumnChunk> columns, std::uint32_t num_samp
 void ChunkQueue::encode(Job& job) {
   // A thread of the pool has no caller to throw to.
   try {
-    Result<EncodedChunk> encoded = encode_chunk(schema_, job.uuid, job.chunk, job.num_samples, job.columns, limits_);
+    Result<EncodedChunk> encoded = encode_chunk(schema_, job.uuid, job.chunk, job.num_samples, job.columns, limits_, dictionaries_);
     if (!encoded) return fail(encoded.status());
     {
       std::lock_guard lock(mutex_);
@@ -102,7 +103,7 @@ Status ChunkQueue::write(Encoded chunk) {
       std::lock_guard lock(mutex_);
       files_.push_back(directory_ + "/shard-" + uuid_text(chunk.uuid) + ".hrs");
     }
-    HR_ASSIGN_OR_RETURN(shard_, ShardWriter::create(directory_, schema_, chunk.uuid, chunk_samples_));
+    HR_ASSIGN_OR_RETURN(shard_, ShardWriter::create(directory_, schema_, chunk.uuid, chunk_samples_, dictionaries_));
   }
   HR_RETURN_IF_ERROR(shard_->append(std::move(chunk.bytes)));
   {

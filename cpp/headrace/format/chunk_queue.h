@@ -31,7 +31,7 @@ class ChunkQueue {
   ChunkQueue& operator=(const ChunkQueue&) = delete;
 
   // Schema and samples a chunk of everything that is pushed from now on. Once, before the first push().
-  void start(Schema schema, std::uint32_t chunk_samples);
+  void start(Schema schema, Dictionaries dictionaries, std::uint32_t chunk_samples);
   // Only the last chunk may hold fewer than chunk_samples. Errors: the first failure of any chunk, again and again.
   Status push(std::vector<ColumnChunk> columns, std::uint32_t num_samples);
   // Waits for all chunks and ends the open shard.
@@ -71,6 +71,7 @@ class ChunkQueue {
   const Limits limits_;
   const int max_chunks_;
   Schema schema_;
+  Dictionaries dictionaries_;
   std::uint32_t chunk_samples_ = 1;
 
   // Touched by the caller only: where the next chunk goes.

@@ -139,8 +139,13 @@ Status DatasetWriter::Impl::seal(std::vector<ColumnChunk> columns, std::uint64_t
       if (options.auto_codec[f] != 0) HR_RETURN_IF_ERROR(choose_codec(columns[f], schema.fields[f]));
     }
     set_block_bytes();
+    Dictionaries dictionaries(schema.fields.size());
+    for (std::size_t f = 0; f < schema.fields.size(); ++f) {
+      HR_ASSIGN_OR_RETURN(dictionaries[f], train_dictionary(columns[f], schema.fields[f]));
+    }
+    set_block_bytes();  // Again: without a dictionary to be had, blocks are larger.
     HR_RETURN_IF_ERROR(schema.validate(options.limits));
-    queue.start(schema, chunk_samples);
+    queue.start(schema, std::move(dictionaries), chunk_samples);
     started = true;
   }
   return queue.push(std::move(columns), static_cast<std::uint32_t>(count));

@@ -12,7 +12,7 @@ inline constexpr std::array<std::uint8_t, 8> kEndMagic = {0x89, 'H', 'R', 'S', '
 inline constexpr std::array<std::uint8_t, 8> kManifestMagic = {0x89, 'H', 'R', 'M', 0x0D, 0x0A, 0x1A, 0x0A};
 
 inline constexpr std::uint16_t kMajor = 1;
-inline constexpr std::uint16_t kMinor = 0;
+inline constexpr std::uint16_t kMinor = 1;
 
 inline constexpr std::uint64_t kHeaderBytes = 4096;
 inline constexpr std::uint64_t kFooterBytes = 128;
@@ -22,5 +22,8 @@ inline constexpr std::uint64_t kChunkEntryBytes = 24;
 inline constexpr std::uint64_t kPageEntryBytes = 72;
 inline constexpr std::uint64_t kBlockEntryBytes = 24;
 inline constexpr std::uint64_t kSideBlockBytes = 16384;  // blocks of validity and offsets
+
+inline constexpr std::uint16_t kDictionariesTag = 1;  // of the extension of a shard's schema
+inline constexpr std::uint16_t kCriticalExtension = 1;
 
 }  // namespace headrace::format

@@ -10,6 +10,7 @@ struct Limits {
   std::uint32_t name_bytes = 1024;
   std::uint32_t metadata_bytes = 16u << 20;
   std::uint32_t dims = 32;
+  std::uint32_t dictionary_bytes = 1u << 20;
   std::uint32_t itemsize = 1u << 20;
   std::uint32_t block_bytes = 64u << 20;
   std::uint64_t chunk_bytes = 256ull << 20;  // decoded, if the chunk holds more than one sample

@@ -108,7 +108,7 @@ std::vector<std::uint8_t> encode_manifest(const Manifest& manifest) {
   ByteWriter out;
   out.write_bytes(kManifestMagic);
   out.write(kMajor);
-  out.write(kMinor);
+  out.write(minor_of(manifest.schema));
   out.write(std::uint32_t{0});
   out.write_bytes(manifest.uuid);
   out.write(manifest.version);

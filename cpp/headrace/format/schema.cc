@@ -84,8 +84,10 @@ Status check_shape(const Field& field, const Limits& limits) {
 
 Status check_storage(const Field& field, const Limits& limits) {
   if (field.codec > codec::Codec::kZstd) return bad(field, strf("codec is %u; expected 0 to 3", static_cast<unsigned>(field.codec)));
-  if (field.filter > codec::Filter::kDeltaShuffle)
-    return bad(field, strf("filter is %u; expected 0 to 3", static_cast<unsigned>(field.filter)));
+  if (field.filter > codec::Filter::kBitShuffle)
+    return bad(field, strf("filter is %u; expected 0 to 4", static_cast<unsigned>(field.filter)));
+  if (field.dictionary && field.codec != codec::Codec::kZstd)
+    return bad(field, strf("a dictionary is for codec zstd; codec %s has none", codec::codec_name(field.codec)));
   if (field.level < std::numeric_limits<std::int16_t>::min() || field.level > std::numeric_limits<std::int16_t>::max()) {
     return bad(field, strf("level is %d; the format holds -32768 to 32767", field.level));
   }
@@ -98,7 +100,7 @@ Status check_storage(const Field& field, const Limits& limits) {
   const std::uint32_t size = field.element_bytes();
   if (field.block_bytes % size != 0)
     return bad(field, strf("block_bytes is %u; filter %s needs a multiple of %u", field.block_bytes, filter, size));
-  const bool delta = field.filter != codec::Filter::kShuffle;
+  const bool delta = field.filter == codec::Filter::kDelta || field.filter == codec::Filter::kDeltaShuffle;
   if (delta && size != 1 && size != 2 && size != 4 && size != 8)
     return bad(field, strf("filter %s needs elements of 1, 2, 4 or 8 bytes; these have %u", filter, size));
   return {};
@@ -140,6 +142,13 @@ bool Schema::same_values(const Schema& other) const {
     if (!fields[i].same_values(other.fields[i])) return false;
   }
   return true;
+}
+
+std::uint16_t minor_of(const Schema& schema) {
+  for (const Field& field : schema.fields) {
+    if (field.dictionary || field.filter == codec::Filter::kBitShuffle) return 1;
+  }
+  return 0;
 }
 
 Status Schema::validate(const Limits& limits) const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,6 +60,7 @@ struct Field {
   codec::Filter filter = codec::Filter::kNone;
   int level = 0;
   std::uint32_t block_bytes = 65536;
+  bool dictionary = false;  // zstd: blocks are decoded with the shard's dictionary of this field
   std::string metadata;  // UTF-8 JSON or empty
 
   // Bytes of a tensor sample, or of one inner sample of a ragged field; 1 for bytes, string and image. Fits: checked by validate().
@@ -89,9 +91,16 @@ struct Schema {
   bool operator==(const Schema&) const = default;
 };
 
+// One a field; null where there is none. Empty: none at all.
+using Dictionaries = std::vector<std::shared_ptr<const codec::Dictionary>>;
+
+// The minor version that a reader must know to read files of this schema.
+std::uint16_t minor_of(const Schema& schema);
+
 // Text and bytes: decode checks every size before it allocates; errors are kCorrupt, kLimitExceeded or kUnsupported
 // (critical extension). decode(encode(s)) == s.
-std::vector<std::uint8_t> encode_schema(const Schema& schema);
-Result<Schema> decode_schema(Bytes bytes, const Limits& limits);
+// A shard's schema carries dictionaries (a critical extension), for exactly the fields that say so; a manifest's has none.
+std::vector<std::uint8_t> encode_schema(const Schema& schema, const Dictionaries& dictionaries = {});
+Result<Schema> decode_schema(Bytes bytes, const Limits& limits, Dictionaries* dictionaries = nullptr);
 
 }  // namespace headrace::format

@@ -120,7 +120,7 @@ Status Shard::decode_frame(std::uint64_t chunk, std::uint32_t field, std::uint32
   const codec::Codec codec = schema_.fields[field].codec;
   if (codec == codec::Codec::kNone)
     return {Code::kCorrupt, describe_block(chunk, field, block, ref) + ": stored and decoded bytes differ without a codec"};
-  const Status status = codec::decode(codec, stored, out);
+  const Status status = codec::decode(codec, stored, out, dictionaries_[field].get());
   return status.is_ok() ? status : status.with_context(describe_block(chunk, field, block, ref));
 }
 

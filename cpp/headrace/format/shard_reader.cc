@@ -118,7 +118,7 @@ Status Shard::load(const storage::File& file, const ShardEntry* expected) {
   footer_hash_ = footer.hash;
   std::vector<std::uint8_t> schema;
   HR_RETURN_IF_ERROR(read_region(file, footer, codec::Region::kSchema, &schema));
-  HR_ASSIGN_OR_RETURN(schema_, decode_schema(schema, limits_));
+  HR_ASSIGN_OR_RETURN(schema_, decode_schema(schema, limits_, &dictionaries_));
   if (schema_.fields.size() != header.num_fields) {
     return corrupt(strf("the schema has %zu fields, the header says %u", schema_.fields.size(), header.num_fields));
   }

@@ -131,6 +131,7 @@ class Shard {
   std::string path_;
   codec::Uuid uuid_{};
   Schema schema_;
+  Dictionaries dictionaries_;  // by field
   std::uint64_t num_samples_ = 0, num_chunks_ = 0, num_blocks_ = 0, file_bytes_ = 0, footer_hash_ = 0;
   std::uint32_t chunk_samples_ = 1;
   bool newer_minor_ = false;

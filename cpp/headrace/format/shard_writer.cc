@@ -26,15 +26,17 @@ std::string uuid_text(const codec::Uuid& uuid) {
 }
 
 Result<std::unique_ptr<ShardWriter>> ShardWriter::create(const std::string& directory, Schema schema, const codec::Uuid& uuid,
-                                                         std::uint32_t chunk_samples) {
+                                                         std::uint32_t chunk_samples, Dictionaries dictionaries) {
   if (chunk_samples == 0) return Status(Code::kInvalidArgument, "create a shard: chunk_samples is 0; expected at least 1");
   std::unique_ptr<ShardWriter> writer(new ShardWriter());
   writer->schema_ = std::move(schema);
+  writer->dictionaries_ = std::move(dictionaries);
   writer->uuid_ = uuid;
   writer->chunk_samples_ = chunk_samples;
   writer->file_name_ = "shard-" + uuid_text(uuid) + ".hrs";
   HR_ASSIGN_OR_RETURN(writer->file_, storage::PublishedFile::create(directory + "/" + writer->file_name_));
   Header header;
+  header.minor = minor_of(writer->schema_);
   header.uuid = uuid;
   header.chunk_samples = chunk_samples;
   header.num_fields = static_cast<std::uint32_t>(writer->schema_.fields.size());
@@ -71,8 +73,9 @@ Status ShardWriter::append(EncodedChunk chunk) {
 }
 
 Result<ShardEntry> ShardWriter::finish() {
-  const std::vector<std::uint8_t> schema = encode_schema(schema_);
+  const std::vector<std::uint8_t> schema = encode_schema(schema_, dictionaries_);
   Footer footer;
+  footer.minor = minor_of(schema_);
   footer.num_fields = static_cast<std::uint32_t>(schema_.fields.size());
   footer.uuid = uuid_;
   footer.num_chunks = num_chunks_;

@@ -34,16 +34,17 @@ struct EncodedChunk {
   std::uint64_t raw_bytes = 0;  // decoded values, for ratios
 };
 
+// `dictionaries`: of the fields that say so; the same ones go to ShardWriter::create.
 // Seeds depend on the shard's uuid and on the chunk's number in it, so both must be known before encoding.
 // Errors: kInvalidArgument (a value breaks the format), kLimitExceeded.
 Result<EncodedChunk> encode_chunk(const Schema& schema, const codec::Uuid& uuid, std::uint64_t chunk, std::uint32_t num_samples,
-                                  const std::vector<ColumnChunk>& columns, const Limits& limits);
+                                  const std::vector<ColumnChunk>& columns, const Limits& limits, const Dictionaries& dictionaries = {});
 
 class ShardWriter {
  public:
   // `directory` exists. The file will be `shard-<uuid>.hrs` in it.
   static Result<std::unique_ptr<ShardWriter>> create(const std::string& directory, Schema schema, const codec::Uuid& uuid,
-                                                     std::uint32_t chunk_samples);
+                                                     std::uint32_t chunk_samples, Dictionaries dictionaries = {});
   // Chunks come in order; only the last may hold fewer than chunk_samples.
   Status append(EncodedChunk chunk);
   // Writes index, schema and footer, and publishes the file. Nothing may follow.
@@ -53,6 +54,7 @@ class ShardWriter {
  private:
   ShardWriter() = default;
   Schema schema_;
+  Dictionaries dictionaries_;
   codec::Uuid uuid_{};
   std::uint32_t chunk_samples_ = 1;
   std::string file_name_;

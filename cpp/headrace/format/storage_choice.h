@@ -16,4 +16,8 @@ std::uint32_t default_block_bytes(const Field& field);
 // Sets codec, filter and level of `field` from some of its values, by compressed size alone.
 Status choose_codec(const ColumnChunk& column, Field& field);
 
+// The dictionary of a field that says it has one, trained on some of its values; else null. Where they are too few to learn from (less
+// than 8 blocks, or 64 KiB), the field says so no more.
+Result<std::shared_ptr<const codec::Dictionary>> train_dictionary(const ColumnChunk& column, Field& field);
+
 }  // namespace headrace::format

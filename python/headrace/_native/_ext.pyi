@@ -30,6 +30,7 @@ class Field:
         level: int | None = None,
         block_bytes: int = 0,
         metadata: str = "",
+        dictionary: bool = False,
     ) -> None: ...
     @property
     def name(self) -> str: ...
@@ -51,6 +52,9 @@ class Field:
     def block_bytes(self) -> int: ...
     @property
     def metadata(self) -> str: ...
+    @property
+    def dictionary(self) -> bool:
+        """Blocks are decoded with a trained Zstandard dictionary that each shard holds."""
     @property
     def itemsize(self) -> int: ...
     @property

@@ -74,6 +74,7 @@ def _describe(path: str, version: int) -> dict[str, Any]:
 
 def _describe_field(field: Any, stat: dict[str, Any]) -> dict[str, Any]:
     described = {name: getattr(field, name) for name in ("name", "kind", "dtype", "nullable", "codec", "filter", "level", "block_bytes")}
+    described["dictionary"] = field.dictionary
     described["shape"] = list(field.shape)
     if field.kind in ("bytes", "string", "image"):
         described["dtype"] = None
@@ -109,7 +110,7 @@ _FIELD_COLUMNS = (
 def _codec(field: dict[str, Any]) -> str:
     filtered = [] if field["filter"] == "none" else [field["filter"]]
     level = f" {field['level']}" if field["codec"] in ("zstd", "lz4hc") else ""
-    return " + ".join([*filtered, field["codec"] + level])
+    return " + ".join([*filtered, field["codec"] + level, *(["dictionary"] if field["dictionary"] else [])])
 
 
 def _bound(value: Any) -> str:

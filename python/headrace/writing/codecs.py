@@ -11,7 +11,7 @@ __all__ = ["CodecOption", "apply_codecs"]
 
 CodecOption = str | Mapping[str, Any] | None
 
-_KEYS = {"codec", "level", "filter", "block_bytes"}
+_KEYS = {"codec", "level", "filter", "block_bytes", "dictionary"}
 _NAMES = ("auto", "none", "lz4", "lz4hc", "zstd")
 
 
@@ -19,7 +19,7 @@ def apply_codecs(fields: Sequence[Field], codec: CodecOption) -> tuple[list[Fiel
     """The fields with their codecs set, and for each whether the writer is to choose by measurement.
 
     codec: "auto", a name, "name:level", or a dict from field name to one of those or to a dict with keys of
-    (codec, level, filter, block_bytes); fields not named there are "auto". None: as the fields say.
+    (codec, level, filter, block_bytes, dictionary); fields not named there are "auto". None: as the fields say.
     Under "auto", a field that names a codec or a filter itself keeps it. Raises ValueError naming what is unknown.
     """
     per_field: Mapping[str, Any] = {}
@@ -44,12 +44,12 @@ def _apply(field: Field, option: Any) -> tuple[Field, bool]:
     name, level = _parse(settings.get("codec", "auto"), field.name)
     level = settings.get("level", level)
     if name == "auto":
-        chosen = [key for key in ("level", "filter") if settings.get(key) is not None]
+        chosen = [key for key in ("level", "filter", "dictionary") if settings.get(key) is not None]
         if chosen:
             raise ValueError(f"codec of field {field.name!r}: 'auto' chooses the {chosen[0]} itself; name a codec")
         explicit = field.codec != "none" or field.filter != "none"
-        return _replace(field, field.codec, field.level, field.filter, settings.get("block_bytes", field.block_bytes)), not explicit
-    return _replace(field, name, level, settings.get("filter", "none"), settings.get("block_bytes", field.block_bytes)), False
+        return _replace(field, field.codec, field.level, field.filter, settings.get("block_bytes", field.block_bytes), field.dictionary), not explicit
+    return _replace(field, name, level, settings.get("filter", "none"), settings.get("block_bytes", field.block_bytes), bool(settings.get("dictionary"))), False
 
 
 def _parse(text: Any, field: str) -> tuple[str, int | None]:
@@ -66,7 +66,7 @@ def _parse(text: Any, field: str) -> tuple[str, int | None]:
         raise ValueError(f"codec of field {field!r}: the level in {text!r} is not a whole number") from None
 
 
-def _replace(field: Field, codec: str, level: int | None, filter_name: str, block_bytes: int) -> Field:
+def _replace(field: Field, codec: str, level: int | None, filter_name: str, block_bytes: int, dictionary: bool) -> Field:
     return Field(
         field.name,
         field.kind,
@@ -78,4 +78,5 @@ def _replace(field: Field, codec: str, level: int | None, filter_name: str, bloc
         level,
         block_bytes,
         field.metadata,
+        dictionary,
     )

@@ -51,7 +51,8 @@ def write(
     `batch_rows` (4096) samples decide the schema; a torch Dataset; anything with `__arrow_c_stream__`. Arrays are not changed.
     schema: what to write, instead of inferring it: values are then made to fit, if that loses nothing.
     codec: "auto" (chosen by measurement), "none", "lz4", "lz4hc", "zstd", with a level "zstd:9", or a dict from field to one of
-    those or to dict(codec=, level=, filter=, block_bytes=); None: as `schema` says.
+    those or to dict(codec=, level=, filter=, block_bytes=, dictionary=); None: as `schema` says. filter: "shuffle", "bitshuffle", "delta"
+    or "delta+shuffle", for numbers. dictionary=True (zstd): one is trained on the first chunk, which pays where blocks are of few KiB.
     fields: the fields to take, in this order; for tuples and single values, their names.
     append: add to the dataset at `path`, with its schema. chunk_samples, chunk_bytes, shard_bytes: sizes; left out, they are chosen.
     threads: encoding at once, all by default. container: how samples are delivered, "dict", "tuple" or "single"; as in the source

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,7 @@ namespace {
 
 using Block = std::vector<std::uint8_t>;
 
-constexpr Filter kFilters[] = {Filter::kNone, Filter::kShuffle, Filter::kDelta, Filter::kDeltaShuffle};
+constexpr Filter kFilters[] = {Filter::kNone, Filter::kShuffle, Filter::kDelta, Filter::kDeltaShuffle, Filter::kBitShuffle};
 
 // FORMAT.md section 5, word for word.
 Block shuffled(const Block& in, std::size_t s) {
@@ -37,12 +38,28 @@ Block deltas(const Block& in, std::size_t s) {
   return out;
 }
 
+Block bit_shuffled(const Block& in, std::size_t s) {
+  const std::size_t r = in.size() / s / 8;
+  Block out = in;
+  std::fill_n(out.begin(), 8 * r * s, std::uint8_t{0});
+  for (std::size_t j = 0; j < 8 * r; ++j) {
+    for (std::size_t k = 0; k < s; ++k) {
+      for (std::size_t b = 0; b < 8; ++b) {
+        std::uint8_t& to = out[(8 * k + b) * r + j / 8];
+        to = static_cast<std::uint8_t>(to | (in[j * s + k] >> b & 1) << (j % 8));
+      }
+    }
+  }
+  return out;
+}
+
 Block reference(Filter filter, std::size_t s, const Block& in) {
   switch (filter) {
     case Filter::kNone: return in;
     case Filter::kShuffle: return shuffled(in, s);
     case Filter::kDelta: return deltas(in, s);
     case Filter::kDeltaShuffle: return shuffled(deltas(in, s), s);
+    case Filter::kBitShuffle: return bit_shuffled(in, s);
   }
   return {};
 }
@@ -65,9 +82,10 @@ TEST_CASE("names and ids go both ways") {
   CHECK(static_cast<int>(filter_from_name("shuffle").value()) == 1);
   CHECK(static_cast<int>(filter_from_name("delta").value()) == 2);
   CHECK(static_cast<int>(filter_from_name("delta+shuffle").value()) == 3);
-  const Status status = filter_from_name("bitshuffle").status();
+  CHECK(static_cast<int>(filter_from_name("bitshuffle").value()) == 4);
+  const Status status = filter_from_name("bytedelta").status();
   CHECK(status.code() == Code::kInvalidArgument);
-  CHECK(status.message() == "filter 'bitshuffle' is unknown; expected none, shuffle, delta or delta+shuffle");
+  CHECK(status.message() == "filter 'bytedelta' is unknown; expected none, shuffle, delta, delta+shuffle or bitshuffle");
   CHECK(filter_name(static_cast<Filter>(9)) == std::string("unknown"));
 }
 
@@ -77,11 +95,13 @@ TEST_CASE("which element sizes a filter serves") {
   }
   for (const std::uint32_t s : {3u, 16u, 1000u}) {
     CHECK(filter_allows(Filter::kShuffle, s));
+    CHECK(filter_allows(Filter::kBitShuffle, s));
     CHECK_FALSE(filter_allows(Filter::kDelta, s));
     CHECK_FALSE(filter_allows(Filter::kDeltaShuffle, s));
   }
   CHECK_FALSE(filter_allows(Filter::kShuffle, 0));
-  CHECK_FALSE(filter_allows(static_cast<Filter>(4), 4));
+  CHECK_FALSE(filter_allows(static_cast<Filter>(5), 4));
+  CHECK_FALSE(filter_allows(Filter::kBitShuffle, 0));
 }
 
 TEST_CASE("a shuffle by hand") {

@@ -1,0 +1,92 @@
+"""Compressed volumes, global shuffle, warm, nothing kept decoded: ours beside the codec alone and hand-written threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import headrace
+from benchmarks.interleave import Timings, interleaved
+from benchmarks.rivals.hand_written_decode import HandWrittenVolumes
+from benchmarks.workloads.volumes import CODECS, VOLUME_BATCH, Volumes, volume
+from headrace._native import Dataset, Order, decode_rate
+
+THREADS = 2
+SEED = 11
+
+
+@pytest.fixture(scope="module")
+def volumes(folder: Path) -> Volumes:
+    return Volumes.prepare(folder, int(os.environ.get("HEADRACE_BENCH_VOLUMES", "1000")))
+
+
+def loader_of(volumes: Volumes, codec: str) -> headrace.DataLoader:
+    # So little prefetch that no volume of the last epoch is still decoded: the codec binds in every epoch.
+    return headrace.DataLoader(
+        headrace.open(volumes.path(codec)), VOLUME_BATCH, True, num_workers=THREADS, seed=SEED, prefetch_bytes=32 << 20
+    )
+
+
+def drain(batches: Iterator[Any]) -> int:
+    return sum(len(batch) for batch in batches)
+
+
+def check_content(volumes: Volumes, batches: Iterator[Any], order: Any) -> None:
+    """Every volume once, in order, told by its sum; some of them bit by bit."""
+    at = 0
+    for number, batch in enumerate(batches):
+        expected = order[at : at + len(batch)]
+        np.testing.assert_array_equal(batch.numpy().sum(axis=(1, 2, 3, 4), dtype=np.float64), volumes.sums[expected])
+        if number % 16 == 0:
+            np.testing.assert_array_equal(batch[0].numpy(), volume(int(expected[0])))
+        at += len(batch)
+    assert at == len(volumes)
+
+
+@pytest.mark.gate
+@pytest.mark.parametrize("codec", CODECS)
+def test_volumes(volumes: Volumes, benchmark: Any, report: Any, codec: str) -> None:
+    loader, native = loader_of(volumes, codec), Dataset(volumes.path(codec))
+    order = Order(len(volumes), SEED, 0).indices(0, len(volumes))
+    rivals = [HandWrittenVolumes((volume(i) for i in range(len(volumes))), codec, shuffled, VOLUME_BATCH) for shuffled in (False, True)]
+
+    def ours() -> Iterator[Any]:
+        loader.set_epoch(0)
+        return (batch["volume"] for batch in loader)
+
+    assert np.array_equal(np.sort(order), np.arange(len(volumes)))
+    for batches in (ours(), *(rival.batches(order) for rival in rivals)):
+        check_content(volumes, batches, order)
+    volumes.page_in()
+    limits: dict[str, list[float]] = {"codec": [], "codec and filter": []}
+    tasks: dict[str, Any] = {"ours": lambda: drain(ours())}
+    for name, with_filters in (("codec", False), ("codec and filter", True)):
+        tasks[name] = lambda n=name, f=with_filters: limits[n].append(
+            decode_rate(native, 0, order, VOLUME_BATCH, THREADS, f)["seconds"]
+        )
+    for rival in rivals:
+        tasks[rival.name] = lambda r=rival: drain(r.batches(order))
+    timings = interleaved(tasks, rounds=5)
+    # What the bare loop timed itself, without finding its blocks; the warm-up's is left out.
+    seconds = timings.seconds | {name: values[-5:] for name, values in limits.items()}
+    for name in limits:
+        seconds[name] = [s for _, s in sorted(zip([0, 1, 2, 3, 4], limits[name][1:], strict=True))]
+    timings = Timings(seconds)
+    best = min((rival.name for rival in rivals), key=timings.median)
+    benchmark.pedantic(lambda: drain(ours()), rounds=1)
+    stats = decode_rate(native, 0, order, VOLUME_BATCH, THREADS)
+    report(
+        f"headrace / the codec alone ({codec})",
+        timings.speed_ratio("ours", "codec"),
+        at_least=0.9,
+        ratio_to_codec_and_filter=timings.speed_ratio("ours", "codec and filter"),
+        decoded_gigabytes_per_second=stats["decoded_bytes"] / timings.median("ours") / 1e9,
+        stored_ratio=stats["decoded_bytes"] / stats["stored_bytes"],
+        seconds_by_round=timings.seconds,
+    )
+    report(f"headrace / {best}", timings.speed_ratio("ours", best), at_least=2.0)
