@@ -137,7 +137,9 @@ class Schema:
 
     def essence(self) -> tuple[int, tuple[Field, ...]]:
         """What all shards of a dataset share (section 7)."""
-        return self.container, tuple(replace(f, codec=0, filter=0, level=0, block_bytes=1, metadata="", dictionary=False) for f in self.fields)
+        return self.container, tuple(
+            replace(f, codec=0, filter=0, level=0, block_bytes=1, metadata="", dictionary=False) for f in self.fields
+        )
 
 
 class Cursor:

@@ -136,9 +136,7 @@ def pack_statistic(field: Field, value: int | float) -> int:
     return bits
 
 
-def layout_page(
-    field: Field, rows: Sequence[Row], at: int, first_block: int, pack: bool, dictionary: bytes | None = None
-) -> PageImage:
+def layout_page(field: Field, rows: Sequence[Row], at: int, first_block: int, pack: bool, dictionary: bytes | None = None) -> PageImage:
     blank = bytes(field.row_bytes) if field.kind == s.TENSOR else b""
     values = b"".join(blank if row is None else row for row in rows)
     valid = np.array([row is not None for row in rows], bool)
@@ -200,7 +198,13 @@ def layout_shard(
         size = align(page_end, s.CHUNK_ALIGN)
         chunks.append(ChunkImage(pages, end, end, size, min(chunk_samples, num_samples - start)))
         end += size
-    return ShardImage(uuid, chunk_samples, chunks, end, render_schema(schema, extensions), len(schema.fields), num_samples)
+    text = render_schema(schema, extensions)
+    return ShardImage(uuid, chunk_samples, chunks, end, text, len(schema.fields), num_samples, version=version_of(schema))
+
+
+def version_of(schema: Schema) -> tuple[int, int]:
+    """The version that a writer states: the oldest that has all that the schema uses."""
+    return s.MAJOR, int(any(field.dictionary or field.filter == s.BITSHUFFLE for field in schema.fields))
 
 
 # --- Rendering -----------------------------------------------------------------------------------------------------------------------
@@ -357,7 +361,7 @@ def write_dataset(
         if doctor is not None:
             doctor(image)
         entries.append(put_shard(path, image))
-    manifest = ManifestImage(make_uuid(254), render_schema(schema), entries)
+    manifest = ManifestImage(make_uuid(254), render_schema(schema), entries, version=version_of(schema))
     if doctor_manifest is not None:
         doctor_manifest(manifest)
     put_manifest(path, manifest)

@@ -66,9 +66,7 @@ def test_volumes(volumes: Volumes, benchmark: Any, report: Any, codec: str) -> N
     limits: dict[str, list[float]] = {"codec": [], "codec and filter": []}
     tasks: dict[str, Any] = {"ours": lambda: drain(ours())}
     for name, with_filters in (("codec", False), ("codec and filter", True)):
-        tasks[name] = lambda n=name, f=with_filters: limits[n].append(
-            decode_rate(native, 0, order, VOLUME_BATCH, THREADS, f)["seconds"]
-        )
+        tasks[name] = lambda n=name, f=with_filters: limits[n].append(decode_rate(native, 0, order, VOLUME_BATCH, THREADS, f)["seconds"])
     for rival in rivals:
         tasks[rival.name] = lambda r=rival: drain(r.batches(order))
     timings = interleaved(tasks, rounds=5)

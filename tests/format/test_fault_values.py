@@ -115,7 +115,7 @@ def test_frame_that_is_not_shorter_is_refused(tmp_path: Path, codec: int) -> Non
     noise = np.random.default_rng(7).integers(0, 256, 2048, dtype=np.uint8).tobytes()
 
     def doctor(image: ShardImage) -> None:
-        frame = compress(schema.fields[0], noise)
+        frame = compress(schema.fields[0], noise, None)
         assert len(frame) > len(noise)
         set_frame(image, frame)
 

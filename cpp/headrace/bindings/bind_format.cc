@@ -41,7 +41,8 @@ Field make_field(const std::string& name, const std::string& kind, const std::st
 
 py::tuple field_state(const Field& f) {
   return py::make_tuple(f.name, format::kind_name(f.kind), f.is_variable() && f.kind != Kind::kRagged ? "uint8" : format::dtype_name(f),
-                        f.shape, f.nullable, codec::codec_name(f.codec), codec::filter_name(f.filter), f.level, f.block_bytes, f.metadata, f.dictionary);
+                        f.shape, f.nullable, codec::codec_name(f.codec), codec::filter_name(f.filter), f.level, f.block_bytes, f.metadata,
+                        f.dictionary);
 }
 
 std::string field_repr(const Field& f) {
@@ -93,7 +94,8 @@ void register_format(py::module_& m) {
       "Raises ValueError for a combination that the format does not have, naming the field.")
       .def(py::init(&make_field), py::arg("name"), py::arg("kind") = "tensor", py::arg("dtype") = "uint8",
            py::arg("shape") = std::vector<std::uint64_t>{}, py::arg("nullable") = false, py::arg("codec") = "none",
-           py::arg("filter") = "none", py::arg("level") = py::none(), py::arg("block_bytes") = 0, py::arg("metadata") = "", py::arg("dictionary") = false)
+           py::arg("filter") = "none", py::arg("level") = py::none(), py::arg("block_bytes") = 0, py::arg("metadata") = "",
+           py::arg("dictionary") = false)
       .def_readonly("name", &Field::name)
       .def_property_readonly("kind", [](const Field& f) { return format::kind_name(f.kind); })
       .def_property_readonly("dtype", &format::dtype_name)

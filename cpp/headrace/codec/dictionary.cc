@@ -42,19 +42,22 @@ Dictionary::~Dictionary() {
 
 Result<std::shared_ptr<const Dictionary>> Dictionary::make(Bytes bytes) {
   if (bytes.size() < kMinBytes || load_le<std::uint32_t>(bytes.data()) != kDictionaryMagic) {
-    return Status(Code::kCorrupt, strf("a dictionary of %zu bytes is none: expected at least %zu, and Zstandard's magic in front", bytes.size(), kMinBytes));
+    return Status(Code::kCorrupt, strf("a dictionary of %zu bytes is none: expected at least %zu, and Zstandard's magic in front",
+                                       bytes.size(), kMinBytes));
   }
   const std::uint64_t key = hash(bytes, 0);
   // Not waited for: after a fork it may be locked for ever, and a copy of one's own is only slower.
   std::unique_lock lock(table().mutex, std::try_to_lock);
   if (lock.owns_lock()) {
     const std::shared_ptr<const Dictionary> known = table().entries[key].lock();
-    if (known != nullptr && known->bytes_.size() == bytes.size() && std::equal(bytes.begin(), bytes.end(), known->bytes_.begin())) return known;
+    if (known != nullptr && known->bytes_.size() == bytes.size() && std::equal(bytes.begin(), bytes.end(), known->bytes_.begin()))
+      return known;
   }
   std::shared_ptr<Dictionary> made(new Dictionary());
   made->bytes_.assign(bytes.begin(), bytes.end());
   made->decoder_ = ZSTD_createDDict(made->bytes_.data(), made->bytes_.size());
-  if (made->decoder_ == nullptr) return Status(Code::kCorrupt, strf("a dictionary of %zu bytes: Zstandard cannot read its tables", bytes.size()));
+  if (made->decoder_ == nullptr)
+    return Status(Code::kCorrupt, strf("a dictionary of %zu bytes: Zstandard cannot read its tables", bytes.size()));
   if (lock.owns_lock()) {
     std::erase_if(table().entries, [](const auto& entry) { return entry.second.expired(); });
     table().entries[key] = made;

@@ -249,7 +249,8 @@ Result<Filter> filter_from_name(std::string_view name) {
   for (const Filter filter : {Filter::kNone, Filter::kShuffle, Filter::kDelta, Filter::kDeltaShuffle, Filter::kBitShuffle}) {
     if (name == filter_name(filter)) return filter;
   }
-  return Status(Code::kInvalidArgument, "filter '" + std::string(name) + "' is unknown; expected none, shuffle, delta, delta+shuffle or bitshuffle");
+  return Status(Code::kInvalidArgument,
+                "filter '" + std::string(name) + "' is unknown; expected none, shuffle, delta, delta+shuffle or bitshuffle");
 }
 
 const char* filter_name(Filter filter) {

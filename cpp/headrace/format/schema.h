@@ -61,7 +61,7 @@ struct Field {
   int level = 0;
   std::uint32_t block_bytes = 65536;
   bool dictionary = false;  // zstd: blocks are decoded with the shard's dictionary of this field
-  std::string metadata;  // UTF-8 JSON or empty
+  std::string metadata;     // UTF-8 JSON or empty
 
   // Bytes of a tensor sample, or of one inner sample of a ragged field; 1 for bytes, string and image. Fits: checked by validate().
   std::uint64_t row_bytes() const;

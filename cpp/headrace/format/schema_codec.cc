@@ -86,7 +86,8 @@ Status read_dictionary(ByteReader& reader, const Schema& schema, const Limits& l
     return corrupt(strf("there is a dictionary for field number %u, which says that it has none, or has one", number));
   const char* name = schema.fields[number].name.c_str();
   if (bytes > limits.dictionary_bytes)
-    return {Code::kLimitExceeded, strf("schema: field '%s': a dictionary of %u bytes; the limit is %u", name, bytes, limits.dictionary_bytes)};
+    return {Code::kLimitExceeded,
+            strf("schema: field '%s': a dictionary of %u bytes; the limit is %u", name, bytes, limits.dictionary_bytes)};
   const Bytes content = reader.read_bytes(bytes);
   if (!reader.ok()) return corrupt(strf("field '%s': its dictionary of %u bytes reaches beyond the end", name, bytes));
   Result<std::shared_ptr<const codec::Dictionary>> made = codec::Dictionary::make(content);

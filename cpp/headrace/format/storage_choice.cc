@@ -101,8 +101,8 @@ Result<std::shared_ptr<const codec::Dictionary>> train_dictionary(const ColumnCh
 
 std::uint32_t default_block_bytes(const Field& field) {
   const std::uint64_t target = field.codec == codec::Codec::kNone ? kRawBlockBytes
-                               : field.dictionary                  ? kDictionaryBlockBytes
-                                                                   : kCompressedBlockBytes;
+                               : field.dictionary                 ? kDictionaryBlockBytes
+                                                                  : kCompressedBlockBytes;
   // Whole rows, so that a random read of one touches one block; filters want whole elements in any case.
   const std::uint64_t row = std::max<std::uint64_t>(field.row_bytes(), 1);
   if (row <= target) return static_cast<std::uint32_t>(target / row * row);

@@ -48,8 +48,12 @@ def _apply(field: Field, option: Any) -> tuple[Field, bool]:
         if chosen:
             raise ValueError(f"codec of field {field.name!r}: 'auto' chooses the {chosen[0]} itself; name a codec")
         explicit = field.codec != "none" or field.filter != "none"
-        return _replace(field, field.codec, field.level, field.filter, settings.get("block_bytes", field.block_bytes), field.dictionary), not explicit
-    return _replace(field, name, level, settings.get("filter", "none"), settings.get("block_bytes", field.block_bytes), bool(settings.get("dictionary"))), False
+        return _replace(
+            field, field.codec, field.level, field.filter, settings.get("block_bytes", field.block_bytes), field.dictionary
+        ), not explicit
+    return _replace(
+        field, name, level, settings.get("filter", "none"), settings.get("block_bytes", field.block_bytes), bool(settings.get("dictionary"))
+    ), False
 
 
 def _parse(text: Any, field: str) -> tuple[str, int | None]:

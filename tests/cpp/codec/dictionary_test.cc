@@ -125,7 +125,8 @@ TEST_CASE("mutated frames and mutated dictionaries never leave their bounds") {
   for (int round = 0; round < 4000; ++round) {
     const Block raw = text(static_cast<unsigned>(round % 50));
     Block frame = encoded(raw, dictionary.get());
-    for (std::uint64_t flips = 1 + random() % 4; flips > 0; --flips) frame[random() % frame.size()] ^= static_cast<std::uint8_t>(1u << random() % 8);
+    for (std::uint64_t flips = 1 + random() % 4; flips > 0; --flips)
+      frame[random() % frame.size()] ^= static_cast<std::uint8_t>(1u << random() % 8);
     if (round % 5 == 0) frame.resize(random() % (frame.size() + 1));
     Block back(raw.size());  // Exactly as large: a byte too many is seen by the sanitizer.
     const Status status = decode(Codec::kZstd, frame, back, dictionary.get());
