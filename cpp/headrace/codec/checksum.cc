@@ -2,12 +2,22 @@
 
 #include <cstring>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include "headrace/codec/xxh3.h"
 
 namespace headrace::codec {
+namespace {
 
-std::uint64_t hash(Bytes bytes, std::uint64_t seed) { return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed); }
+Xxh3 best() {
+  Xxh3 versions[3] = {};
+  return versions[xxh3_versions(versions) - 1];
+}
+
+}  // namespace
+
+std::uint64_t hash(Bytes bytes, std::uint64_t seed) {
+  static const Xxh3 function = best();
+  return function(bytes.data(), bytes.size(), seed);
+}
 
 std::uint64_t place_seed(const Uuid& uuid, Region region, std::uint32_t field, std::uint64_t chunk) {
   std::array<std::uint8_t, 32> place;

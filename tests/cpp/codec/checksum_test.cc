@@ -2,9 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <vector>
+
+#include "headrace/codec/xxh3.h"
 
 namespace headrace::codec {
 namespace {
@@ -23,6 +26,21 @@ TEST_CASE("hash is XXH3-64 with a seed") {
   std::vector<std::uint8_t> bytes(5000);
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(i % 251);
   CHECK(hash(bytes, 0xfedcba9876543210) == 0xb3d09ca0d2a50391);
+}
+
+TEST_CASE("every version of the hash that this machine runs gives the same numbers") {
+  Xxh3 versions[3] = {};
+  const std::size_t count = xxh3_versions(versions);
+  REQUIRE(count >= 1);
+  std::vector<std::uint8_t> bytes(20'000);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(i * i % 253);
+  for (std::size_t size = 0; size <= bytes.size(); size += size < 600 ? 1 : 487) {
+    for (const std::uint64_t seed : {0ull, 0xfedcba9876543210ull}) {
+      const std::uint64_t expected = xxh3_baseline(bytes.data() + size % 7, size - std::min<std::size_t>(size, 7), seed);
+      for (std::size_t v = 0; v < count; ++v)
+        REQUIRE(versions[v](bytes.data() + size % 7, size - std::min<std::size_t>(size, 7), seed) == expected);
+    }
+  }
 }
 
 TEST_CASE("a place's seed is the hash of its 32 bytes") {
