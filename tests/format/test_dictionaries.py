@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,9 @@ def test_another_dictionary_is_an_error_or_other_bytes_never_a_crash(tmp_path: P
     other = zstandard.train_dictionary(2048, [bytes(reversed(text)) for text in TEXTS]).as_bytes()
     write_dataset(tmp_path, SCHEMA, ROWS, dictionaries={0: TRAINED}, doctor=extended(listed((0, other))))
     dataset = hr.Dataset(str(tmp_path))
-    try:
-        found = fetch_rows(dataset, SCHEMA, range(len(TEXTS)))
-    except CorruptDataError as error:
-        assert "zstd" in str(error)
-    else:
-        assert found != ROWS
+    # What zstd notices is an error; what it cannot notice is other bytes.
+    with contextlib.suppress(CorruptDataError):
+        assert fetch_rows(dataset, SCHEMA, range(len(TEXTS))) != ROWS
 
 
 @pytest.mark.parametrize("codec", ["lz4", "none"])

@@ -228,7 +228,7 @@ void bit_shuffle(std::size_t s, const std::uint8_t* in, std::size_t count, std::
       shuffle_tile(8, tile + k * part, part / 8, out + 8 * k * rows + at / 8, rows);
     }
   });
-  std::memcpy(out + rows * 8 * s, in + rows * 8 * s, (count - rows * 8) * s);
+  if (count > rows * 8) std::memcpy(out + rows * 8 * s, in + rows * 8 * s, (count - rows * 8) * s);
 }
 
 void bit_unshuffle(std::size_t s, const std::uint8_t* in, std::size_t count, std::uint8_t* out) {
@@ -240,7 +240,7 @@ void bit_unshuffle(std::size_t s, const std::uint8_t* in, std::size_t count, std
     }
     unshuffle_tile(s, tile, part, out + at * s, part);
   });
-  std::memcpy(out + rows * 8 * s, in + rows * 8 * s, (count - rows * 8) * s);
+  if (count > rows * 8) std::memcpy(out + rows * 8 * s, in + rows * 8 * s, (count - rows * 8) * s);
 }
 
 }  // namespace
