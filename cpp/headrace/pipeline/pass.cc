@@ -136,7 +136,11 @@ void fill_share(const Order& order, const Partition::Share& share, std::span<std
 
 Job::Job(std::shared_ptr<PassShared> owner) : shared(std::move(owner)) { shared->batches_in_flight.fetch_add(1); }
 
-Job::~Job() {
+Job::~Job() { leave(); }
+
+void Job::leave() {
+  if (left) return;
+  left = true;
   count_bytes(0);
   shared->batches_in_flight.fetch_sub(1);
   if (stage.load() == Stage::kDone) shared->batches_ready.fetch_sub(1);

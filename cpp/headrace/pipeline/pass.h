@@ -56,6 +56,8 @@ struct Job {
   void enter(Stage next);
   // Replaces what this job counts for in bytes_in_flight.
   void count_bytes(std::uint64_t now);
+  // No longer under way: delivered, or given up. A task may hold the job for a moment longer. The second call does nothing.
+  void leave();
 
   std::shared_ptr<PassShared> shared;
   std::uint64_t step = 0, position_after = 0;
@@ -71,6 +73,7 @@ struct Job {
   Status status;
   Batch batch;
   bool done = false;
+  bool left = false;  // the consumer's alone, and the destructor's
 };
 
 struct Pass {

@@ -257,12 +257,13 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   shared_->counters.stall_ns.fetch_add(static_cast<std::uint64_t>(end - begin));
   if (!done) return Next::kNotYet;
   jobs_.pop_front();
+  const std::uint64_t bytes = job->bytes.load();
+  job->leave();
   if (!job->status.is_ok()) return job->status.with_context(strf("step %llu", static_cast<unsigned long long>(job->step)));
   *batch = std::move(job->batch);
   shared_->counters.batches.fetch_add(1);
   shared_->counters.samples.fetch_add(batch->indices.size());
-  shared_->counters.bytes.fetch_add(job->bytes.load());
-  job->count_bytes(0);
+  shared_->counters.bytes.fetch_add(bytes);
   if (!first_delivered_) shared_->first_batch_ns.store(static_cast<std::uint64_t>(end - pass_start_ns_));
   first_delivered_ = true;
   launch();
