@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import headrace as hr
 from headrace._native import Field
 from headrace.writing.codecs import apply_codecs
 
@@ -50,3 +54,22 @@ def test_levels() -> None:
 def test_what_is_no_codec_is_refused(codec: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         apply_codecs(FIELDS, codec)
+
+
+def test_the_writer_says_what_it_tried_and_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    source = {"noise": rng.integers(-(1 << 63), (1 << 63) - 1, 20_000, endpoint=True), "counter": np.arange(20_000), "given": np.arange(20_000)}
+    with caplog.at_level(logging.INFO, "headrace"), hr.Writer(tmp_path / "d", codec={"given": "lz4"}) as writer:
+        assert writer.choices == []
+        writer.extend(source)
+    noise, counter = writer.choices
+    assert (noise["field"], counter["field"]) == ("noise", "counter")
+    assert (noise["chosen"], noise["reason"]) == (0, "as it is: nothing made it smaller")
+    chosen = counter["trials"][counter["chosen"]]
+    stored = hr.open(tmp_path / "d").schema.fields[1]
+    assert (chosen["codec"], chosen["filter"], chosen["level"]) == (stored.codec, stored.filter, stored.level) != ("none", "none", 0)
+    assert chosen["ratio"] > 10
+    assert all(trial["decode_bytes_per_second"] > 0 for trial in counter["trials"][1:])
+    assert [f"field '{c['field']}': {c['reason']}" in caplog.text for c in writer.choices] == [True, True]
+    assert "given" not in caplog.text
+    np.testing.assert_array_equal(hr.open(tmp_path / "d")[:]["counter"], source["counter"])

@@ -1,13 +1,23 @@
-// Monotonic time in nanoseconds.
+// Time in nanoseconds.
 #pragma once
+
+#include <time.h>
 
 #include <chrono>
 #include <cstdint>
 
 namespace headrace {
 
+// Monotonic.
 inline std::int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// What the calling thread itself has run: not slowed by whoever else wants the core.
+inline std::int64_t thread_cpu_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
 }
 
 }  // namespace headrace

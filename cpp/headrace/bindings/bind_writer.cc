@@ -153,6 +153,34 @@ py::dict run_verification(Verification& v) {
   return report_dict(unwrap(std::move(*result)));
 }
 
+py::dict trial_dict(const format::CodecTrial& trial) {
+  py::dict out;
+  out["codec"] = codec::codec_name(trial.codec);
+  out["filter"] = codec::filter_name(trial.filter);
+  out["level"] = trial.level;
+  out["dictionary"] = trial.dictionary;
+  out["block_bytes"] = trial.block_bytes;
+  out["ratio"] = trial.ratio;
+  out["decode_bytes_per_second"] = trial.decode_bytes_per_second;
+  out["seconds_per_gb"] = trial.seconds_per_gb;
+  return out;
+}
+
+py::list choice_list(const DatasetWriter& writer) {
+  py::list out;
+  for (const format::CodecChoice& choice : writer.choices()) {
+    py::dict entry;
+    entry["field"] = choice.field;
+    entry["chosen"] = choice.chosen;
+    entry["reason"] = choice.reason;
+    py::list trials;
+    for (const format::CodecTrial& trial : choice.trials) trials.append(trial_dict(trial));
+    entry["trials"] = trials;
+    out.append(entry);
+  }
+  return out;
+}
+
 }  // namespace
 
 void register_writer(py::module_& m) {
@@ -181,7 +209,8 @@ void register_writer(py::module_& m) {
              out["shards"] = p.shards;
              return out;
            })
-      .def_property_readonly("schema", [](const DatasetWriter& w) { return w.schema(); });
+      .def_property_readonly("schema", [](const DatasetWriter& w) { return w.schema(); })
+      .def_property_readonly("choices", &choice_list);
   py::class_<Verification>(m, "Verification")
       .def(py::init([](const py::object& path, std::uint64_t version, bool decode, int threads) {
              return std::make_unique<Verification>(Verification{file_path(path), version, decode, threads});

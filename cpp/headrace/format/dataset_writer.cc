@@ -9,6 +9,7 @@
 
 #include "headrace/base/fork.h"
 #include "headrace/format/chunk_queue.h"
+#include "headrace/format/codec_choice.h"
 #include "headrace/format/column_rows.h"
 #include "headrace/format/storage_choice.h"
 
@@ -110,6 +111,7 @@ struct DatasetWriter::Impl {
   Status closed;  // why no call may follow, or ok
   std::uint64_t samples = 0, raw_bytes = 0;
   const std::uint64_t generation = fork_generation();
+  std::vector<CodecChoice> choices;  // of the fields that options.auto_codec names
   Rows rows;
   ChunkQueue queue;
 };
@@ -136,7 +138,9 @@ void DatasetWriter::Impl::set_block_bytes() {
 Status DatasetWriter::Impl::seal(std::vector<ColumnChunk> columns, std::uint64_t count) {
   if (!started) {
     for (std::size_t f = 0; f < options.auto_codec.size(); ++f) {
-      if (options.auto_codec[f] != 0) HR_RETURN_IF_ERROR(choose_codec(columns[f], schema.fields[f]));
+      if (options.auto_codec[f] == 0) continue;
+      HR_ASSIGN_OR_RETURN(CodecChoice choice, choose_codec(columns[f], schema.fields[f]));
+      choices.push_back(std::move(choice));
     }
     set_block_bytes();
     Dictionaries dictionaries(schema.fields.size());
@@ -318,6 +322,7 @@ DatasetWriter::Progress DatasetWriter::progress() const {
   return {impl_->samples, impl_->raw_bytes, impl_->queue.stored_bytes(), impl_->queue.finished_shards()};
 }
 
+const std::vector<CodecChoice>& DatasetWriter::choices() const { return impl_->choices; }
 const Schema& DatasetWriter::schema() const { return impl_->schema; }
 
 }  // namespace headrace::format

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "headrace/base/status.h"
+#include "headrace/format/codec_choice.h"
 #include "headrace/format/manifest.h"
 #include "headrace/format/schema.h"
 
@@ -64,6 +65,8 @@ class DatasetWriter {
   Progress progress() const;
   // The schema as written: codecs chosen, block sizes set. Complete after commit().
   const Schema& schema() const;
+  // Why those fields are stored as they are whose codec was left open; empty until a chunk is full or commit() was called.
+  const std::vector<CodecChoice>& choices() const;
 
  private:
   DatasetWriter() = default;

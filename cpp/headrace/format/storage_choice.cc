@@ -20,59 +20,6 @@ constexpr std::size_t kMaxTrainingBytes = 8u << 20;
 constexpr std::size_t kMinTrainingBytes = 64u << 10;
 constexpr std::size_t kMinTrainingBlocks = 8;
 
-constexpr std::uint64_t kSampleBlocks = 16;
-
-std::vector<Bytes> sample_blocks(Bytes values, std::uint64_t block_bytes) {
-  const std::uint64_t blocks = ceil_div(values.size(), block_bytes);
-  const std::uint64_t taken = std::min(blocks, kSampleBlocks);
-  std::vector<Bytes> out;
-  for (std::uint64_t i = 0; i < taken; ++i) {
-    const std::uint64_t at = i * blocks / taken * block_bytes;
-    out.push_back(values.subspan(at, std::min(block_bytes, values.size() - at)));
-  }
-  return out;
-}
-
-struct Candidate {
-  codec::Codec codec = codec::Codec::kNone;
-  codec::Filter filter = codec::Filter::kNone;
-  std::uint64_t bytes = 0;
-};
-
-Result<std::uint64_t> stored_bytes(const Candidate& candidate, std::uint32_t element_bytes, const std::vector<Bytes>& blocks) {
-  std::uint64_t total = 0;
-  std::vector<std::uint8_t> filtered, frame;
-  for (Bytes block : blocks) {
-    if (candidate.filter != codec::Filter::kNone) {
-      filtered.resize(block.size());
-      codec::apply_filter(candidate.filter, element_bytes, block, filtered);
-    }
-    frame.clear();
-    const Bytes raw = candidate.filter == codec::Filter::kNone ? block : Bytes(filtered);
-    HR_RETURN_IF_ERROR(codec::encode(candidate.codec, codec::default_level(candidate.codec), raw, frame));
-    total += std::min(frame.size(), block.size());
-  }
-  return total;
-}
-
-bool is_number(const Field& field) {
-  const bool dates = field.dtype == DType::kDateTime64 || field.dtype == DType::kTimeDelta64;
-  return field.kind <= Kind::kRagged && (field.dtype <= DType::kComplex128 || dates);
-}
-
-// The smallest of one codec's filters; the simpler one where two are equal.
-Result<Candidate> best_filter(codec::Codec codec, const Field& field, const std::vector<Bytes>& blocks) {
-  std::vector<codec::Filter> filters = {codec::Filter::kNone};
-  if (is_number(field) && field.element_bytes() > 1) filters.insert(filters.end(), {codec::Filter::kShuffle, codec::Filter::kDeltaShuffle});
-  Candidate best;
-  for (const codec::Filter filter : filters) {
-    Candidate candidate{codec, filter, 0};
-    HR_ASSIGN_OR_RETURN(candidate.bytes, stored_bytes(candidate, field.element_bytes(), blocks));
-    if (best.codec == codec::Codec::kNone || candidate.bytes < best.bytes) best = candidate;
-  }
-  return best;
-}
-
 }  // namespace
 
 Result<std::shared_ptr<const codec::Dictionary>> train_dictionary(const ColumnChunk& column, Field& field) {
@@ -109,28 +56,6 @@ std::uint32_t default_block_bytes(const Field& field) {
   const std::uint64_t element = std::max<std::uint64_t>(field.element_bytes(), 1);
   const std::uint64_t large = std::min(row, std::max(kMaxBlockBytes, element));
   return static_cast<std::uint32_t>(large / element * element);
-}
-
-Status choose_codec(const ColumnChunk& column, Field& field) {
-  field.codec = codec::Codec::kNone;
-  field.filter = codec::Filter::kNone;
-  field.level = 0;
-  if (field.kind == Kind::kImage || column.values.empty()) return {};  // Encoded images are compressed already.
-  Field compressed = field;
-  compressed.codec = codec::Codec::kZstd;
-  const std::vector<Bytes> blocks = sample_blocks(column.values, default_block_bytes(compressed));
-  std::uint64_t raw = 0;
-  for (const Bytes block : blocks) raw += block.size();
-  HR_ASSIGN_OR_RETURN(const Candidate lz4, best_filter(codec::Codec::kLz4, field, blocks));
-  HR_ASSIGN_OR_RETURN(const Candidate zstd, best_filter(codec::Codec::kZstd, field, blocks));
-  // A third must be saved to be worth decoding at all; LZ4 decodes several times faster, which is worth 15 %, or 2 % of the raw bytes
-  // where both make next to nothing of them.
-  if (std::min(lz4.bytes, zstd.bytes) * 3 > raw * 2) return {};
-  const Candidate& best = lz4.bytes * 100 <= zstd.bytes * 115 + raw * 2 ? lz4 : zstd;
-  field.codec = best.codec;
-  field.filter = best.filter;
-  field.level = codec::default_level(best.codec);
-  return {};
 }
 
 }  // namespace headrace::format

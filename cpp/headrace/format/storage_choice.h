@@ -1,4 +1,4 @@
-// How a field is best stored, where the user leaves it open: codec, filter and block size.
+// How a field is stored, where the user leaves it open: block size and dictionary. Codec and filter: codec_choice.h.
 //
 // Owns nothing; any thread. Depends on the bytes alone, so that the same data gives the same file.
 #pragma once
@@ -13,8 +13,6 @@ namespace headrace::format {
 
 // Block size for a field whose codec and filter are known.
 std::uint32_t default_block_bytes(const Field& field);
-// Sets codec, filter and level of `field` from some of its values, by compressed size alone.
-Status choose_codec(const ColumnChunk& column, Field& field);
 
 // The dictionary of a field that says it has one, trained on some of its values; else null. Where they are too few to learn from (less
 // than 8 blocks, or 64 KiB), the field says so no more.

@@ -106,6 +106,12 @@ class DatasetWriter:
         """{"samples", "raw_bytes", "stored_bytes", "shards"}; callable from any thread."""
     @property
     def schema(self) -> Schema: ...
+    @property
+    def choices(self) -> list[dict[str, Any]]:
+        """Of each field in `auto_codec`: {"field", "reason", "chosen" (index), "trials"}; empty until a chunk is full or commit().
+
+        A trial: {"codec", "filter", "level", "dictionary", "block_bytes", "ratio", "decode_bytes_per_second" (one thread), "seconds_per_gb"}.
+        """
 
 @final
 class Dataset:

@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace.cli.console import OK, Console, at_least
 from headrace.report import humanise
+from headrace.report.table import key_values
 from headrace.report.terminal import printable
 
 
@@ -46,13 +47,13 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Run the command and return its exit code."""
-    import headrace
     from headrace._native import Dataset
+    from headrace.writing.convert import convert_with
 
     source = arguments.source[0] if len(arguments.source) == 1 else arguments.source
     begin = time.perf_counter()
     with console.progress("convert") as progress:
-        headrace.convert(source, arguments.dataset, codec=arguments.codec, progress=progress.update, **_options(arguments))
+        writer = convert_with(source, arguments.dataset, codec=arguments.codec, progress=progress.update, **_options(arguments))
     seconds = time.perf_counter() - begin
     dataset = Dataset(arguments.dataset)
     stats = dataset.field_stats()
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         "ratio": raw / stored if stored else None,
         "seconds": seconds,
         "raw_bytes_per_second": raw / seconds,
+        "choices": writer.choices,
     }
     if console.json_output:
         console.result_json(summary)
@@ -78,4 +80,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         f"{printable(arguments.dataset)}: {humanise.count(len(dataset))} samples, {sizes} in {humanise.duration(seconds)}, "
         f"{humanise.byte_rate(raw / seconds)}"
     )
+    if writer.choices:
+        console.result("How fields are stored, by trying codecs on the first values:")
+        pairs = [(printable(choice["field"]), choice["reason"]) for choice in writer.choices]
+        console.result(key_values(pairs, style=console.style))
     return OK

@@ -14,7 +14,7 @@ from headrace.writing.codecs import CodecOption
 from headrace.writing.formats import csv, images, ipc, npy, npz, orc, parquet
 from headrace.writing.writer import Progress, Writer, refuse_existing
 
-__all__ = ["FORMATS", "convert"]
+__all__ = ["FORMATS", "convert", "convert_with"]
 
 FORMATS: dict[str, Callable[..., Source]] = {
     "images": images.image_source,
@@ -67,6 +67,22 @@ def convert(
     Raises ExistsError before any work if there is a dataset at `dst`; NotFoundError; UnsafeDataError for pickled arrays;
     CorruptDataError naming the file; MissingExtraError if the format needs pyarrow. After an error or interrupt nothing is left.
     """
+    writer = convert_with(src, dst, format=format, progress=progress, codec=codec, threads=threads, **options)
+    assert writer.version is not None
+    return writer.version
+
+
+def convert_with(
+    src: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    dst: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    progress: Progress | None = None,
+    codec: CodecOption = "auto",
+    threads: int | None = None,
+    **options: Any,
+) -> Writer:
+    """`convert`, but returns the writer, which is committed and says what it chose."""
     if not options.get("append"):
         refuse_existing(dst)
     if format is not None and format not in FORMATS:
@@ -83,8 +99,7 @@ def convert(
     metadata = getattr(source, "metadata", None)
     with Writer(dst, codec=codec, threads=threads, metadata=metadata, **writer_options) as writer:
         writer.write_source(source, progress)
-    assert writer.version is not None
-    return writer.version
+    return writer
 
 
 def _found(src: Any, format: str | None) -> tuple[list[str], str]:

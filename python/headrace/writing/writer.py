@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import operator
 import os
 import re
@@ -19,6 +20,8 @@ from headrace.writing.rows import RowBuffer, RowSource
 from headrace.writing.sources import columns_of, source_of
 
 __all__ = ["Progress", "Writer", "refuse_existing", "write"]
+
+_log = logging.getLogger("headrace")
 
 Progress = Callable[[int, int | None, str], object]
 """Called with (done, total or None if unknown, unit)."""
@@ -50,9 +53,10 @@ def write(
     structured or plain; a pandas data frame; an iterable of dicts, tuples or single values, streamed in bounded memory, whose first
     `batch_rows` (4096) samples decide the schema; a torch Dataset; anything with `__arrow_c_stream__`. Arrays are not changed.
     schema: what to write, instead of inferring it: values are then made to fit, if that loses nothing.
-    codec: "auto" (chosen by measurement), "none", "lz4", "lz4hc", "zstd", with a level "zstd:9", or a dict from field to one of
-    those or to dict(codec=, level=, filter=, block_bytes=, dictionary=); None: as `schema` says. filter: "shuffle", "bitshuffle", "delta"
-    or "delta+shuffle", for numbers. dictionary=True (zstd): one is trained on the first chunk, which pays where blocks are of few KiB.
+    codec: "auto" (chosen by trying them on the first values; Writer.choices and the logger "headrace" say why), "none", "lz4", "lz4hc",
+    "zstd", with a level "zstd:9", or a dict from field to one of those or to dict(codec=, level=, filter=, block_bytes=, dictionary=);
+    None: as `schema` says. filter: "shuffle", "bitshuffle", "delta" or "delta+shuffle", for numbers. dictionary=True (zstd): one is
+    trained on the first chunk, which pays where blocks are of few KiB.
     fields: the fields to take, in this order; for tuples and single values, their names.
     append: add to the dataset at `path`, with its schema. chunk_samples, chunk_bytes, shard_bytes: sizes; left out, they are chosen.
     threads: encoding at once, all by default. container: how samples are delivered, "dict", "tuple" or "single"; as in the source
@@ -147,6 +151,16 @@ class Writer:
         return self._native.schema if self._native is not None else self._schema
 
     @property
+    def choices(self) -> list[dict[str, Any]]:
+        """Why the fields under codec="auto" are stored as they are; empty until the first chunk is full, or commit().
+
+        One dict a field: field, reason (in words), chosen (index of a trial), trials: each a dict of codec, filter, level, dictionary,
+        block_bytes, ratio (raw / stored), decode_bytes_per_second (decoded, one thread), seconds_per_gb (what was weighed: a GB read from
+        storage of 1 GB/s and decoded by 4 threads). The first trial is the field as it is.
+        """
+        return self._native.choices if self._native is not None else []
+
+    @property
     def num_samples(self) -> int:
         """Samples taken so far, by this writer."""
         return self._samples + len(self._buffer)
@@ -205,6 +219,8 @@ class Writer:
                 )
             self.version = self._native.commit()
             self._schema = self._native.schema
+            for choice in self.choices:
+                _log.info("%s: field %r: %s", self.path, choice["field"], choice["reason"])
         except BaseException:
             self.abort()
             raise
