@@ -29,6 +29,18 @@ def test_json_holds_the_same(arrays, tmp_path):
     assert headrace.open(tmp_path / "d").schema.fields[1].codec == "zstd"
 
 
+def test_what_auto_chose_is_explained(arrays, tmp_path):
+    outcome = headrace_command("convert", str(arrays), str(tmp_path / "d"))
+    lines = outcome.out.splitlines()
+    assert lines[1] == "How fields are stored, by trying codecs on the first values:"
+    assert [line.split()[0] for line in lines[2:]] == ["x", "y"]
+    assert "x smaller, decoded at" in lines[3]
+    summary = headrace_command("convert", str(arrays), str(tmp_path / "json"), "--json").json
+    assert [choice["field"] for choice in summary["choices"]] == ["x", "y"]
+    assert summary["choices"][1]["trials"][0]["codec"] == "none"
+    assert headrace_command("convert", str(arrays), str(tmp_path / "named"), "--codec", "lz4").out.count("\n") == 1
+
+
 def test_a_target_that_exists_is_left_alone(arrays, tmp_path):
     target = str(tmp_path / "d")
     assert headrace_command("convert", str(arrays), target).code == 0

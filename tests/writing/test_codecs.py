@@ -58,7 +58,11 @@ def test_what_is_no_codec_is_refused(codec: Any, error: type[Exception], message
 
 def test_the_writer_says_what_it_tried_and_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rng = np.random.default_rng(0)
-    source = {"noise": rng.integers(-(1 << 63), (1 << 63) - 1, 20_000, endpoint=True), "counter": np.arange(20_000), "given": np.arange(20_000)}
+    source = {
+        "noise": rng.integers(-(1 << 63), (1 << 63) - 1, 20_000, endpoint=True),
+        "counter": np.arange(20_000),
+        "given": np.arange(20_000),
+    }
     with caplog.at_level(logging.INFO, "headrace"), hr.Writer(tmp_path / "d", codec={"given": "lz4"}) as writer:
         assert writer.choices == []
         writer.extend(source)
