@@ -48,8 +48,9 @@ def test_it_is_removed_however_the_run_ends(tmp_path, error):
 def test_what_does_not_fit_is_not_begun(tmp_path, monkeypatch):
     free = namedtuple("Free", "f_bavail f_frsize")
     monkeypatch.setattr(os, "statvfs", lambda path: free(1000, 4096))
-    with pytest.raises(StorageError, match=r"a test file of 1073741824 bytes does not fit, 4096000 bytes are free.*--size"), scratch_file(
-        tmp_path / "f", 1 << 30
+    with (
+        pytest.raises(StorageError, match=r"a test file of 1073741824 bytes does not fit, 4096000 bytes are free.*--size"),
+        scratch_file(tmp_path / "f", 1 << 30),
     ):
         pass
     assert list(tmp_path.iterdir()) == []

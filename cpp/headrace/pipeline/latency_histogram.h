@@ -13,8 +13,8 @@ namespace headrace::pipeline {
 
 class LatencyHistogram {
  public:
-  static constexpr unsigned kSteps = 64;     // buckets of each power of two
-  static constexpr unsigned kMaxBits = 43;   // 2.4 hours; what is longer counts as that
+  static constexpr unsigned kSteps = 64;    // buckets of each power of two
+  static constexpr unsigned kMaxBits = 43;  // 2.4 hours; what is longer counts as that
   static constexpr std::size_t kBuckets = (kMaxBits - 5) * kSteps;
 
   void add(std::uint64_t ns) {

@@ -264,14 +264,17 @@ Result<ReadBenchmarkResult> read_benchmark(const ReadBenchmarkOptions& options) 
   }
   const ReaderKind kind = options.reader == ReaderKind::kDirect && !run.direct() ? ReaderKind::kPread : options.reader;
   const bool rings = kind != ReaderKind::kPread;
-  const unsigned per_queue =
+  const unsigned blocks =
       rings ? options.depth : std::min(io::ReadQueue::kMaxDepth, options.depth * static_cast<unsigned>(options.threads));
+  // A queue counts the pieces that it cuts a block into: all of a block's are in flight together, as one large read's requests would be.
+  const std::uint64_t pieces = (options.block_bytes + io::kPieceBytes - 1) / io::kPieceBytes;
+  const auto per_queue = static_cast<unsigned>(std::min<std::uint64_t>(io::ReadQueue::kMaxDepth, blocks * pieces));
   std::vector<std::unique_ptr<io::ReadQueue>> queues;
   std::vector<std::unique_ptr<Lane>> lanes;
   for (int i = 0; i < (rings ? options.threads : 1); ++i) {
     queues.push_back(std::make_unique<io::ReadQueue>(kind, per_queue, rings ? io::ReadQueue::kThreads : options.threads));
     lanes.push_back(std::make_unique<Lane>(run, *queues.back()));
-    HR_RETURN_IF_ERROR(lanes.back()->allocate(per_queue));
+    HR_RETURN_IF_ERROR(lanes.back()->allocate(blocks));
   }
   run.start();
   for (const auto& lane : lanes) lane->start();

@@ -17,6 +17,7 @@ __all__ = ["FioCommand", "FioError", "FioResult", "fio_command", "fio_path", "fi
 
 _FILENAMES_BYTES = 4000  # fio's own limit for the list of file names is 4096
 _SPARE_SECONDS = 60.0
+_ENGINE_NICE = 5  # priority of our reading threads: on a busy machine it decides who runs
 
 
 class FioError(HeadraceError, RuntimeError):
@@ -25,7 +26,7 @@ class FioError(HeadraceError, RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class FioCommand:
-    """arguments: of fio, the program's name first. exact: whether it does what our reader does; else `remark` says what it does otherwise."""
+    """arguments: of fio, the program's name first. exact: whether it is the same work for device and cache. remark: what differs."""
 
     arguments: tuple[str, ...]
     exact: bool
@@ -118,6 +119,8 @@ def fio_command(
     if pattern == "random":
         arguments.append(f"--randseed={seed + 1}")
     arguments += [f"--runtime={max(1, round(seconds * 1000))}ms", *(["--time_based"] if loop else [])]
+    if reader != "mmap":
+        arguments.append(f"--nice={_ENGINE_NICE}")
     # Ours gives no advice on the file as a whole; fio would.
     arguments += ["--fadvise_hint=0", f"--invalidate={0 if warm else 1}", "--output-format=json"]
     return FioCommand(arguments=tuple(arguments), exact=exact, remark=remark)

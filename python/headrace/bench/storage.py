@@ -17,7 +17,7 @@ from headrace.bench.environment import environment
 from headrace.bench.file_system import FileSystem, file_system_of
 from headrace.bench.fio import fio_path, fio_version
 from headrace.bench.storage_limits import Rate, bound
-from headrace.bench.storage_plan import Advance, StorageOptions, Target, opened_target, plan
+from headrace.bench.storage_plan import Advance, StorageOptions, Target, checked_file, opened_target, plan
 from headrace.bench.storage_point import Runner
 from headrace.bench.storage_results import Best, StorageBenchmark, StorageResult
 
@@ -36,6 +36,8 @@ def bench_storage(path: str | Path, options: StorageOptions | None = None, *, ad
     if options.fio == "all" and fio is None:
         raise ValueError("fio is not installed; install it (apt-get install fio), or leave the choice out")
     place = Path(path)
+    if place.exists() and not place.is_dir():
+        checked_file(place)
     file_system = file_system_of(place if place.exists() else place.parent)
     state = options.state or ("warm" if file_system.kind == "memory" and "direct" not in (options.readers or ()) else "cold")
     if state == "cold" and file_system.kind == "memory":

@@ -13,7 +13,7 @@ _COPY = 0.7  # share of the memory copy rate from which on copying binds
 
 # What `bound` answers -> what it means, for a reader of the table.
 BOUNDS = {
-    "device": "more reads in flight are not faster, no reader or fio is, and the threads are idle",
+    "device": "neither more reads in flight nor another reader or fio is faster",
     "depth": "more reads in flight, or more threads, were faster",
     "CPU": "the reading threads are busy all the time",
     "memory copy": "near the rate at which memory is copied with as many threads",
@@ -60,6 +60,6 @@ def bound(rate: Rate, rates: Sequence[Rate], copy_bytes_per_second: float | None
         return "CPU"
     if max([other.bytes_per_second for other in same] + [rate.fio_bytes_per_second or 0.0]) > _SAME * mine:
         return "reader"
-    level = [other for other in own if other.bytes_per_second * _SAME >= mine]
-    spread = any(max(other.in_flight, rate.in_flight) >= 2 * min(other.in_flight, rate.in_flight) for other in level)
-    return "device" if rate.state == "cold" and spread else ""
+    level = any(other.in_flight >= 2 * rate.in_flight for other in deeper)  # and no faster, as seen above
+    level = level or any(rate.in_flight >= 2 * other.in_flight and other.bytes_per_second * _SAME >= mine for other in own)
+    return "device" if rate.state == "cold" and level else ""

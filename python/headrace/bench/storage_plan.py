@@ -14,7 +14,7 @@ from headrace.bench.file_system import FileSystem
 from headrace.bench.scratch_file import scratch_file
 from headrace.errors import NotFoundError
 
-__all__ = ["PATTERNS", "READERS", "STATES", "Point", "StorageOptions", "Target", "opened_target", "plan"]
+__all__ = ["PATTERNS", "READERS", "STATES", "Point", "StorageOptions", "Target", "checked_file", "opened_target", "plan"]
 
 PATTERNS = ("sequential", "random")
 READERS = ("mmap", "pread", "direct", "uring")
@@ -111,7 +111,8 @@ class Target:
         return max(file.stat().st_size for file in self.files)
 
 
-def _checked_file(path: Path) -> Path:
+def checked_file(path: Path) -> Path:
+    """`path`, if it is a file that can be read and holds something. Raises ValueError, OSError."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path}: expected a file, a dataset or a directory, found a device, pipe or socket; name a file on it")
@@ -132,7 +133,7 @@ def _dataset_target(path: Path) -> Target | None:
     if not shards:
         raise ValueError(f"{path}: the dataset is empty, there is nothing to read")
     chosen = [shards[i * len(shards) // _MAX_FILES] for i in range(_MAX_FILES)] if len(shards) > _MAX_FILES else shards
-    files = tuple(_checked_file(file) for file in chosen)
+    files = tuple(checked_file(file) for file in chosen)
     return Target(
         kind="dataset",
         path=path,
@@ -167,7 +168,7 @@ def opened_target(path: Path, options: StorageOptions, advance: Advance) -> Iter
     elif os.path.lexists(path):
         if options.size_bytes is not None:
             raise ValueError(f"{path}: there is a file; --size is for a test file in a directory, or where nothing is yet")
-        yield _file_target(_checked_file(path), "file")
+        yield _file_target(checked_file(path), "file")
         return
     elif options.size_bytes is None or not path.parent.is_dir():
         raise NotFoundError(f"{path}: no such file, dataset or directory; name one, or give --size for a test file of that name")

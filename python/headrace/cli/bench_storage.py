@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -126,9 +126,8 @@ _COLUMNS = (
     Column(title="bytes/s", right=True),
     Column(title="reads/s", right=True),
     Column(title="p50", right=True),
-    Column(title="p99", right=True),
+    Column(title="p99", right=True, drop=True),
     Column(title="device", right=True),
-    Column(title="proof"),
     Column(title="of fio", right=True),
     Column(title="binds"),
     Column(title="p99.9", right=True, drop=True),
@@ -137,12 +136,29 @@ _COLUMNS = (
     Column(title="fio p50", right=True, drop=True),
     Column(title="in memory", right=True, drop=True),
 )
-_THREADS, _OF_FIO = 1, 9
 _FIO_COLUMNS = ("of fio", "fio", "fio p50")
+
+
+def _block(size: int) -> str:
+    """A block size without zeros behind the point: 4096 -> "4 KiB"."""
+    number, unit = humanise.bytes_size(size).split()
+    return f"{float(number):g} {unit}"
 
 
 def _short(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.3g} %"
+
+
+def _device(result: Any) -> str:
+    """The share of the bytes that the device read, and what is wrong with it."""
+    return _short(result.device_share) + {"proven": "", "tainted": " TAINTED", "unproven": " unproven"}[result.proof]
+
+
+def _range(shares: Iterable[float | None]) -> str:
+    known = [share for share in shares if share is not None]
+    if not known:
+        return "not known"
+    return _short(max(known)) if min(known) == max(known) else f"{_short(min(known))} to {_short(max(known))}"
 
 
 def _resident(result: Any) -> str:
@@ -160,8 +176,7 @@ def _cells(result: Any) -> dict[str, str]:
         "reads/s": humanise.rate(result.operations_per_second).removesuffix("/s"),
         "p50": humanise.duration(result.latency_p50_seconds),
         "p99": humanise.duration(result.latency_p99_seconds),
-        "device": _short(result.device_share),
-        "proof": "TAINTED" if result.proof == "tainted" else result.proof,
+        "device": _device(result),
         "of fio": "" if result.fio_ratio is None else humanise.ratio(result.fio_ratio),
         "binds": result.binding or "-",
         "p99.9": humanise.duration(result.latency_p999_seconds),
@@ -182,12 +197,19 @@ def _show(measured: Any, console: Console) -> None:
         group = [result for result in measured.results if (result.pattern, result.block_bytes) == (pattern, block_bytes)]
         cells = [[_cells(result)[column.title] for column in columns] for result in group]
         console.result()
-        console.result(console.style.bold(f"{pattern}, blocks of {humanise.bytes_size(block_bytes)}"))
+        console.result(console.style.bold(f"{pattern}, blocks of {_block(block_bytes)}"))
         console.result(table(columns, cells, width=console.width, style=console.style))
+    from headrace.bench.storage_limits import BOUNDS
+
+    console.result()
+    meanings = [(name or "-", BOUNDS[name]) for name in dict.fromkeys(result.binding for result in measured.results)]
+    console.result("What binds:")
+    console.result(key_values(meanings, indent="  ", width=console.width, style=console.style))
     console.result()
     _show_fio(measured, console)
     for line in _remarks(measured):
         console.result(line)
+    console.result()
     for line in _verdict(measured):
         console.result(console.style.bold(line))
     for line in _taint(measured):
@@ -207,6 +229,10 @@ def _facts(measured: Any) -> list[tuple[str, str]]:
     return [
         (measured.kind, what),
         ("bytes", f"{humanise.bytes_size(measured.file_bytes)}, {system.type or 'unknown file system'}{device}"),
+        (
+            "in memory",
+            f"{_range(r.resident_before for r in measured.results)} before, {_range(r.resident_after for r in measured.results)} after",
+        ),
         ("state", f"{state}; {humanise.duration(measured.seconds)} a point"),
         ("fio", measured.fio_version or measured.fio_absence),
         ("machine", f"{machine['cpu']}, {machine['usable_cores']} cores usable, load {humanise.number(machine['load_1_min'], 3)}"),
@@ -216,11 +242,8 @@ def _facts(measured: Any) -> list[tuple[str, str]]:
 
 def _show_fio(measured: Any, console: Console) -> None:
     """The equivalent command lines, to be checked by anyone."""
-    console.result(
-        "The same with fio (PATH of a removed test file: lay it out again with --keep):"
-        if measured.kind == "test file" and not measured.kept
-        else "The same with fio:"
-    )
+    gone = measured.kind == "test file" and not measured.kept
+    console.result(f"The same with fio, for anyone to check{' (the test file is gone; --keep leaves it)' if gone else ''}:")
     for line in dict.fromkeys(result.fio_line for result in measured.results if result.fio_line):
         console.result(console.style.dim(line))
     console.result()
@@ -237,14 +260,20 @@ def _remarks(measured: Any) -> list[str]:
         lines.append(measured.remark)
     fallbacks = dict.fromkeys((result.reader, result.served_by, result.fallback) for result in measured.results if result.fallback)
     lines += [f"* {asked} was served by {served}: {why}" for asked, served, why in fallbacks]
-    bound = dict.fromkeys(result.binding for result in measured.results)
-    from headrace.bench.storage_limits import BOUNDS
-
-    lines.append("binds: " + "; ".join(f"{name or '-'}: {BOUNDS[name]}" for name in bound) + ".")
     if measured.unproven:
         reasons = dict.fromkeys(result.reason for result in measured.results if result.proof == "unproven")
         lines.append(f"unproven, {measured.unproven} of {len(measured.results)} points: {'; '.join(reasons)}")
     return lines
+
+
+_BINDING_WORDS = {
+    "device": "the device binds",
+    "depth": "more reads in flight, or more threads, were faster",
+    "CPU": "the reading threads' CPU time binds",
+    "memory copy": "memory copy binds",
+    "reader": "another reader, or fio, was faster",
+    "": "what binds is not shown by these points",
+}
 
 
 def _best_line(measured: Any, name: str, title: str) -> str | None:
@@ -257,10 +286,10 @@ def _best_line(measured: Any, name: str, title: str) -> str | None:
         if name == "random_operations"
         else humanise.byte_rate(best.bytes_per_second)
     )
-    how = f"{result.reader}, {humanise.bytes_size(result.block_bytes)}, depth {result.depth}"
+    how = f"{result.reader}, blocks of {_block(result.block_bytes)}, depth {result.depth}"
     how += f", {result.threads} threads" if result.threads > 1 else ""
     parts = [f"{title}: {rate} ({how})"]
-    parts.append(f"{best.binding} binds" if best.binding else "what binds is not shown")
+    parts.append(_BINDING_WORDS[best.binding])
     if best.fio_ratio is not None:
         parts.append(f"{humanise.ratio(best.fio_ratio)} of fio")
     if best.samples_per_second is not None:
@@ -309,7 +338,7 @@ def _draw(measured: Any, path: str) -> None:
                     doubtful=frozenset(number for number, r in enumerate(own) if r.proof == "tainted"),
                 )
             )
-        panels.append(Panel(title=f"{pattern}, {humanise.bytes_size(block_bytes)}", lines=lines))
+        panels.append(Panel(title=f"{pattern}, blocks of {_block(block_bytes)}", lines=lines))
     device = f" on {measured.file_system.device}" if measured.file_system.device else ""
     draw_panels(
         path,

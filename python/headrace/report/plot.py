@@ -138,36 +138,41 @@ def draw_panels(
     grid = figure.subplots(rows, columns, squeeze=False)
     labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
     handles: dict[str, Any] = {}
+    later: dict[str, Any] = {}
     for number, axes in enumerate(grid.flat):
         if number >= len(panels):
             axes.set_visible(False)
             continue
-        _draw_panel(axes, panels[number], labels, handles, mark_label, doubt_label)
+        _draw_panel(axes, panels[number], labels, handles, later, mark_label, doubt_label)
         xs = sorted({x for line in panels[number].lines for x in line.x})
         axes.set_xticks(xs, [x_format(x) for x in xs])
         axes.minorticks_off()
-        axes.yaxis.set_major_formatter(lambda value, _: y_format(value))
+        axes.yaxis.set_major_formatter(lambda value, _: y_format(value) if value else "0")
         axes.set_xlabel(x_label, fontsize=9)
         if number % columns == 0:
             axes.set_ylabel(y_label, fontsize=9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    handles |= later
     figure.legend(handles.values(), handles.keys(), frameon=False, fontsize=9, loc="outside lower left", ncols=min(6, len(handles)))
     figure.savefig(path)
 
 
-def _draw_panel(axes: Any, panel: Panel, labels: Sequence[str], handles: dict[str, Any], mark_label: str, doubt_label: str) -> None:
+def _draw_panel(
+    axes: Any, panel: Panel, labels: Sequence[str], handles: dict[str, Any], later: dict[str, Any], mark_label: str, doubt_label: str
+) -> None:
+    """Draw one panel; what the legend is to show of it goes into `handles`, and into `later` what comes after all lines."""
     for line in panel.lines:
         number = labels.index(line.label)
         colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
         handles.setdefault(line.label, axes.plot(line.x, line.y, color=colour, marker=marker, markersize=6, linewidth=1.8)[0])
         marks = [(x, mark) for x, mark in zip(line.x, line.marks, strict=False) if mark is not None]
         if marks:
-            drawn = axes.plot(*zip(*marks, strict=True), "_", color="black", markersize=16, markeredgewidth=2, zorder=4)[0]
-            handles.setdefault(mark_label, drawn)
+            axes.plot(*zip(*marks, strict=True), "_", color=colour, markersize=18, markeredgewidth=2.5, zorder=4)
+            later.setdefault(mark_label, axes.plot([], [], "_", color="#444444", markersize=14, markeredgewidth=2.5)[0])
         doubtful = [(line.x[i], line.y[i]) for i in sorted(line.doubtful)]
         if doubtful:
             drawn = axes.plot(*zip(*doubtful, strict=True), "x", color="#c00000", markersize=13, markeredgewidth=2, zorder=5)[0]
-            handles.setdefault(doubt_label, drawn)
+            later.setdefault(doubt_label, drawn)
     axes.set_xscale("log")
     axes.set_ylim(bottom=0)
     axes.margins(x=0.1, y=0.12)
