@@ -53,9 +53,10 @@ def test_a_reader_that_others_outrun_is_not_the_device():
 def test_warm_copies_are_bound_by_the_memory():
     rates = [rate(1, 900, state="warm", reader="pread"), rate(8, 900, state="warm", reader="pread")]
     assert bound(rates[0], rates, 1000) == "memory copy"
-    assert bound(rates[0], rates, 5000) == ""  # never the device
-    mapped = rate(1, 900, state="warm", reader="mmap")
-    assert bound(mapped, [mapped], 1000) == ""
+    assert bound(rates[0], rates, 5000) == "CPU"  # never the device
+    mapped = rate(1, 2000, state="warm", reader="mmap")
+    assert bound(mapped, [mapped], 1000) == "CPU"
+    assert bound(rates[0], [*rates, mapped], 5000) == "CPU"  # a mapped file is not copied: no measure for those that are
 
 
 def test_a_tainted_point_says_nothing():

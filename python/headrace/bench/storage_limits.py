@@ -15,7 +15,7 @@ _COPY = 0.7  # share of the memory copy rate from which on copying binds
 BOUNDS = {
     "device": "neither more reads in flight nor another reader or fio is faster",
     "depth": "more reads in flight, or more threads, were faster",
-    "CPU": "the reading threads are busy all the time",
+    "CPU": "the reading threads' time on cores; no device makes them wait",
     "memory copy": "near the rate at which memory is copied with as many threads",
     "reader": "another reader, or fio, was faster with the same reads",
     "": "not shown by these points; add depths",
@@ -58,8 +58,12 @@ def bound(rate: Rate, rates: Sequence[Rate], copy_bytes_per_second: float | None
         return "CPU" if rate.cpu_share >= _BUSY and all(other.threads > rate.threads for other in deeper) else "depth"
     if rate.cpu_share >= _BUSY:
         return "CPU"
-    if max([other.bytes_per_second for other in same] + [rate.fio_bytes_per_second or 0.0]) > _SAME * mine:
+    # Warm, a mapped file costs no copy: no measure for those that copy.
+    peers = [other for other in same if rate.state == "cold" or (other.reader == "mmap") == (rate.reader == "mmap")]
+    if max([other.bytes_per_second for other in peers] + [rate.fio_bytes_per_second or 0.0]) > _SAME * mine:
         return "reader"
+    if rate.state == "warm":
+        return "CPU"  # no device was read, so nothing else is left
     level = any(other.in_flight >= 2 * rate.in_flight for other in deeper)  # and no faster, as seen above
     level = level or any(rate.in_flight >= 2 * other.in_flight and other.bytes_per_second * _SAME >= mine for other in own)
-    return "device" if rate.state == "cold" and level else ""
+    return "device" if level else ""

@@ -233,13 +233,16 @@ def _draw_group(
             markeredgewidth=2,
             label=mark_label,
         )
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
+        # Above the bars: between them its mark would look like one more.
+        axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
     if line_at is not None:
         axes.axvline(line_at, color="#444444", linestyle="--", linewidth=0.9)
     for number, value in enumerate(group.values):
         axes.annotate(
             value_format(value), (value, number), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color="#333333"
         )
+    if not log:
+        axes.xaxis.set_major_formatter(lambda value, _: value_format(value) if value else "0")
     axes.margins(x=0.12)
     axes.set_title(group.title, loc="left", fontsize=10, fontweight="bold")
     axes.tick_params(axis="x", labelsize=8)
