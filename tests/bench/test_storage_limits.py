@@ -26,6 +26,11 @@ def test_depth_binds_until_more_of_it_is_no_faster():
     assert [bound(r, rates, None) for r in rates] == ["depth", "depth", "device", "device"]
 
 
+def test_less_in_flight_being_faster_is_the_device_as_well():
+    rates = [rate(1, 1300), rate(8, 1200), rate(32, 1000)]
+    assert [bound(r, rates, None) for r in rates] == ["device", "device", "device"]
+
+
 def test_one_depth_shows_nothing():
     alone = rate(32, 1000)
     assert bound(alone, [alone], None) == ""

@@ -59,7 +59,8 @@ def bound(rate: Rate, rates: Sequence[Rate], copy_bytes_per_second: float | None
     if rate.cpu_share >= _BUSY:
         return "CPU"
     # Warm, a mapped file costs no copy: no measure for those that copy.
-    peers = [other for other in same if rate.state == "cold" or (other.reader == "mmap") == (rate.reader == "mmap")]
+    others = [other for other in same if other.reader != rate.reader]
+    peers = [other for other in others if rate.state == "cold" or (other.reader == "mmap") == (rate.reader == "mmap")]
     if max([other.bytes_per_second for other in peers] + [rate.fio_bytes_per_second or 0.0]) > _SAME * mine:
         return "reader"
     if rate.state == "warm":

@@ -23,7 +23,7 @@ FIO_CHOICES = ("auto", "off", "all")
 
 # What is measured unless the user says otherwise: about a minute. The device's own rate at rising depth, and the default reader of datasets.
 _DEFAULT_BLOCKS = (("sequential", 1 << 20), ("random", 4 << 10), ("random", 128 << 10))
-_DEFAULT_DEPTHS = (1, 8, 32)
+_DEFAULT_DEPTHS = (1, 8, 32, 128)
 _DEFAULT_READERS = {"cold": ("direct", "mmap"), "warm": ("mmap", "pread", "uring")}
 _DEFAULT_SIZE_BYTES = 1 << 30
 _DIRECT_BYTES = 4096  # what the native reader aligns direct reads to; a multiple of every device's logical block that Linux allows

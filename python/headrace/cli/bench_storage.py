@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("path", help="a dataset, a file, or a directory, where a test file is laid out and removed again")
     add("--pattern", type=choices(_PATTERNS), metavar="A,B", help="sequential, random (default: both)")
     add("--block-sizes", type=byte_sizes, metavar="A,B", help="for each pattern (default: sequential 1MiB; random 4KiB, 128KiB)")
-    add("--depths", type=whole_numbers(1), metavar="A,B", help="reads in flight, of each thread (default: 1,8,32)")
+    add("--depths", type=whole_numbers(1), metavar="A,B", help="reads in flight, of each thread (default: 1,8,32,128)")
     add(
         "--readers",
         type=choices(_READERS),
