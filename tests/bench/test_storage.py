@@ -124,7 +124,7 @@ def test_a_cold_run_on_a_file_that_stays_in_memory_is_tainted(file, monkeypatch)
     monkeypatch.setattr(storage_point.page_cache, "drop_files", lambda files: None)
     measured = bench_storage(file, options())
     assert measured.tainted == 1
-    assert "100 % of the file was there at the start" in measured.results[0].reason
+    assert "100 % of the file stayed in memory" in measured.results[0].reason
 
 
 def test_a_warm_run_that_read_the_device_is_tainted(file, on_disk, monkeypatch):

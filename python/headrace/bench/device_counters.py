@@ -112,11 +112,10 @@ def judge(
         return answer("unproven", file_system.remark)
     if file_system.kind == "compressing" and share > 0 and resident_before is not None and resident_before < 1 - COLD_SHARE:
         return answer("unproven", f"{file_system.type} may have compressed the file: {_percent(share)} of the bytes came from the device")
-    where = f", {_percent(resident_before)} of the file was there at the start" if resident_before else ""
-    return answer(
-        "tainted",
-        f"only {_percent(share)} of the bytes came from the device, the rest from memory (the page cache{where}, or parts that were never written)",
-    )
+    why = "the rest from memory (the page cache, or parts of the file that were never written)"
+    if resident_before is not None and resident_before > 1 - COLD_SHARE:
+        why = f"{_percent(resident_before)} of the file stayed in memory when it was to be dropped: another process may map it"
+    return answer("tainted", f"only {_percent(share)} of the bytes came from the device; {why}")
 
 
 def _judge_warm(answer: Callable[..., Judgement], share: float | None, file_system: FileSystem) -> Judgement:

@@ -100,9 +100,7 @@ def drop_all_caches() -> None:
         os.sync()
         _DROP_CACHES.write_text("1\n", encoding="ascii")
     except OSError as error:
-        raise PermissionError(
-            error.errno, f"emptying the machine's page cache needs root and a writable {_DROP_CACHES}: {error.strerror}"
-        ) from error
+        raise PermissionError(f"emptying the machine's page cache needs root and a writable {_DROP_CACHES}: {error.strerror}") from error
 
 
 def _blocks(path: Path) -> Iterator[int]:

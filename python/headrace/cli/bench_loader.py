@@ -57,12 +57,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         against=arguments.against,
         compute_ms=arguments.compute_ms,
     )
-    if arguments.plot:
-        _draw(measured, arguments.plot)
     if console.json_output:
         console.result_json(measured)
     else:
         _show(measured, console)
+    if arguments.plot:  # after the result, which an error here must not cost
+        _draw(measured, arguments.plot)
     return OK
 
 

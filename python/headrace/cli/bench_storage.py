@@ -76,12 +76,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     )
     with _progress(console) as advance, _ended_by_signals():
         measured = bench_storage(arguments.path, options, advance=advance)
-    if arguments.plot:
-        _draw(measured, arguments.plot)
     if console.json_output:
         console.result_json(measured)
     else:
         _show(measured, console)
+    if arguments.plot:
+        _draw(measured, arguments.plot)
     return FAILURE if measured.tainted else OK
 
 
@@ -134,6 +134,7 @@ _COLUMNS = (
     Column(title="CPU s/GB", right=True, drop=True),
     Column(title="fio", right=True, drop=True),
     Column(title="fio p50", right=True, drop=True),
+    Column(title="in device", right=True, drop=True),
     Column(title="in memory", right=True, drop=True),
 )
 _FIO_COLUMNS = ("of fio", "fio", "fio p50")
@@ -171,7 +172,7 @@ def _cells(result: Any) -> dict[str, str]:
     return {
         "depth": str(result.depth),
         "threads": str(result.threads),
-        "reader": result.reader if result.served_by == result.reader else f"{result.served_by}*",
+        "reader": f"{result.served_by}*" if result.fallback else result.reader,
         "bytes/s": humanise.byte_rate(result.bytes_per_second),
         "reads/s": humanise.rate(result.operations_per_second).removesuffix("/s"),
         "p50": humanise.duration(result.latency_p50_seconds),
@@ -183,6 +184,7 @@ def _cells(result: Any) -> dict[str, str]:
         "CPU s/GB": humanise.number(result.cpu_seconds_per_gb, 3),
         "fio": "" if fio is None else humanise.byte_rate(fio.bytes_per_second),
         "fio p50": "" if fio is None or fio.latency_p50_seconds is None else humanise.duration(fio.latency_p50_seconds),
+        "in device": "-" if result.disk_queue is None else f"{result.disk_queue:.1f}",
         "in memory": _resident(result),
     }
 
