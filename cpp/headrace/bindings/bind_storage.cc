@@ -51,14 +51,18 @@ py::dict run_read_benchmark(const std::vector<py::object>& paths, std::uint64_t 
   out["operations"] = result.operations;
   out["blocks"] = result.blocks;
   out["seconds"] = result.seconds;
-  py::dict latency;
+  py::dict latency, counts;
   const auto seconds_of = [](std::uint64_t ns) { return static_cast<double>(ns) * 1e-9; };
-  latency["p50"] = seconds_of(result.latency_p50_ns);
-  latency["p90"] = seconds_of(result.latency_p90_ns);
-  latency["p99"] = seconds_of(result.latency_p99_ns);
-  latency["p99.9"] = seconds_of(result.latency_p999_ns);
-  latency["max"] = seconds_of(result.latency_max_ns);
+  latency["p50"] = seconds_of(result.latency.percentile(0.5));
+  latency["p90"] = seconds_of(result.latency.percentile(0.9));
+  latency["p99"] = seconds_of(result.latency.percentile(0.99));
+  latency["p99.9"] = seconds_of(result.latency.percentile(0.999));
+  latency["max"] = seconds_of(result.latency.max());
   out["latency_seconds"] = latency;
+  for (std::size_t i = 0; i < pipeline::LatencyHistogram::kBuckets; ++i) {
+    if (result.latency.count(i) != 0) counts[py::int_(pipeline::LatencyHistogram::middle(i))] = result.latency.count(i);
+  }
+  out["latency_counts"] = counts;
   out["device_bytes"] = result.device_bytes < 0 ? py::object(py::none()) : py::object(py::int_(result.device_bytes));
   out["reader"] = io::reader_name(result.reader);
   out["fallback"] = result.fallback;

@@ -26,7 +26,6 @@ using io::ReaderKind;
 constexpr std::uint64_t kMaxBlockBytes = 64u << 20;
 constexpr std::uint64_t kMaxBufferBytes = 1ull << 30;
 constexpr int kMaxThreads = 64;
-constexpr std::size_t kMaxLatencies = 1u << 20;
 
 struct Free {
   void operator()(std::uint8_t* memory) const { std::free(memory); }
@@ -90,7 +89,6 @@ class Run {
     if (blocks() == 0) return {Code::kInvalidArgument, "the files hold no whole block of block_bytes; take smaller blocks"};
     if (blocks() >= 1ull << 48) return {Code::kInvalidArgument, "the files hold more than 2^48 blocks; take larger ones"};
     order_ = Permutation(blocks(), mix_key(options_.seed, 0x72656164));
-    latencies_.reserve(kMaxLatencies);  // Nothing may be allocated while reads are under way.
     return Status::ok();
   }
 
@@ -127,7 +125,7 @@ class Run {
       return;
     }
     ++operations_;
-    if (latencies_.size() < kMaxLatencies) latencies_.push_back(static_cast<std::uint64_t>(now - submitted_ns));
+    latency_.add(static_cast<std::uint64_t>(now - submitted_ns));
   }
 
   Result<ReadBenchmarkResult> result(std::int64_t device_bytes_before) {
@@ -137,17 +135,7 @@ class Run {
     out.bytes = operations_ * options_.block_bytes;
     out.blocks = blocks();
     out.seconds = static_cast<double>(std::max<std::int64_t>(1, end_ns_ - begin_ns_)) * 1e-9;
-    std::sort(latencies_.begin(), latencies_.end());
-    const auto at = [&](double share) {
-      return latencies_.empty()
-                 ? 0
-                 : latencies_[std::min(latencies_.size() - 1, static_cast<std::size_t>(share * static_cast<double>(latencies_.size())))];
-    };
-    out.latency_p50_ns = at(0.5);
-    out.latency_p90_ns = at(0.9);
-    out.latency_p99_ns = at(0.99);
-    out.latency_p999_ns = at(0.999);
-    out.latency_max_ns = at(1.0);
+    out.latency = latency_;
     const std::int64_t after = device_bytes();
     if (device_bytes_before >= 0 && after >= 0) out.device_bytes = after - device_bytes_before;
     out.reader = options_.reader == ReaderKind::kDirect && !direct_ ? ReaderKind::kPread : options_.reader;
@@ -174,7 +162,7 @@ class Run {
   std::mutex mutex_;  // guards what follows
   std::int64_t end_ns_ = 0;
   std::uint64_t operations_ = 0;
-  std::vector<std::uint64_t> latencies_;
+  LatencyHistogram latency_;
   Status status_;
 };
 
@@ -276,14 +264,17 @@ Result<ReadBenchmarkResult> read_benchmark(const ReadBenchmarkOptions& options) 
   }
   const ReaderKind kind = options.reader == ReaderKind::kDirect && !run.direct() ? ReaderKind::kPread : options.reader;
   const bool rings = kind != ReaderKind::kPread;
-  const unsigned per_queue =
+  const unsigned blocks =
       rings ? options.depth : std::min(io::ReadQueue::kMaxDepth, options.depth * static_cast<unsigned>(options.threads));
+  // A queue counts the pieces that it cuts a block into: all of a block's are in flight together, as one large read's requests would be.
+  const std::uint64_t pieces = (options.block_bytes + io::kPieceBytes - 1) / io::kPieceBytes;
+  const auto per_queue = static_cast<unsigned>(std::min<std::uint64_t>(io::ReadQueue::kMaxDepth, blocks * pieces));
   std::vector<std::unique_ptr<io::ReadQueue>> queues;
   std::vector<std::unique_ptr<Lane>> lanes;
   for (int i = 0; i < (rings ? options.threads : 1); ++i) {
     queues.push_back(std::make_unique<io::ReadQueue>(kind, per_queue, rings ? io::ReadQueue::kThreads : options.threads));
     lanes.push_back(std::make_unique<Lane>(run, *queues.back()));
-    HR_RETURN_IF_ERROR(lanes.back()->allocate(per_queue));
+    HR_RETURN_IF_ERROR(lanes.back()->allocate(blocks));
   }
   run.start();
   for (const auto& lane : lanes) lane->start();

@@ -10,6 +10,7 @@
 
 #include "headrace/base/status.h"
 #include "headrace/io/read_engine.h"
+#include "headrace/pipeline/latency_histogram.h"
 
 namespace headrace::pipeline {
 
@@ -29,9 +30,8 @@ struct ReadBenchmarkOptions {
 struct ReadBenchmarkResult {
   std::uint64_t bytes = 0, operations = 0, blocks = 0;  // blocks: in all files
   double seconds = 0;
-  // Of single reads (the first million), from submission to answer; 0 where nothing was read. For mmap: from the advice to the end of
-  // populating.
-  std::uint64_t latency_p50_ns = 0, latency_p90_ns = 0, latency_p99_ns = 0, latency_p999_ns = 0, latency_max_ns = 0;
+  // Of single reads, from submission to answer. For mmap: from the advice to the end of populating.
+  LatencyHistogram latency;
   std::int64_t device_bytes = -1;                  // that the kernel read from devices for this process meanwhile; -1: it does not say
   io::ReaderKind reader = io::ReaderKind::kUring;  // what served, after any fallback
   std::string fallback;                            // why that is not what was asked for

@@ -357,7 +357,8 @@ def read_benchmark(
     """Reads whole blocks of files with `depth` reads in flight a thread, at most `seconds` long; without `loop`, at most each block once.
 
     random: a keyed permutation of all blocks of all files, by `seed`; else their order. reader: "mmap", "pread", "direct", "uring".
-    Answers bytes, operations, blocks (in the files), seconds, latency_seconds (p50, p90, p99, p99.9, max of the first million reads),
-    device_bytes (what the kernel read from devices for this process meanwhile, or None), reader (what served), fallback (why, if another).
+    Answers bytes, operations, blocks (in the files), seconds, latency_seconds (p50, p90, p99, p99.9, max), latency_counts (nanoseconds, to
+    1.6 % -> reads; those of several runs may be added), device_bytes (what the kernel read from devices for this process meanwhile, or
+    None), reader (what served), fallback (why, if another).
     Raises ValueError (an option), NotFoundError, StorageError, TruncatedError, MemoryError. Ctrl-C ends it.
     """

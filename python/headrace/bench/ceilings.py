@@ -16,7 +16,7 @@ import numpy as np
 
 from headrace._native import xxh3_64
 
-__all__ = ["Ceilings", "measure_ceilings", "page_in"]
+__all__ = ["Ceilings", "copy_rate", "measure_ceilings", "page_in"]
 
 _COPY_BYTES = 64 << 20  # a thread's source, well beyond the caches
 _READ_BYTES = 4 << 20
@@ -45,7 +45,7 @@ def measure_ceilings(files: Sequence[Path], threads: int) -> Ceilings:
     file_bytes = page_in(files)
     return Ceilings(
         threads=threads,
-        copy_bytes_per_second=_copy_rate(threads),
+        copy_bytes_per_second=copy_rate(threads),
         read_bytes_per_second=_read_rate(files, threads, hashed=False),
         hash_bytes_per_second=_read_rate(files, threads, hashed=True),
         file_bytes=file_bytes,
@@ -77,7 +77,8 @@ def _in_threads(tasks: Sequence[Callable[[], None]]) -> float:
     return seconds
 
 
-def _copy_rate(threads: int) -> float:
+def copy_rate(threads: int) -> float:
+    """Bytes a second that `threads` threads copy from memory to memory, the best of three rounds."""
     sources = [np.ones(_COPY_BYTES, np.uint8) for _ in range(threads)]
     targets = [np.zeros(_COPY_BYTES, np.uint8) for _ in range(threads)]
 

@@ -6,6 +6,7 @@ compare samples a second here, the ratio to the limit, and with `compute_ms` the
 
 from __future__ import annotations
 
+import importlib
 import resource
 import statistics
 import time
@@ -140,6 +141,7 @@ def bench_loader(
             ceilings=ceilings[threads],
             mapped=dataset.native.reader == "mmap",
         )
+    importlib.import_module("headrace.loader.loader")  # and torch: seconds that belong to no loader's first batch
     runs: list[_Run] = [_HeadraceRun(path, version, batch_size, order, count, seed, raw_bytes / len(native)) for count in workers]
     for name in against:
         counts = (0,) if name == "numpy" else workers

@@ -1,4 +1,4 @@
-"""`headrace bench`: what a loader delivers from a dataset."""
+"""`headrace bench`: what a loader delivers from a dataset, and what storage delivers at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from headrace.cli.console import Console, output_options
 
 _BENCHMARKS = {
     "loader": "measure how fast a dataset can be delivered, and what limits it",
+    "storage": "measure what storage delivers, cold or warm, with the kernel's counters as proof, beside fio",
 }
 
 

@@ -57,12 +57,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         against=arguments.against,
         compute_ms=arguments.compute_ms,
     )
-    if arguments.plot:
-        _draw(measured, arguments.plot)
     if console.json_output:
         console.result_json(measured)
     else:
         _show(measured, console)
+    if arguments.plot:  # after the result, which an error here must not cost
+        _draw(measured, arguments.plot)
     return OK
 
 
@@ -70,18 +70,23 @@ _RESULT_COLUMNS = (
     Column(title="loader"),
     Column(title="workers", right=True),
     Column(title="samples/s", right=True),
-    Column(title="decoded", right=True),
-    Column(title="of limit", right=True),
-    Column(title="binding limit"),
-    Column(title="first batch", right=True),
-    Column(title="stall", right=True, drop=True),
+    Column(title="limit", right=True),
+    Column(title="1st batch", right=True),
+    Column(title="stall", right=True),
     Column(title="memory", right=True),
     Column(title="CPU s/GB", right=True),
-    Column(title="utilisation", right=True),
+    Column(title="decoded", right=True, drop=True),
+    Column(title="binding limit", drop=True),
     Column(title="most work in", drop=True),
     Column(title="reader", drop=True),
 )
-_UTILISATION = 10
+_ACCELERATOR_COLUMNS = (
+    Column(title="loader"),
+    Column(title="workers", right=True),
+    Column(title="utilisation", right=True),
+    Column(title="samples/s", right=True),
+    Column(title="steps", right=True),
+)
 _CEILING_COLUMNS = (
     Column(title="threads", right=True),
     Column(title="memory copy", right=True),
@@ -109,16 +114,26 @@ def _result_cells(result: Any) -> list[str]:
         result.name,
         str(result.num_workers),
         humanise.rate(result.samples_per_second),
-        humanise.byte_rate(result.bytes_per_second),
         humanise.percent(result.limit_share),
-        result.limit,
         humanise.duration(result.time_to_first_batch_seconds),
-        humanise.percent(result.stall_share),
+        f"{100 * result.stall_share:.3g} %",
         "-" if result.peak_private_bytes is None else humanise.bytes_size(result.peak_private_bytes),
         humanise.number(result.cpu_seconds_per_gb, 3),
-        "" if result.accelerator is None else humanise.percent(result.accelerator.utilisation),
+        humanise.byte_rate(result.bytes_per_second),
+        result.limit,
         _busiest(result.stages_seconds),
         result.reader,
+    ]
+
+
+def _accelerator_cells(result: Any) -> list[str]:
+    run = result.accelerator
+    return [
+        result.name,
+        str(result.num_workers),
+        humanise.percent(run.utilisation),
+        humanise.rate(run.samples_per_second),
+        humanise.count(run.steps),
     ]
 
 
@@ -135,11 +150,9 @@ def _show(measured: Any, console: Console) -> None:
     ]
     console.result(key_values(pairs, width=console.width, style=console.style))
     console.result()
-    columns, cells = list(_RESULT_COLUMNS), [_result_cells(result) for result in measured.results]
-    if measured.compute_ms is None:
-        del columns[_UTILISATION]
-        cells = [line[:_UTILISATION] + line[_UTILISATION + 1 :] for line in cells]
-    console.result(table(columns, cells, width=console.width, style=console.style))
+    console.result(table(_RESULT_COLUMNS, [_result_cells(result) for result in measured.results], width=console.width, style=console.style))
+    limits = " or ".join(dict.fromkeys(result.limit for result in measured.results))
+    console.result(f"limit: the time that what binds ({limits}) would take alone / the time taken")
     for name, ratio in measured.speed_ratios.items():
         console.result(f"headrace / {name}, each at its best: {humanise.ratio(ratio)}")
     console.result()
@@ -147,9 +160,11 @@ def _show(measured: Any, console: Console) -> None:
     console.result(table(_CEILING_COLUMNS, _ceiling_cells(measured), width=console.width, style=console.style))
     console.result()
     if measured.compute_ms is not None:
-        console.result(
-            f"Utilisation: compute time / running time at {measured.compute_ms:g} ms a batch, the wait for the first one left out (MLPerf Storage)."
-        )
+        console.result(f"An accelerator that computes {measured.compute_ms:g} ms on each batch (simulated, as in MLPerf Storage):")
+        cells = [_accelerator_cells(result) for result in measured.results]
+        console.result(table(_ACCELERATOR_COLUMNS, cells, width=console.width, style=console.style))
+        console.result("Utilisation: compute time / running time, the wait for the first batch left out.")
+        console.result()
     console.result("The consumer only takes batches, so its stall share is near 100 % by design; a training loop's is what counts.")
 
 
@@ -174,7 +189,7 @@ def _draw(measured: Any, path: str) -> None:
     results = sorted(measured.results, key=lambda result: -result.bytes_per_second)
     group = BarGroup(
         title=f"batches of {humanise.count(measured.batch_size)}, {measured.order} order, warm",
-        labels=[f"{result.name}, {result.num_workers} workers" for result in results],
+        labels=[f"{result.name}, {result.num_workers} worker{'' if result.num_workers == 1 else 's'}" for result in results],
         values=[result.bytes_per_second for result in results],
         marks=[result.bytes_per_second / result.limit_share if result.name == "headrace" else None for result in results],
         ours=frozenset(number for number, result in enumerate(results) if result.name == "headrace"),
