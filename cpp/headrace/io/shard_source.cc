@@ -77,7 +77,7 @@ Status ShardSource::touch_table(const BlockId& id, const PageRef& page, Counters
   const std::uint64_t bytes = page.num_blocks * 24ull;
   {
     ScopedTime time(counters.read_ns);
-    HR_RETURN_IF_ERROR(mapping_.populate(page.offset, bytes).with_context("read " + shard_->describe(id.chunk, id.field)));
+    HR_RETURN_IF_ERROR(populate(page.offset, bytes, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
   }
   // Never skipped, whatever `verify` says: block sizes steer memory accesses.
   HR_RETURN_IF_ERROR(shard_->check_table(id.chunk, id.field, {mapping_.data() + page.offset, bytes}));
@@ -92,7 +92,7 @@ Status ShardSource::touch(const BlockId& id, const PageRef& page, Counters& coun
   const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
   {
     ScopedTime time(counters.read_ns);
-    HR_RETURN_IF_ERROR(mapping_.populate(ref.offset, ref.stored_bytes).with_context("read " + shard_->describe(id.chunk, id.field)));
+    HR_RETURN_IF_ERROR(populate(ref.offset, ref.stored_bytes, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
   }
   if (context_.verify != Verify::kNever) {
     ScopedTime time(counters.verify_ns);
@@ -122,6 +122,13 @@ std::uint64_t ShardSource::table_key(const BlockId& id) const {
 Result<std::shared_ptr<const storage::File>> ShardSource::file() {
   auto opened = context_.files->get(shard_->path(), context_.engine->wants_direct_files(), shard_->identity());
   if (!opened.is_ok() && opened.status().code() == Code::kUnsupported) {
+Status ShardSource::populate(std::uint64_t offset, std::uint64_t bytes, Counters& counters) {
+  unsigned retries = 0;
+  Status status = mapping_.populate(offset, bytes, &retries);
+  if (retries > 0) counters.read_retries.fetch_add(retries, std::memory_order_relaxed);
+  return status;
+}
+
     context_.engine->give_up_direct();
     return context_.files->get(shard_->path(), false, shard_->identity());
   }
@@ -187,6 +194,7 @@ Status ShardSource::decode_block(const BlockId& id, const PageRef& page, Mutable
   thread_local std::vector<std::uint8_t> scratch;
   {
     ScopedTime time(counters.decode_ns);
+  if (request.retried) counters.read_retries.fetch_add(1, std::memory_order_relaxed);
     HR_RETURN_IF_ERROR(shard_->decode_block(id.chunk, id.field, id.block, ref, stored, out, scratch));
   }
   counters.decoded_bytes.fetch_add(out.size(), std::memory_order_relaxed);
@@ -262,3 +270,4 @@ void ShardSource::prefetch(std::span<const BlockId> ids, Counters& counters) {
 }
 
 }  // namespace headrace::io
+    if (requests[i].retried) counters.read_retries.fetch_add(1, std::memory_order_relaxed);

@@ -101,6 +101,7 @@ class ShardSource {
 
   std::shared_ptr<const format::Shard> shard_;
   std::uint32_t number_;
+  Status populate(std::uint64_t offset, std::uint64_t bytes, Counters& counters);
   SourceContext context_;
   storage::Mapping mapping_;
   std::unique_ptr<std::atomic<std::uint64_t>[]> checked_;         // a bit a block

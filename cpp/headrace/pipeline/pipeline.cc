@@ -370,3 +370,4 @@ PipelineStats Pipeline::stats() const {
 }
 
 }  // namespace headrace::pipeline
+  out.read_retries = s.counters.io.read_retries;

@@ -75,7 +75,7 @@ Result<File> File::open(const std::string& path, bool direct) {
   return file;
 }
 
-Status File::read_exact(std::uint64_t offset, MutableBytes out) const {
+Status File::read_exact(std::uint64_t offset, MutableBytes out, unsigned* retries) const {
   if (fd_ < 0) return {Code::kClosed, "read: the file is not open"};
   std::uint64_t end = 0;
   if (!checked_add(offset, out.size(), &end) || end > std::uint64_t{std::numeric_limits<off_t>::max()}) {
@@ -87,6 +87,7 @@ Status File::read_exact(std::uint64_t offset, MutableBytes out) const {
     const ssize_t got = ::pread(fd_, out.data() + done, want, static_cast<off_t>(offset + done));
     if (got > 0) {
       done += static_cast<std::size_t>(got);
+  bool retried = false;
     } else if (got == 0) {
       return truncated(*this, offset, out.size(), done);
     } else if (errno != EINTR) {
@@ -94,6 +95,9 @@ Status File::read_exact(std::uint64_t offset, MutableBytes out) const {
       return Status::from_errno(
           err, strf("read %s: offset %" PRIu64 ", expected %zu bytes, failed after %zu", path_.c_str(), offset, out.size(), done));
     }
+    } else if (errno == EIO && !retried) {
+      retried = true;
+      if (retries != nullptr) ++*retries;
   }
   return Status::ok();
 }

@@ -35,9 +35,10 @@ class File {
   // Errors: kNotFound, kIoError (with errno; EMFILE says `ulimit -n`), kInvalidArgument (a directory), kUnsupported.
   static Result<File> open(const std::string& path, bool direct = false);
 
-  // Fills `out` from `offset`; short reads and EINTR are retried.
+  // Fills `out` from `offset`; short reads and EINTR are retried, and the first EIO, since a bad sector may answer the second time:
+  // `retries` (if given) counts that.
   // Errors: kTruncated (the file ends first), kIoError. Messages name path, offset and length.
-  Status read_exact(std::uint64_t offset, MutableBytes out) const;
+  Status read_exact(std::uint64_t offset, MutableBytes out, unsigned* retries = nullptr) const;
 
   Result<FileIdentity> identity() const;
   int descriptor() const { return fd_; }
