@@ -40,9 +40,10 @@ Result<std::shared_ptr<const storage::File>> FileTable::get(const std::string& p
   auto file = std::make_shared<const storage::File>(std::move(*opened));
   std::shared_ptr<const storage::File> dropped;  // Closed after the lock is released.
   std::lock_guard lock(mutex_);
+  std::list<std::string> age{path};  // Before anything changes: no entry may be left without one.
   const auto [entry, added] = entries_.try_emplace(path);
   if (!added) return entry->second.file;
-  ages_.push_front(path);
+  ages_.splice(ages_.begin(), age);
   entry->second = {file, ages_.begin()};
   if (entries_.size() > capacity_) {
     const auto oldest = entries_.find(ages_.back());

@@ -76,10 +76,19 @@ void finish_job(Pass& pass, Job& job) {
       }
     }
   } catch (const std::bad_alloc&) {
-    job.status = Status(Code::kOutOfMemory, "assemble a batch: out of memory; use a smaller batch_size or prefetch_bytes");
+    job.status = out_of_memory();
   }
   job.builder.reset();
   std::lock_guard lock(pass.mutex);
+// Made where memory is short: with fewer words if there is none for these.
+Status out_of_memory() {
+  try {
+    return {Code::kOutOfMemory, "assemble a batch: out of memory; use a smaller batch_size or prefetch_bytes"};
+  } catch (const std::bad_alloc&) {
+    return {Code::kOutOfMemory, "out of memory"};
+  }
+}
+
   job.done = true;
   pass.shared->batches_ready.fetch_add(1);
   job.enter(Stage::kDone);
@@ -183,7 +192,11 @@ void run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job)
   job->pieces_left.store(pieces, std::memory_order_relaxed);
   if (pieces == 1) return run_piece(*pass, *job, 0);
   for (std::size_t i = 0; i < pieces; ++i) {
-    pass->submit(job->step, [pass, job, i] { run_piece(*pass, *job, i); });
+    try {
+      pass->submit(job->step, [pass, job, i] { run_piece(*pass, *job, i); });
+    } catch (const std::bad_alloc&) {  // Nobody else can be given it.
+      run_piece(*pass, *job, i);
+    }
   }
 }
 

@@ -96,6 +96,7 @@ class Pipeline {
   std::shared_ptr<const Order> make_order(std::uint64_t epoch) const;
   bool launch_one();
   void launch();
+  void launch_ahead();
   std::shared_ptr<Job> plan_next();
   std::string first_samples(const Job& job) const;
   void end_pass();
