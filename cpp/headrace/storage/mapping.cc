@@ -83,6 +83,7 @@ struct Mapping::Regions {
 Mapping::Mapping() = default;
 
 Mapping::~Mapping() {
+  guard_ = FaultGuard();
   if (data_ != nullptr) ::munmap(const_cast<std::uint8_t*>(data_), size_);
 }
 
@@ -91,7 +92,8 @@ Mapping::Mapping(Mapping&& other) noexcept
       size_(std::exchange(other.size_, 0)),
       identity_(other.identity_),
       path_(std::move(other.path_)),
-      regions_(std::move(other.regions_)) {}
+      regions_(std::move(other.regions_)),
+      guard_(std::move(other.guard_)) {}
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
   std::swap(data_, other.data_);
@@ -99,6 +101,7 @@ Mapping& Mapping::operator=(Mapping&& other) noexcept {
   std::swap(identity_, other.identity_);
   std::swap(path_, other.path_);
   std::swap(regions_, other.regions_);
+  std::swap(guard_, other.guard_);
   return *this;
 }
 
@@ -111,6 +114,7 @@ Result<Mapping> Mapping::map(const File& file) {
   if (at == MAP_FAILED) return Status::from_errno(errno, strf("map %s: %" PRIu64 " bytes", file.path().c_str(), out.identity_.size));
   out.data_ = static_cast<const std::uint8_t*>(at);
   out.size_ = out.identity_.size;
+  out.guard_ = FaultGuard(out.data_, round_up(out.size_, page_bytes()));
   if (out.size_ >= kHugePageBytes) out.regions_ = std::make_unique<Regions>(out.size_);
   return out;
 }
@@ -140,14 +144,14 @@ Status Mapping::populate_exactly(std::uint64_t offset, std::uint64_t length, uns
   const std::uint64_t begin = offset / page_bytes() * page_bytes();
   int err = populate_pages(data_ + begin, end - begin);
   if (err == 0) return Status::ok();
-  if (err == ENOSYS) {
-    const Status status = populate_by_reading(path_, identity_, offset, length, retries);
-    return status.code() == Code::kTruncated ? explain_fault(path_, identity_, offset, length) : status;
-  }
   if (err == EFAULT && explain_fault(path_, identity_, offset, length).code() == Code::kIoError) {
     if (retries != nullptr) ++*retries;
     err = populate_pages(data_ + begin, end - begin);
     if (err == 0) return Status::ok();
+  }
+  if (err == ENOSYS) {
+    const Status status = populate_by_reading(path_, identity_, offset, length, retries);
+    return status.code() == Code::kTruncated ? explain_fault(path_, identity_, offset, length) : status;
   }
   if (err == EFAULT) return explain_fault(path_, identity_, offset, length);
   return Status::from_errno(err, describe(path_, offset, length));

@@ -11,6 +11,7 @@
 
 #include "headrace/base/bytes.h"
 #include "headrace/base/status.h"
+#include "headrace/storage/fault_guard.h"
 #include "headrace/storage/file.h"
 
 namespace headrace::storage {
@@ -37,6 +38,9 @@ class Mapping {
   // populate_by_reading() serves, and a file that lost its name answers kNotFound or kChanged. A file cut within its last page reads as
   // zeros there: checksums find that.
   Status populate(std::uint64_t offset, std::uint64_t length, unsigned* retries = nullptr) const;
+  // Pages that could no longer be read when they were touched, and read as zeros since (fault_guard.h). Populated ones may be among them: a
+  // page can be evicted, or its file be cut, at any time.
+  std::uint64_t faults() const { return guard_.faults(); }
   // Starts reading a range without waiting for it (MADV_WILLNEED). Best effort.
   void will_need(std::uint64_t offset, std::uint64_t length) const;
   // Says that accesses come at random, so that a fault reads no more than it needs. Best effort.
@@ -54,6 +58,7 @@ class Mapping {
   FileIdentity identity_;
   std::string path_;
   std::unique_ptr<Regions> regions_;  // null where the file is smaller than a huge page
+  FaultGuard guard_;                  // gone before the mapping is
 };
 
 // Brings pages of a mapped file into the page cache by reading a byte of each through a fresh descriptor.
