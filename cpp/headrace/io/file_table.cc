@@ -34,8 +34,8 @@ Result<std::shared_ptr<const storage::File>> FileTable::get(const std::string& p
   }
   if (!opened.is_ok()) return opened.status();
   HR_ASSIGN_OR_RETURN(const storage::FileIdentity found, opened->identity());
-  if (found != expected) {
-    return Status(Code::kChanged, "read " + path + ": the file was replaced or changed since it was opened; open the dataset again");
+  if (found.device != expected.device || found.inode != expected.inode) {
+    return Status(Code::kChanged, "read " + path + ": the file was replaced since it was opened; open the dataset again");
   }
   auto file = std::make_shared<const storage::File>(std::move(*opened));
   std::shared_ptr<const storage::File> dropped;  // Closed after the lock is released.

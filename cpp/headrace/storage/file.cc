@@ -26,6 +26,11 @@ std::int64_t mtime_ns(const struct stat& st) {
 #endif
 }
 
+FileIdentity identity_from(const struct stat& st) {
+  return {static_cast<std::uint64_t>(st.st_dev), static_cast<std::uint64_t>(st.st_ino), static_cast<std::uint64_t>(st.st_size),
+          mtime_ns(st)};
+}
+
 Status truncated(const File& file, std::uint64_t offset, std::uint64_t length, std::uint64_t found) {
   std::string size = "an unknown number of";
   if (auto identity = file.identity()) size = std::to_string(identity->size);
@@ -82,22 +87,22 @@ Status File::read_exact(std::uint64_t offset, MutableBytes out, unsigned* retrie
     return truncated(*this, offset, out.size(), 0);
   }
   std::size_t done = 0;
+  bool retried = false;
   while (done < out.size()) {
     const std::size_t want = std::min(out.size() - done, kMaxReadBytes);
     const ssize_t got = ::pread(fd_, out.data() + done, want, static_cast<off_t>(offset + done));
     if (got > 0) {
       done += static_cast<std::size_t>(got);
-  bool retried = false;
     } else if (got == 0) {
       return truncated(*this, offset, out.size(), done);
+    } else if (errno == EIO && !retried) {
+      retried = true;
+      if (retries != nullptr) ++*retries;
     } else if (errno != EINTR) {
       const int err = errno;
       return Status::from_errno(
           err, strf("read %s: offset %" PRIu64 ", expected %zu bytes, failed after %zu", path_.c_str(), offset, out.size(), done));
     }
-    } else if (errno == EIO && !retried) {
-      retried = true;
-      if (retries != nullptr) ++*retries;
   }
   return Status::ok();
 }
@@ -105,8 +110,13 @@ Status File::read_exact(std::uint64_t offset, MutableBytes out, unsigned* retrie
 Result<FileIdentity> File::identity() const {
   struct stat st = {};
   if (::fstat(fd_, &st) != 0) return Status::from_errno(errno, "stat " + path_);
-  return FileIdentity{static_cast<std::uint64_t>(st.st_dev), static_cast<std::uint64_t>(st.st_ino), static_cast<std::uint64_t>(st.st_size),
-                      mtime_ns(st)};
+  return identity_from(st);
+}
+
+Result<FileIdentity> File::identity_of(const std::string& path) {
+  struct stat st = {};
+  if (::stat(path.c_str(), &st) != 0) return Status::from_errno(errno, "stat " + path);
+  return identity_from(st);
 }
 
 void File::drop_cache() const { drop_file_pages(fd_); }

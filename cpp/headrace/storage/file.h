@@ -41,6 +41,8 @@ class File {
   Status read_exact(std::uint64_t offset, MutableBytes out, unsigned* retries = nullptr) const;
 
   Result<FileIdentity> identity() const;
+  // Of what a path names now. Errors: kNotFound, kIoError.
+  static Result<FileIdentity> identity_of(const std::string& path);
   int descriptor() const { return fd_; }
   const std::string& path() const { return path_; }
   // Asks the kernel to drop this file's clean pages (makes a warm file cold). Best effort.
