@@ -14,6 +14,7 @@ from hypothesis import settings
 
 # Reason prefix -> why such a skip is right on the machine that CI uses. Tests skip with these words.
 ALLOWED_SKIPS = {
+    "needs FUSE": "mounting takes root and /dev/fuse; with HEADRACE_REQUIRE_FAULTS=1 their absence fails",
     "needs a GPU": "CI machines have none; the tests run where torch sees one",
     "needs a filesystem with O_DIRECT": "overlay and tmpfs may refuse it",
     "needs huge pages": "the kernel may have none to give",

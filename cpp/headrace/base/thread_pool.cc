@@ -215,14 +215,20 @@ void TaskGroup::pump(const std::shared_ptr<State>& state) {
     lock.lock();
     --state->running;
     // Going on here saves a wake-up, as long as no other group waits for its turn.
-    if (state->heap.empty() || state->pool->is_contended()) break;
+    if (state->heap.empty()) break;
+    if (state->pool->is_contended() && give_way(state)) return;
   }
-  if (!state->heap.empty()) {
-    // Back of the pool's queue, so that groups take turns.
+  --state->active;
+  if (state->running == 0 && state->heap.empty()) state->idle.notify_all();
+}
+
+// Puts pump() at the back of the pool's queue, so that groups take turns. False where there is no memory for that.
+bool TaskGroup::give_way(const std::shared_ptr<State>& state) {
+  try {
     state->pool->submit([state] { pump(state); });
-  } else {
-    --state->active;
-    if (state->running == 0) state->idle.notify_all();
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
   }
 }
 

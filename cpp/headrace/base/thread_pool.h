@@ -72,6 +72,7 @@ class TaskGroup {
  private:
   struct State;
   static void pump(const std::shared_ptr<State>& state);
+  static bool give_way(const std::shared_ptr<State>& state);
   std::shared_ptr<State> state_;
 };
 

@@ -162,12 +162,18 @@ py::list shard_list(const Dataset& dataset) {
   return out;
 }
 
-Result<pipeline::Batch> build(pipeline::BatchBuilder& builder) {
-  HR_RETURN_IF_ERROR(builder.prepare());
-  for (std::size_t i = 0; i < builder.num_pieces(); ++i) builder.run_piece(i);
-  const std::vector<pipeline::SampleError> errors = builder.errors();
-  if (!errors.empty()) return errors.front().status;
-  return builder.take();
+Result<pipeline::Batch> build(const pipeline::BuildContext& context, const std::vector<std::uint64_t>& samples) {
+  constexpr int kMaxRounds = 64;  // a file that changes underneath makes one
+  for (int round = 0; round < kMaxRounds; ++round) {
+    pipeline::BatchBuilder builder(context, samples);
+    HR_RETURN_IF_ERROR(builder.prepare());
+    for (std::size_t i = 0; i < builder.num_pieces(); ++i) builder.run_piece(i);
+    if (builder.is_outdated()) continue;
+    const std::vector<pipeline::SampleError> errors = builder.errors();
+    if (!errors.empty()) return errors.front().status;
+    return builder.take();
+  }
+  return Status(Code::kChanged, "read samples: the dataset's files change all the time; write a new dataset, and open that");
 }
 
 std::shared_ptr<pipeline::Batch> fetch(const std::shared_ptr<Dataset>& dataset, const SampleArray& indices,
@@ -181,8 +187,8 @@ std::shared_ptr<pipeline::Batch> fetch(const std::shared_ptr<Dataset>& dataset, 
   context.ragged = unwrap(pipeline::ragged_from_name(ragged));
   context.slabs = &dataset->runtime().slabs();
   context.counters = counters;
-  pipeline::BatchBuilder builder(context, samples_of(indices, dataset->num_samples()));
-  return std::make_shared<pipeline::Batch>(unwrap(without_lock([&] { return build(builder); })));
+  const std::vector<std::uint64_t> samples = samples_of(indices, dataset->num_samples());
+  return std::make_shared<pipeline::Batch>(unwrap(without_lock([&] { return build(context, samples); })));
 }
 
 std::shared_ptr<Dataset> view_of(const std::shared_ptr<Dataset>& dataset, std::vector<std::uint32_t> fields, std::uint64_t length,

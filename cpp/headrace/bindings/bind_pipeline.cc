@@ -79,6 +79,7 @@ py::dict stats_dict(const Pipeline& p) {
   out["bytes_decoded"] = s.decoded_bytes;
   out["blocks_read"] = s.blocks_read;
   out["cache_hits"] = s.cache_hits;
+  out["read_retries"] = s.read_retries;
   out["cache_bytes"] = s.cache_bytes;
   out["batches_in_flight"] = s.batches_in_flight;
   out["batches_ready"] = s.batches_ready;

@@ -104,9 +104,14 @@ class BufferedRead {
         got = read_parts(descriptor(group), parts_, group.begin);
       } while (got < 0 && errno == EINTR);
       if (got >= 0 && static_cast<std::uint64_t>(got) == group.end - group.begin) return share_overlaps(group);
+      at(group.first).retried = got < 0 && errno == EIO;
     }
     // A request alone, a short read, or an error: each request is read by itself and gets the answer that is its own.
-    for (std::size_t i = group.first; i < group.last; ++i) at(i).status = at(i).file->read_exact(at(i).offset, at(i).out);
+    for (std::size_t i = group.first; i < group.last; ++i) {
+      unsigned retries = 0;
+      at(i).status = at(i).file->read_exact(at(i).offset, at(i).out, &retries);
+      at(i).retried = at(i).retried || retries > 0;
+    }
   }
 
   std::span<ReadRequest> requests_;

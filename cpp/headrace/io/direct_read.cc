@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "headrace/io/request.h"
 #include "headrace/io/transfer.h"
@@ -112,7 +113,8 @@ class DirectRead {
     ReadRequest& request = requests_[slice.request];
     if (!request.status.is_ok()) return;
     for (std::size_t i = slice.first; i < slice.last; ++i) {
-      const Transfer& t = transfers_[i];
+      Transfer& t = transfers_[i];
+      request.retried = request.retried || std::exchange(t.retried, false);  // Several requests may share it: it counts once.
       const std::uint64_t there = t.offset + t.done;
       if (there >= std::min(slice.end, t.offset + t.length)) continue;
       request.status = read_failure(request, std::max(there, slice.begin) - request.offset, t.error);

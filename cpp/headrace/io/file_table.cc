@@ -34,15 +34,16 @@ Result<std::shared_ptr<const storage::File>> FileTable::get(const std::string& p
   }
   if (!opened.is_ok()) return opened.status();
   HR_ASSIGN_OR_RETURN(const storage::FileIdentity found, opened->identity());
-  if (found != expected) {
-    return Status(Code::kChanged, "read " + path + ": the file was replaced or changed since it was opened; open the dataset again");
+  if (found.device != expected.device || found.inode != expected.inode) {
+    return Status(Code::kChanged, "read " + path + ": the file was replaced since it was opened; open the dataset again");
   }
   auto file = std::make_shared<const storage::File>(std::move(*opened));
   std::shared_ptr<const storage::File> dropped;  // Closed after the lock is released.
   std::lock_guard lock(mutex_);
+  std::list<std::string> age{path};  // Before anything changes: no entry may be left without one.
   const auto [entry, added] = entries_.try_emplace(path);
   if (!added) return entry->second.file;
-  ages_.push_front(path);
+  ages_.splice(ages_.begin(), age);
   entry->second = {file, ages_.begin()};
   if (entries_.size() > capacity_) {
     const auto oldest = entries_.find(ages_.back());

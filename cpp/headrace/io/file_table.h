@@ -22,7 +22,8 @@ class FileTable {
   // A quarter of RLIMIT_NOFILE, at least 8: the rest belongs to the user's program.
   FileTable();
 
-  // The file at `path`, opened if it is not open. `expected` must match what is opened (else kChanged: it was replaced).
+  // The file at `path`, opened if it is not open. It must be the one `expected` (else kChanged: it was replaced); whether it was rewritten
+  // since is for checksums to say.
   // Errors: storage::File::open's; with EMFILE every idle descriptor is closed first and opening tried again.
   Result<std::shared_ptr<const storage::File>> get(const std::string& path, bool direct, const storage::FileIdentity& expected);
   std::size_t capacity() const { return capacity_; }

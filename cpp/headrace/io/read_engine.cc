@@ -77,7 +77,7 @@ class RingEngine final : public ReadEngine {
       return read_buffered(requests);
     }
     std::size_t next = 0;
-    for (const std::uint32_t i : order) requests[i].status = collect(requests[i], transfers, next);
+    for (const std::uint32_t i : order) collect(requests[i], transfers, next);
   }
   ReaderKind kind() const override { return refusal_.load(std::memory_order_relaxed) == 0 ? ReaderKind::kUring : ReaderKind::kPread; }
   std::string fallback_reason() const override {
@@ -95,14 +95,13 @@ class RingEngine final : public ReadEngine {
     }
   }
 
-  // The status of a request, from its transfers: those from `next` on.
-  static Status collect(const ReadRequest& request, std::span<const Transfer> transfers, std::size_t& next) {
-    Status status;
+  // What became of a request, from its transfers: those from `next` on.
+  static void collect(ReadRequest& request, std::span<const Transfer> transfers, std::size_t& next) {
     for (std::size_t from = 0; from < request.out.size(); from += kPieceBytes) {
       const Transfer& t = transfers[next++];
-      if (t.done < t.length && status.is_ok()) status = read_failure(request, from + t.done, t.error);
+      request.retried = request.retried || t.retried;
+      if (t.done < t.length && request.status.is_ok()) request.status = read_failure(request, from + t.done, t.error);
     }
-    return status;
   }
 
   std::atomic<int> refusal_;  // errno, 0: none so far

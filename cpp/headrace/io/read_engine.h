@@ -25,7 +25,8 @@ struct ReadRequest {
   const storage::File* file = nullptr;
   std::uint64_t offset = 0;
   MutableBytes out;
-  Status status;  // set by read(), one a request
+  Status status;         // set by read(), one a request
+  bool retried = false;  // set by read(): EIO was met, and what was tried again counted
 };
 
 class ReadEngine {

@@ -110,6 +110,8 @@ struct ReadQueue::State {
 class RingLoop {
  public:
   explicit RingLoop(Ring& ring) : ring_(ring), slots_(ring.depth()) {
+    free_.reserve(slots_.size());
+    answers_.reserve(slots_.size());                                           // No allocation may fail while reads are in flight.
     for (std::uint32_t i = 0; i + 1 < slots_.size(); ++i) free_.push_back(i);  // One entry is the wake-up's.
   }
   std::size_t room() const { return free_.size(); }

@@ -30,6 +30,7 @@ std::vector<std::uint32_t> sort_requests(std::span<ReadRequest> requests) {
   order.reserve(requests.size());
   for (std::uint32_t i = 0; i < requests.size(); ++i) {
     requests[i].status = check(requests[i]);
+    requests[i].retried = false;
     if (requests[i].status.is_ok() && !requests[i].out.empty()) order.push_back(i);
   }
   const auto key = [&](std::uint32_t i) { return std::tuple(requests[i].file->descriptor(), requests[i].offset); };

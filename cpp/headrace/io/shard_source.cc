@@ -1,8 +1,11 @@
 #include "headrace/io/shard_source.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <new>
+
+#include "headrace/base/clock.h"
 
 namespace headrace::io {
 namespace {
@@ -11,6 +14,9 @@ using format::BlockRef;
 using format::PageRef;
 using format::Section;
 
+// Between two looks at a mapped file: a look is a stat(), some microseconds where it stays on this machine, so this is about a hundredth of
+// one core's time, however many shards there are.
+constexpr std::int64_t kLookPauseNs = 10'000'000, kLookPauseShardNs = 100'000;
 constexpr std::uint64_t kTableBit = 1ull << 63;  // keys of block tables in the cache
 
 std::unique_ptr<std::atomic<std::uint64_t>[]> zeroed(std::uint64_t count) { return std::make_unique<std::atomic<std::uint64_t>[]>(count); }
@@ -32,7 +38,7 @@ Result<Verify> verify_from_name(std::string_view name) {
 }
 
 ShardSource::ShardSource(std::shared_ptr<const format::Shard> shard, std::uint32_t number, const SourceContext& context)
-    : shard_(std::move(shard)), number_(number), context_(context) {
+    : shard_(std::move(shard)), number_(number), context_(context), seen_(shard_->identity()) {
   const std::size_t fields = shard_->schema().fields.size();
   checked_ = zeroed(shard_->num_blocks() / 64 + 1);
   tables_checked_ = zeroed(shard_->num_chunks() * fields / 64 + 1);
@@ -63,40 +69,94 @@ bool ShardSource::set_checked(std::uint64_t ordinal) {
   return (checked_[ordinal / 64].fetch_or(bit, std::memory_order_acq_rel) & bit) == 0;
 }
 
+// What a shard's file is now, as far as one can tell: by its descriptor, or where it is mapped by its name (another file of that name says
+// nothing of ours). The identity that it was opened with if nothing else is known.
+storage::FileIdentity ShardSource::identity_now() {
+  const storage::FileIdentity& opened = shard_->identity();
+  Result<storage::FileIdentity> now = opened;
+  if (is_mapped()) {
+    now = storage::File::identity_of(shard_->path());
+  } else if (const auto open = file(); open.is_ok()) {
+    now = (*open)->identity();
+  }
+  return now.is_ok() && now->device == opened.device && now->inode == opened.inode ? *now : opened;
+}
+
+Status ShardSource::explain(const Status& found) {
+  if (found.code() != Code::kCorrupt) return found;
+  const storage::FileIdentity now = identity_now();
+  const auto was = static_cast<unsigned long long>(shard_->identity().size), is = static_cast<unsigned long long>(now.size);
+  if (now.size < shard_->identity().size) {
+    return {Code::kTruncated,
+            found.message() + strf("; the file was cut while in use: expected %llu bytes, found %llu; copy it again", was, is)};
+  }
+  if (now != shard_->identity()) {
+    return {Code::kChanged,
+            found.message() + strf("; the file was changed while in use (%llu bytes when opened, %llu now); shards must stay as "
+                                   "they are: write a new dataset, and open that",
+                                   was, is)};
+  }
+  if (is_mapped() && mapping_.faults() > 0) {
+    return {Code::kIoError, found.message() + "; the device failed while the file was in use", EIO};
+  }
+  return found;
+}
+
+std::uint64_t ShardSource::look_again() {
+  std::int64_t due = next_look_ns_.load(std::memory_order_relaxed);
+  const std::int64_t now = now_ns();
+  // verify="always" means that nothing may slip through; else a change may be seen a pause later.
+  const std::int64_t pause = context_.verify == Verify::kAlways ? 0 : kLookPauseNs + kLookPauseShardNs * context_.num_shards;
+  if (now < due || (pause > 0 && !next_look_ns_.compare_exchange_strong(due, now + pause, std::memory_order_relaxed))) return revision();
+  const storage::FileIdentity found = identity_now();
+  std::lock_guard lock(seen_mutex_);
+  if (found != seen_) changes_.fetch_add(1, std::memory_order_acq_rel);
+  seen_ = found;
+  return revision();
+}
+
 bool ShardSource::all_touched(std::uint32_t field) const {
-  return context_.verify != Verify::kAlways && touched_blocks_[field].load(std::memory_order_acquire) == field_blocks_[field];
+  return context_.verify != Verify::kAlways && revision() == 0 &&
+         touched_blocks_[field].load(std::memory_order_acquire) == field_blocks_[field];
 }
 
 bool ShardSource::is_touched(const BlockId& id) const { return block_checked(shard_->page(id.chunk, id.field).first_block + id.block); }
+
+Status ShardSource::populate(std::uint64_t offset, std::uint64_t bytes, Counters& counters) {
+  unsigned retries = 0;
+  Status status = mapping_.populate(offset, bytes, &retries);
+  if (retries > 0) counters.read_retries.fetch_add(retries, std::memory_order_relaxed);
+  return status;
+}
 
 Status ShardSource::touch_table(const BlockId& id, const PageRef& page, Counters& counters) {
   const std::uint64_t ordinal = id.chunk * shard_->schema().fields.size() + id.field;
   std::atomic<std::uint64_t>& word = tables_checked_[ordinal / 64];
   const std::uint64_t bit = 1ull << (ordinal % 64);
-  if ((word.load(std::memory_order_acquire) & bit) != 0 && context_.verify != Verify::kAlways) return Status::ok();
+  if ((word.load(std::memory_order_acquire) & bit) != 0 && context_.verify != Verify::kAlways && revision() == 0) return Status::ok();
   const std::uint64_t bytes = page.num_blocks * 24ull;
   {
     ScopedTime time(counters.read_ns);
-    HR_RETURN_IF_ERROR(mapping_.populate(page.offset, bytes).with_context("read " + shard_->describe(id.chunk, id.field)));
+    HR_RETURN_IF_ERROR(populate(page.offset, bytes, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
   }
   // Never skipped, whatever `verify` says: block sizes steer memory accesses.
-  HR_RETURN_IF_ERROR(shard_->check_table(id.chunk, id.field, {mapping_.data() + page.offset, bytes}));
+  HR_RETURN_IF_ERROR(explain(shard_->check_table(id.chunk, id.field, {mapping_.data() + page.offset, bytes})));
   word.fetch_or(bit, std::memory_order_acq_rel);
   return Status::ok();
 }
 
 Status ShardSource::touch(const BlockId& id, const PageRef& page, Counters& counters) {
   const std::uint64_t ordinal = page.first_block + id.block;
-  if (context_.verify != Verify::kAlways && block_checked(ordinal)) return Status::ok();
+  if (context_.verify != Verify::kAlways && revision() == 0 && block_checked(ordinal)) return Status::ok();
   HR_RETURN_IF_ERROR(touch_table(id, page, counters));
   const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
   {
     ScopedTime time(counters.read_ns);
-    HR_RETURN_IF_ERROR(mapping_.populate(ref.offset, ref.stored_bytes).with_context("read " + shard_->describe(id.chunk, id.field)));
+    HR_RETURN_IF_ERROR(populate(ref.offset, ref.stored_bytes, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
   }
   if (context_.verify != Verify::kNever) {
     ScopedTime time(counters.verify_ns);
-    HR_RETURN_IF_ERROR(shard_->check_block(id.chunk, id.field, id.block, ref, {mapping_.data() + ref.offset, ref.stored_bytes}));
+    HR_RETURN_IF_ERROR(explain(shard_->check_block(id.chunk, id.field, id.block, ref, {mapping_.data() + ref.offset, ref.stored_bytes})));
   }
   if (set_checked(ordinal)) {
     touched_blocks_[id.field].fetch_add(1, std::memory_order_acq_rel);
@@ -134,6 +194,7 @@ Status ShardSource::read_now(std::uint64_t offset, MutableBytes out, Counters& c
   ReadRequest request{opened.get(), offset, out, {}};
   context_.engine->read({&request, 1});
   counters.stored_bytes.fetch_add(out.size(), std::memory_order_relaxed);
+  if (request.retried) counters.read_retries.fetch_add(1, std::memory_order_relaxed);
   return request.status;
 }
 
@@ -142,17 +203,23 @@ Result<BlockHandle> ShardSource::table(const BlockId& id, const PageRef& page, C
     HR_RETURN_IF_ERROR(allocate(out, page.num_blocks * 24ull));
     HR_RETURN_IF_ERROR(
         read_now(page.offset, {out.data.get(), out.size}, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
-    return shard_->check_table(id.chunk, id.field, out.bytes());
+    return explain(shard_->check_table(id.chunk, id.field, out.bytes()));
   });
 }
 
 Status ShardSource::check_and_decode(const BlockId& id, const PageRef& page, const BlockRef& ref, Bytes stored, CachedBlock& out,
                                      Counters& counters) {
   const std::uint64_t ordinal = page.first_block + id.block;
-  const bool due = context_.verify == Verify::kAlways || (context_.verify == Verify::kOnce && !block_checked(ordinal));
+  if (context_.verify == Verify::kNever && !is_mapped() && identity_now() != shard_->identity()) {  // Nobody else would notice.
+    return explain({Code::kCorrupt, "read " + shard_->describe(id.chunk, id.field)});
+  }
+  // What was checked before may be something else by now, if it was read again from a file that changed.
+  const bool due =
+      context_.verify == Verify::kAlways ||
+      (context_.verify == Verify::kOnce && (!block_checked(ordinal) || (!is_mapped() && identity_now() != shard_->identity())));
   if (due) {
     ScopedTime time(counters.verify_ns);
-    HR_RETURN_IF_ERROR(shard_->check_block(id.chunk, id.field, id.block, ref, stored));
+    HR_RETURN_IF_ERROR(explain(shard_->check_block(id.chunk, id.field, id.block, ref, stored)));
     if (set_checked(ordinal)) touched_blocks_[id.field].fetch_add(1, std::memory_order_acq_rel);
   }
   ScopedTime time(counters.decode_ns);
@@ -187,7 +254,7 @@ Status ShardSource::decode_block(const BlockId& id, const PageRef& page, Mutable
   thread_local std::vector<std::uint8_t> scratch;
   {
     ScopedTime time(counters.decode_ns);
-    HR_RETURN_IF_ERROR(shard_->decode_block(id.chunk, id.field, id.block, ref, stored, out, scratch));
+    HR_RETURN_IF_ERROR(explain(shard_->decode_block(id.chunk, id.field, id.block, ref, stored, out, scratch)));
   }
   counters.decoded_bytes.fetch_add(out.size(), std::memory_order_relaxed);
   const std::uint64_t key = cache_key(page.first_block + id.block);
@@ -252,6 +319,7 @@ void ShardSource::prefetch(std::span<const BlockId> ids, Counters& counters) {
   }
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     counters.stored_bytes.fetch_add(wanted[i].stored.size(), std::memory_order_relaxed);
+    if (requests[i].retried) counters.read_retries.fetch_add(1, std::memory_order_relaxed);
     if (!requests[i].status.is_ok()) continue;
     counters.blocks_read.fetch_add(1, std::memory_order_relaxed);
     const Wanted& w = wanted[i];

@@ -5,13 +5,15 @@
 // Decoded blocks live in the BlockCache.
 //
 // Owns:     the mapping; two bits a block (checked, and for block tables). Borrows cache, files, engine, counters: they outlive it.
-// Threads:  any. No locks: bits are atomic, and checking a block twice at the same time is harmless.
+// Threads:  any. Bits are atomic, and checking a block twice at the same time is harmless.
+// Locks:    one mutex around what was last seen of a mapped file; nothing else is taken while it is held.
 // Forking:  the mapping and the bits serve a child as well; cache, files and engine do not (see pipeline/dataset.h).
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -34,6 +36,7 @@ struct SourceContext {
   FileTable* files = nullptr;
   ReadEngine* engine = nullptr;  // null: mapped
   Verify verify = Verify::kOnce;
+  std::uint32_t num_shards = 1;  // of the dataset
 };
 
 struct BlockId {
@@ -62,6 +65,12 @@ class ShardSource {
   Status touch(const BlockId& id, Counters& counters) { return touch(id, shard_->page(id.chunk, id.field), counters); }
   Status touch(const BlockId& id, const format::PageRef& page, Counters& counters);  // the same, where the page is known
   bool is_touched(const BlockId& id) const;
+  // Mapped: grows when bytes that were checked may be others by now: the file was cut or rewritten, or its device failed under an access.
+  // Who uses bytes in place compares the revision before with look_again() afterwards, and begins anew if they differ. From the first
+  // change on, blocks are checked whenever they are used.
+  std::uint64_t revision() const { return changes_.load(std::memory_order_acquire) + mapping_.faults(); }
+  // The same, after a look at the file itself where the last one is some time ago.
+  std::uint64_t look_again();
   // Mapped: starts reading a block's bytes without waiting. Raw (codec none) pages only.
   void will_need(const BlockId& id) const;
 
@@ -83,8 +92,16 @@ class ShardSource {
 
  private:
   ShardSource(std::shared_ptr<const format::Shard> shard, std::uint32_t number, const SourceContext& context);
-  std::uint64_t cache_key(std::uint64_t ordinal) const { return static_cast<std::uint64_t>(number_) << 40 | ordinal; }
+  // A mapped file's blocks of another revision are not found again: they may have been decoded from a mixture.
+  std::uint64_t cache_key(std::uint64_t ordinal) const {
+    return (number_ + (revision() & kRevisions) * context_.num_shards) << 40 | ordinal;
+  }
+  static constexpr std::uint64_t kRevisions = 255;
+  storage::FileIdentity identity_now();
+  // An error of a checksum or a codec, as what it is if the file is not what was opened: kTruncated, kChanged, or kIoError.
+  Status explain(const Status& found);
   std::uint64_t table_key(const BlockId& id) const;
+  Status populate(std::uint64_t offset, std::uint64_t bytes, Counters& counters);
   Status touch_table(const BlockId& id, const format::PageRef& page, Counters& counters);
   Result<BlockHandle> table(const BlockId& id, const format::PageRef& page, Counters& counters);
   Result<std::shared_ptr<const storage::File>> file();
@@ -106,7 +123,11 @@ class ShardSource {
   std::unique_ptr<std::atomic<std::uint64_t>[]> checked_;         // a bit a block
   std::unique_ptr<std::atomic<std::uint64_t>[]> tables_checked_;  // a bit a page
   std::unique_ptr<std::atomic<std::uint64_t>[]> touched_blocks_;  // a count a field
-  std::vector<std::uint64_t> field_blocks_;                       // blocks of a field in the whole shard
+  std::atomic<std::uint64_t> changes_{0};
+  std::atomic<std::int64_t> next_look_ns_{0};
+  std::mutex seen_mutex_;
+  storage::FileIdentity seen_;               // guarded by seen_mutex_
+  std::vector<std::uint64_t> field_blocks_;  // blocks of a field in the whole shard
 };
 
 }  // namespace headrace::io

@@ -1,5 +1,6 @@
 #include "headrace/io/transfer.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -13,6 +14,12 @@ std::atomic<ReadFault> g_fault{nullptr};
 std::int64_t faulted(const Transfer& t, std::int64_t answer) {
   const ReadFault fault = g_fault.load(std::memory_order_relaxed);
   return fault == nullptr ? answer : fault(t.offset + t.done, t.length - t.done, answer);
+}
+
+// Whether the file ends there or earlier; also if nobody can tell.
+bool ends_by(int descriptor, std::uint64_t at) {
+  struct stat st = {};
+  return ::fstat(descriptor, &st) != 0 || static_cast<std::uint64_t>(st.st_size) <= at;
 }
 
 }  // namespace
@@ -36,11 +43,13 @@ void Transfer::book(std::int64_t answer) {
     done = length;
     settled = true;
   } else if (const std::size_t aligned = done / align * align; aligned != done) {
-    // A direct read may only go on from a boundary. One that stops short of the first boundary after its start met the end of the file.
-    if (aligned == before) {
-      settled = true;
-    } else {
+    // A direct read may only go on from a boundary. One that stops short of the first boundary after its start met the end of the file, or
+    // was cut off by an error or a file system that knows no boundaries: then it goes on where it is, and EINVAL says where that is
+    // refused.
+    if (aligned > before) {
       done = aligned;
+    } else {
+      settled = ends_by(descriptor, offset + done);
     }
   }
 }

@@ -17,7 +17,11 @@ constexpr int kMaxRefusals = 64;  // EAGAIN of a submission while nothing is in 
 // Reads transfers with a ring of its own.
 class RingRead {
  public:
-  RingRead(Ring& ring, std::span<Transfer> transfers) : ring_(ring), transfers_(transfers) {}
+  RingRead(Ring& ring, std::span<Transfer> transfers) : ring_(ring), transfers_(transfers) {
+    // All that is ever in them: no allocation may fail while the kernel still writes into memory that its failure would free.
+    again_.reserve(ring.depth());
+    answers_.reserve(ring.depth());
+  }
 
   // 0, or errno if the ring is of no more use; nothing is in flight then.
   int run() {

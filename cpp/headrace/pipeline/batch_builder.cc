@@ -85,6 +85,7 @@ Status BatchBuilder::open_sources() {
     for (std::size_t i = 0; i < samples_.size(); ++i) places_[i] = dataset.locate(samples_[i] * stride);
   }
   sources_.assign(dataset.manifest().shards.size(), nullptr);
+  revisions_.assign(sources_.size(), 0);
   direct_.resize(context_.fields.size());
   for (std::size_t i = 0; i < direct_.size(); ++i) direct_[i] = !field_of(i).is_variable();
   for (std::size_t i = 0; i < places_.size(); ++i) {
@@ -100,6 +101,7 @@ Status BatchBuilder::open_sources() {
 Status BatchBuilder::open_source(std::uint32_t shard) {
   HR_ASSIGN_OR_RETURN(sources_[shard], context_.dataset->source(shard));
   const io::ShardSource& source = *sources_[shard];
+  revisions_[shard] = source.revision();
   for (std::size_t i = 0; i < direct_.size(); ++i) {
     const format::Field& field = source.shard().schema().fields[context_.fields[i]];
     if (!source.is_mapped() || field.is_variable() || field.codec != codec::Codec::kNone || field.filter != codec::Filter::kNone)
@@ -315,6 +317,15 @@ void BatchBuilder::cut_pieces() {
 void BatchBuilder::add_error(std::uint32_t slot, const Status& status) {
   std::lock_guard lock(errors_mutex_);
   errors_.push_back({slot, status.with_context(strf("sample %llu", static_cast<unsigned long long>(samples_[slot])))});
+}
+
+bool BatchBuilder::is_outdated() {
+  bool outdated = false;
+  for (std::size_t shard = 0; shard < sources_.size(); ++shard) {
+    io::ShardSource* const source = sources_[shard];
+    if (source != nullptr && source->is_mapped()) outdated = source->look_again() != revisions_[shard] || outdated;
+  }
+  return outdated;
 }
 
 std::vector<SampleError> BatchBuilder::errors() {

@@ -50,6 +50,8 @@ class BatchBuilder {
   std::size_t num_pieces() const { return pieces_.size(); }
   void run_piece(std::size_t piece);
 
+  // After all pieces. True if files changed meanwhile, so that bytes copied from them may be a mixture: build the batch anew.
+  bool is_outdated();
   // After all pieces. One error a failed sample, by slot.
   std::vector<SampleError> errors();
   const std::vector<std::uint64_t>& samples() const { return samples_; }
@@ -151,6 +153,7 @@ class BatchBuilder {
   std::vector<std::uint64_t> samples_;
   std::vector<Location> places_;                     // [slot]
   std::vector<io::ShardSource*> sources_;            // [shard], null where no sample lies there
+  std::vector<std::uint64_t> revisions_;             // [shard] of mapped sources, when they were opened for this batch
   std::vector<Row> rows_;                            // by place; empty if all fields are direct
   std::vector<std::uint32_t> chunk_rows_;            // [row] in its chunk
   std::vector<std::uint32_t> slots_;                 // [row] in the batch

@@ -42,7 +42,7 @@ Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string&
   if (!checked->schema().same_values(manifest.schema)) {
     return Status(Code::kCorrupt, "open " + checked->path() + ": its schema differs from the manifest's");
   }
-  io::SourceContext context{&cache_, &files_, engine_.get(), options_.verify};
+  io::SourceContext context{&cache_, &files_, engine_.get(), options_.verify, static_cast<std::uint32_t>(sources_.size())};
   HR_ASSIGN_OR_RETURN(auto source, io::ShardSource::open(std::move(checked), shard, context));
   if (expect_whole_ && source->is_mapped()) source->expect_whole();
   io::ShardSource* open = source.release();

@@ -17,6 +17,23 @@ Status first_error(const std::vector<SampleError>& errors) {
   return {first.code(), first.message() + strf(" (and %zu more samples of this batch)", errors.size() - 1), first.sys_errno()};
 }
 
+void build_again(const PassShared& shared, Job& job, const std::vector<std::uint64_t>& samples) {
+  job.builder = std::make_unique<BatchBuilder>(shared.context, samples);
+  job.status = job.builder->prepare();
+  for (std::size_t i = 0; job.status.is_ok() && i < job.builder->num_pieces(); ++i) job.builder->run_piece(i);
+}
+
+// Builds anew while files change underneath, which each time checks all that is used.
+void settle(const PassShared& shared, Job& job, const std::vector<std::uint64_t>& samples) {
+  for (int round = 0; job.status.is_ok() && job.builder->is_outdated(); ++round) {
+    if (round == kMaxRepairs) {
+      job.status = Status(Code::kChanged, "assemble a batch: the dataset's files change all the time; write a new dataset, and open that");
+      return;
+    }
+    build_again(shared, job, samples);
+  }
+}
+
 // Takes damaged samples out, or draws others, until a batch can be built. Returns what was taken out.
 std::vector<Skipped> repair(Pass& pass, Job& job) {
   PassShared& shared = *pass.shared;
@@ -25,6 +42,8 @@ std::vector<Skipped> repair(Pass& pass, Job& job) {
   std::unordered_set<std::uint64_t> bad;
   std::uint64_t draws = 0;
   for (int round = 0; job.status.is_ok(); ++round) {
+    settle(shared, job, samples);
+    if (!job.status.is_ok()) break;
     const std::vector<SampleError> errors = job.builder->errors();
     if (errors.empty()) break;
     shared.counters.errors.fetch_add(errors.size());
@@ -56,11 +75,18 @@ std::vector<Skipped> repair(Pass& pass, Job& job) {
         }
       }
     }
-    job.builder = std::make_unique<BatchBuilder>(shared.context, samples);
-    job.status = job.builder->prepare();
-    for (std::size_t i = 0; job.status.is_ok() && i < job.builder->num_pieces(); ++i) job.builder->run_piece(i);
+    build_again(shared, job, samples);
   }
   return skipped;
+}
+
+// Made where memory is short: with fewer words if there is none for these.
+Status out_of_memory() {
+  try {
+    return {Code::kOutOfMemory, "assemble a batch: out of memory; use a smaller batch_size or prefetch_bytes"};
+  } catch (const std::bad_alloc&) {
+    return {Code::kOutOfMemory, "out of memory"};
+  }
 }
 
 void finish_job(Pass& pass, Job& job) {
@@ -76,7 +102,7 @@ void finish_job(Pass& pass, Job& job) {
       }
     }
   } catch (const std::bad_alloc&) {
-    job.status = Status(Code::kOutOfMemory, "assemble a batch: out of memory; use a smaller batch_size or prefetch_bytes");
+    job.status = out_of_memory();
   }
   job.builder.reset();
   std::lock_guard lock(pass.mutex);
@@ -183,7 +209,11 @@ void run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job)
   job->pieces_left.store(pieces, std::memory_order_relaxed);
   if (pieces == 1) return run_piece(*pass, *job, 0);
   for (std::size_t i = 0; i < pieces; ++i) {
-    pass->submit(job->step, [pass, job, i] { run_piece(*pass, *job, i); });
+    try {
+      pass->submit(job->step, [pass, job, i] { run_piece(*pass, *job, i); });
+    } catch (const std::bad_alloc&) {  // Nobody else can be given it.
+      run_piece(*pass, *job, i);
+    }
   }
 }
 

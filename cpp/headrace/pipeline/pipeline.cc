@@ -100,17 +100,18 @@ std::shared_ptr<const Order> Pipeline::make_order(std::uint64_t epoch) const {
 Status Pipeline::begin_pass() {
   HR_RETURN_IF_ERROR(check_usable());
   end_pass();
-  pass_ = std::make_shared<Pass>();
-  pass_->shared = shared_;
+  auto pass = std::make_shared<Pass>();
+  pass->shared = shared_;
   if (options_.num_threads > 0) {
     ThreadPool& pool = ThreadPool::shared();
-    pass_->group = std::make_unique<TaskGroup>(pool, options_.num_threads);
+    pass->group = std::make_unique<TaskGroup>(pool, options_.num_threads);
     // With as many threads as cores, a helping consumer would only take a core from one of them, but for batches that cost less than a
     // wake-up.
     const bool spare_core = options_.num_threads < available_cores();
     const bool small = estimated_sample_bytes_ * options_.partition.batch_size <= kSmallBatchBytes;
-    pass_->consumer_helps = (spare_core || small) && shared_->context.dataset->in_memory(options_.fields);
+    pass->consumer_helps = (spare_core || small) && shared_->context.dataset->in_memory(options_.fields);
   }
+  pass_ = std::move(pass);
   pass_start_ns_ = now_ns();
   shared_->active_since.store(pass_start_ns_);
   shared_->first_batch_ns.store(0);
@@ -126,17 +127,18 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
     return {Code::kInvalidArgument, strf("position is %llu; an epoch has %llu samples", static_cast<unsigned long long>(position),
                                          static_cast<unsigned long long>(epoch_size()))};
   }
+  std::shared_ptr<const Order> order = make_order(epoch);
   HR_RETURN_IF_ERROR(begin_pass());
   is_fed_ = false;
   shared_->context.revisits = options_.order != OrderKind::kGlobal;
-  pass_->order = make_order(epoch);
+  pass_->order = std::move(order);
   pass_samples_ = epoch_size();
   // Epochs follow each other, so what this rank leaves out now it reads soon. A part of the fields may be a small part of the bytes.
   const Dataset& dataset = *shared_->context.dataset;
   if (options_.fields.size() * 2 >= dataset.stored_schema().fields.size()) dataset.expect_whole();
   next_position_ = position;
   next_step_ = position / options_.partition.global_batch();
-  launch();
+  launch_ahead();
   return Status::ok();
 }
 
@@ -156,13 +158,15 @@ Status Pipeline::start_listed(std::vector<std::uint64_t> samples, std::uint64_t 
     return {Code::kInvalidArgument,
             strf("position is %llu; %zu samples are listed", static_cast<unsigned long long>(position), samples.size())};
   }
+  const std::uint64_t count = samples.size();
+  std::shared_ptr<const Order> order = std::make_shared<const Order>(std::move(samples));
   HR_RETURN_IF_ERROR(begin_pass());
   is_fed_ = false;
-  pass_samples_ = samples.size();
-  pass_->order = std::make_shared<const Order>(std::move(samples));
+  pass_samples_ = count;
+  pass_->order = std::move(order);
   next_position_ = position;
   next_step_ = position / options_.partition.batch_size;
-  launch();
+  launch_ahead();
   return Status::ok();
 }
 
@@ -179,7 +183,7 @@ Status Pipeline::feed(std::vector<std::uint64_t> samples) {
   if (pass_ == nullptr || !is_fed_ || feed_ended_) return {Code::kInvalidArgument, "feed() needs start_fed() before it and no end_feed()"};
   HR_RETURN_IF_ERROR(check_samples(samples));
   fed_.push_back(std::move(samples));
-  launch();
+  launch_ahead();
   return Status::ok();
 }
 
@@ -194,7 +198,6 @@ std::shared_ptr<Job> Pipeline::plan_next() {
   if (is_fed_) {
     job->samples = std::move(fed_.front());
     job->planned = true;
-    fed_.pop_front();
     job->share.count = job->samples.size();
     next_position_ += job->samples.size();
   } else {
@@ -210,18 +213,41 @@ bool Pipeline::launch_one() {
   if (!more || jobs_.size() >= options_.prefetch_batches) return false;
   const std::uint64_t estimate = estimated_sample_bytes_ * (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
   if (!jobs_.empty() && shared_->bytes_in_flight.load() + estimate > batch_budget_) return false;
-  std::shared_ptr<Job> job = plan_next();
-  job->count_bytes(estimate);
-  jobs_.push_back(job);
-  job->enter(Stage::kQueued);
-  pass_->submit(job->step, [pass = pass_, job] { run_job(pass, job); });
+  const std::uint64_t position = next_position_, step = next_step_;
+  jobs_.emplace_back();
+  std::shared_ptr<Job>& job = jobs_.back();
+  try {
+    job = plan_next();
+    job->count_bytes(estimate);
+    job->enter(Stage::kQueued);
+    pass_->submit(job->step, [pass = pass_, job] { run_job(pass, job); });
+  } catch (...) {  // Out of memory: as if this call had not been, so that no batch is left out, or waited for in vain.
+    if (is_fed_ && job != nullptr) fed_.front() = std::move(job->samples);
+    next_position_ = position;
+    next_step_ = step;
+    jobs_.pop_back();
+    throw;
+  }
+  if (is_fed_) fed_.pop_front();
   return true;
+}
+
+// Where there is no memory for more, next() meets that again.
+void Pipeline::launch_ahead() {
+  try {
+    launch();
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 // Several at a time: waking a sleeping thread costs more than a small batch.
 void Pipeline::launch() {
   if (jobs_.size() > options_.prefetch_batches / 2) return;
-  while (launch_one()) {
+  try {
+    while (launch_one()) {
+    }
+  } catch (const std::bad_alloc&) {
+    if (jobs_.empty()) throw;  // Else there is a batch to wait for, and the rest may find memory later.
   }
 }
 
@@ -266,7 +292,7 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   shared_->counters.bytes.fetch_add(bytes);
   if (!first_delivered_) shared_->first_batch_ns.store(static_cast<std::uint64_t>(end - pass_start_ns_));
   first_delivered_ = true;
-  launch();
+  launch_ahead();
   return Next::kBatch;
 }
 
@@ -351,6 +377,7 @@ PipelineStats Pipeline::stats() const {
   out.decoded_bytes = s.counters.io.decoded_bytes;
   out.blocks_read = s.counters.io.blocks_read;
   out.cache_hits = s.counters.io.cache_hits;
+  out.read_retries = s.counters.io.read_retries;
   out.batches_in_flight = s.batches_in_flight;
   out.batches_ready = s.batches_ready;
   out.bytes_in_flight = s.bytes_in_flight;

@@ -49,7 +49,7 @@ struct PipelineStats {
   std::uint64_t active_ns = 0;                                    // from start() to the end of each pass (or now)
   std::uint64_t first_batch_ns = 0;                               // from start() to the first batch of the latest pass; 0 before
   std::uint64_t plan_ns = 0, read_ns = 0, verify_ns = 0, decode_ns = 0, assemble_ns = 0;  // summed over threads
-  std::uint64_t stored_bytes = 0, decoded_bytes = 0, blocks_read = 0, cache_hits = 0, cache_bytes = 0;
+  std::uint64_t stored_bytes = 0, decoded_bytes = 0, blocks_read = 0, cache_hits = 0, cache_bytes = 0, read_retries = 0;
   std::uint64_t batches_in_flight = 0, batches_ready = 0, bytes_in_flight = 0, peak_bytes_in_flight = 0;
   std::uint64_t slab_bytes = 0, slabs_made = 0, slabs_reused = 0;
   std::string reader;
@@ -96,6 +96,7 @@ class Pipeline {
   std::shared_ptr<const Order> make_order(std::uint64_t epoch) const;
   bool launch_one();
   void launch();
+  void launch_ahead();
   std::shared_ptr<Job> plan_next();
   std::string first_samples(const Job& job) const;
   void end_pass();

@@ -26,6 +26,11 @@ std::int64_t mtime_ns(const struct stat& st) {
 #endif
 }
 
+FileIdentity identity_from(const struct stat& st) {
+  return {static_cast<std::uint64_t>(st.st_dev), static_cast<std::uint64_t>(st.st_ino), static_cast<std::uint64_t>(st.st_size),
+          mtime_ns(st)};
+}
+
 Status truncated(const File& file, std::uint64_t offset, std::uint64_t length, std::uint64_t found) {
   std::string size = "an unknown number of";
   if (auto identity = file.identity()) size = std::to_string(identity->size);
@@ -75,13 +80,14 @@ Result<File> File::open(const std::string& path, bool direct) {
   return file;
 }
 
-Status File::read_exact(std::uint64_t offset, MutableBytes out) const {
+Status File::read_exact(std::uint64_t offset, MutableBytes out, unsigned* retries) const {
   if (fd_ < 0) return {Code::kClosed, "read: the file is not open"};
   std::uint64_t end = 0;
   if (!checked_add(offset, out.size(), &end) || end > std::uint64_t{std::numeric_limits<off_t>::max()}) {
     return truncated(*this, offset, out.size(), 0);
   }
   std::size_t done = 0;
+  bool retried = false;
   while (done < out.size()) {
     const std::size_t want = std::min(out.size() - done, kMaxReadBytes);
     const ssize_t got = ::pread(fd_, out.data() + done, want, static_cast<off_t>(offset + done));
@@ -89,6 +95,9 @@ Status File::read_exact(std::uint64_t offset, MutableBytes out) const {
       done += static_cast<std::size_t>(got);
     } else if (got == 0) {
       return truncated(*this, offset, out.size(), done);
+    } else if (errno == EIO && !retried) {
+      retried = true;
+      if (retries != nullptr) ++*retries;
     } else if (errno != EINTR) {
       const int err = errno;
       return Status::from_errno(
@@ -101,8 +110,13 @@ Status File::read_exact(std::uint64_t offset, MutableBytes out) const {
 Result<FileIdentity> File::identity() const {
   struct stat st = {};
   if (::fstat(fd_, &st) != 0) return Status::from_errno(errno, "stat " + path_);
-  return FileIdentity{static_cast<std::uint64_t>(st.st_dev), static_cast<std::uint64_t>(st.st_ino), static_cast<std::uint64_t>(st.st_size),
-                      mtime_ns(st)};
+  return identity_from(st);
+}
+
+Result<FileIdentity> File::identity_of(const std::string& path) {
+  struct stat st = {};
+  if (::stat(path.c_str(), &st) != 0) return Status::from_errno(errno, "stat " + path);
+  return identity_from(st);
 }
 
 void File::drop_cache() const { drop_file_pages(fd_); }

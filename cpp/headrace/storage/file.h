@@ -35,11 +35,14 @@ class File {
   // Errors: kNotFound, kIoError (with errno; EMFILE says `ulimit -n`), kInvalidArgument (a directory), kUnsupported.
   static Result<File> open(const std::string& path, bool direct = false);
 
-  // Fills `out` from `offset`; short reads and EINTR are retried.
+  // Fills `out` from `offset`; short reads and EINTR are retried, and the first EIO, since a bad sector may answer the second time:
+  // `retries` (if given) counts that.
   // Errors: kTruncated (the file ends first), kIoError. Messages name path, offset and length.
-  Status read_exact(std::uint64_t offset, MutableBytes out) const;
+  Status read_exact(std::uint64_t offset, MutableBytes out, unsigned* retries = nullptr) const;
 
   Result<FileIdentity> identity() const;
+  // Of what a path names now. Errors: kNotFound, kIoError.
+  static Result<FileIdentity> identity_of(const std::string& path);
   int descriptor() const { return fd_; }
   const std::string& path() const { return path_; }
   // Asks the kernel to drop this file's clean pages (makes a warm file cold). Best effort.

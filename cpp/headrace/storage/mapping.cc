@@ -58,7 +58,8 @@ void* map_aligned(std::size_t bytes, int descriptor) {
 
 }  // namespace
 
-Status populate_by_reading(const std::string& path, const FileIdentity& mapped, std::uint64_t offset, std::uint64_t length) {
+Status populate_by_reading(const std::string& path, const FileIdentity& mapped, std::uint64_t offset, std::uint64_t length,
+                           unsigned* retries) {
   HR_ASSIGN_OR_RETURN(const File file, File::open(path));
   HR_ASSIGN_OR_RETURN(const FileIdentity now, file.identity());
   if (!same_file(now, mapped)) {
@@ -66,7 +67,7 @@ Status populate_by_reading(const std::string& path, const FileIdentity& mapped, 
   }
   std::uint8_t byte = 0;
   for (std::uint64_t at = offset; at < offset + length; at = (at / page_bytes() + 1) * page_bytes()) {
-    HR_RETURN_IF_ERROR(file.read_exact(at, {&byte, 1}));
+    HR_RETURN_IF_ERROR(file.read_exact(at, {&byte, 1}, retries));
   }
   return Status::ok();
 }
@@ -82,6 +83,7 @@ struct Mapping::Regions {
 Mapping::Mapping() = default;
 
 Mapping::~Mapping() {
+  guard_ = FaultGuard();
   if (data_ != nullptr) ::munmap(const_cast<std::uint8_t*>(data_), size_);
 }
 
@@ -90,7 +92,8 @@ Mapping::Mapping(Mapping&& other) noexcept
       size_(std::exchange(other.size_, 0)),
       identity_(other.identity_),
       path_(std::move(other.path_)),
-      regions_(std::move(other.regions_)) {}
+      regions_(std::move(other.regions_)),
+      guard_(std::move(other.guard_)) {}
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
   std::swap(data_, other.data_);
@@ -98,6 +101,7 @@ Mapping& Mapping::operator=(Mapping&& other) noexcept {
   std::swap(identity_, other.identity_);
   std::swap(path_, other.path_);
   std::swap(regions_, other.regions_);
+  std::swap(guard_, other.guard_);
   return *this;
 }
 
@@ -110,36 +114,43 @@ Result<Mapping> Mapping::map(const File& file) {
   if (at == MAP_FAILED) return Status::from_errno(errno, strf("map %s: %" PRIu64 " bytes", file.path().c_str(), out.identity_.size));
   out.data_ = static_cast<const std::uint8_t*>(at);
   out.size_ = out.identity_.size;
+  out.guard_ = FaultGuard(out.data_, round_up(out.size_, page_bytes()));
   if (out.size_ >= kHugePageBytes) out.regions_ = std::make_unique<Regions>(out.size_);
   return out;
 }
 
-Status Mapping::populate(std::uint64_t offset, std::uint64_t length) const {
+Status Mapping::populate(std::uint64_t offset, std::uint64_t length, unsigned* retries) const {
   std::uint64_t end = 0;
   if (!checked_add(offset, length, &end) || end > size_) {
     return {Code::kTruncated, strf("map %s: offset %" PRIu64 ", expected %" PRIu64 " bytes, but only %" PRIu64 " bytes are mapped",
                                    path_.c_str(), offset, length, size_)};
   }
   if (length == 0) return Status::ok();
-  if (regions_ == nullptr || !regions_->whole.load(std::memory_order_relaxed)) return populate_exactly(offset, length);
+  if (regions_ == nullptr || !regions_->whole.load(std::memory_order_relaxed)) return populate_exactly(offset, length, retries);
   for (std::uint64_t region = offset / kHugePageBytes; region * kHugePageBytes < end; ++region) {
     std::atomic<std::uint64_t>& word = regions_->populated[region / 64];
     const std::uint64_t bit = 1ull << (region % 64);
     if ((word.load(std::memory_order_acquire) & bit) != 0) continue;
     const std::uint64_t begin = region * kHugePageBytes;
-    if (populate_pages(data_ + begin, std::min(kHugePageBytes, size_ - begin)) != 0) return populate_exactly(offset, length);
+    // What fails in a region may lie anywhere in it; the range itself decides.
+    if (populate_pages(data_ + begin, std::min(kHugePageBytes, size_ - begin)) != 0) return populate_exactly(offset, length, retries);
     word.fetch_or(bit, std::memory_order_acq_rel);
   }
   return Status::ok();
 }
 
-Status Mapping::populate_exactly(std::uint64_t offset, std::uint64_t length) const {
+Status Mapping::populate_exactly(std::uint64_t offset, std::uint64_t length, unsigned* retries) const {
   const std::uint64_t end = offset + length;
   const std::uint64_t begin = offset / page_bytes() * page_bytes();
-  const int err = populate_pages(data_ + begin, end - begin);
+  int err = populate_pages(data_ + begin, end - begin);
   if (err == 0) return Status::ok();
+  if (err == EFAULT && explain_fault(path_, identity_, offset, length).code() == Code::kIoError) {
+    if (retries != nullptr) ++*retries;
+    err = populate_pages(data_ + begin, end - begin);
+    if (err == 0) return Status::ok();
+  }
   if (err == ENOSYS) {
-    const Status status = populate_by_reading(path_, identity_, offset, length);
+    const Status status = populate_by_reading(path_, identity_, offset, length, retries);
     return status.code() == Code::kTruncated ? explain_fault(path_, identity_, offset, length) : status;
   }
   if (err == EFAULT) return explain_fault(path_, identity_, offset, length);

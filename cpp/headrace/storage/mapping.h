@@ -11,6 +11,7 @@
 
 #include "headrace/base/bytes.h"
 #include "headrace/base/status.h"
+#include "headrace/storage/fault_guard.h"
 #include "headrace/storage/file.h"
 
 namespace headrace::storage {
@@ -31,11 +32,15 @@ class Mapping {
   const std::uint8_t* data() const { return data_; }
   std::uint64_t size() const { return size_; }
 
-  // Reads [offset, offset + length) into memory (MADV_POPULATE_READ), so that touching it cannot kill the process.
+  // Reads [offset, offset + length) into memory (MADV_POPULATE_READ), so that touching it cannot kill the process. A device that fails is
+  // asked once more: `retries` (if given) counts that.
   // Errors: kTruncated (the file was cut), kIoError (the device failed). Where the kernel lacks the call,
   // populate_by_reading() serves, and a file that lost its name answers kNotFound or kChanged. A file cut within its last page reads as
   // zeros there: checksums find that.
-  Status populate(std::uint64_t offset, std::uint64_t length) const;
+  Status populate(std::uint64_t offset, std::uint64_t length, unsigned* retries = nullptr) const;
+  // Pages that could no longer be read when they were touched, and read as zeros since (fault_guard.h). Populated ones may be among them: a
+  // page can be evicted, or its file be cut, at any time.
+  std::uint64_t faults() const { return guard_.faults(); }
   // Starts reading a range without waiting for it (MADV_WILLNEED). Best effort.
   void will_need(std::uint64_t offset, std::uint64_t length) const;
   // Says that accesses come at random, so that a fault reads no more than it needs. Best effort.
@@ -46,17 +51,19 @@ class Mapping {
   void expect_whole() const;
 
  private:
-  Status populate_exactly(std::uint64_t offset, std::uint64_t length) const;
+  Status populate_exactly(std::uint64_t offset, std::uint64_t length, unsigned* retries) const;
   struct Regions;
   const std::uint8_t* data_ = nullptr;
   std::uint64_t size_ = 0;
   FileIdentity identity_;
   std::string path_;
   std::unique_ptr<Regions> regions_;  // null where the file is smaller than a huge page
+  FaultGuard guard_;                  // gone before the mapping is
 };
 
 // Brings pages of a mapped file into the page cache by reading a byte of each through a fresh descriptor.
 // Errors: as populate(); kChanged if the path now names another file than `mapped`. REQUIRES: offset + length does not overflow.
-Status populate_by_reading(const std::string& path, const FileIdentity& mapped, std::uint64_t offset, std::uint64_t length);
+Status populate_by_reading(const std::string& path, const FileIdentity& mapped, std::uint64_t offset, std::uint64_t length,
+                           unsigned* retries = nullptr);
 
 }  // namespace headrace::storage

@@ -129,7 +129,10 @@ struct SlabPool::State {
     while (free_bytes > keep_bytes && !by_return.empty()) {
       const auto oldest = by_return.begin();
       const std::size_t capacity = oldest->second->capacity();
-      out.push_back(std::move(oldest->second));
+      try {
+        out.push_back(std::move(oldest->second));
+      } catch (const std::bad_alloc&) {  // Unmapped below, under the lock: slower, and no worse.
+      }
       by_capacity.erase({capacity, oldest->first});
       by_return.erase(oldest);
       free_bytes -= capacity;

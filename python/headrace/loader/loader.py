@@ -44,7 +44,7 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
 
 
 _DELIVERED = ("batches", "samples", "bytes_delivered", "errors", "seconds", "stall_seconds")
-_READ = ("bytes_stored_read", "bytes_decoded", "blocks_read", "cache_hits")
+_READ = ("bytes_stored_read", "bytes_decoded", "blocks_read", "cache_hits", "read_retries")
 _HELD = ("batches_in_flight", "batches_ready", "bytes_in_flight", "slab_bytes", "slabs_made", "slabs_reused")
 
 
@@ -310,7 +310,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
         batches, samples, bytes_delivered: handed to the consumer. seconds: passes under way. stall_seconds: spent inside next(); stall_share: of seconds.
         time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode and assemble (which includes the read,
-        verify and decode that it meets). bytes_in_flight, peak_bytes: batches under way, now and at most. reader: what reads, after any fallback.
+        verify and decode that it meets). read_retries: reads that the device failed (EIO) and that were tried once more. bytes_in_flight, peak_bytes:
+        batches under way, now and at most. reader: what reads, after any fallback.
         """
         self._require_native("stats")
         iterator = self._latest() if self._latest is not None else None

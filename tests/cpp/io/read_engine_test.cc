@@ -6,9 +6,12 @@
 #include <sys/time.h>
 
 #include <atomic>
+#include <cerrno>
 #include <filesystem>
 #include <thread>
 
+#include "headrace/io/transfer.h"
+#include "headrace/io/uring.h"
 #include "io/read_fixture.h"
 #include "temp_dir.h"
 
@@ -271,6 +274,66 @@ TEST_CASE("a read that stops short goes on where it stopped") {
     CHECK(std::equal(begin, begin + page, big_file().bytes().begin() + 1000));
   }
   ::munmap(memory, 2 * page);
+}
+
+std::atomic<int> g_answers{0};
+
+std::int64_t hostile(std::uint64_t, std::size_t, std::int64_t answer) {
+  const int call = g_answers.fetch_add(1);
+  if (call % 5 == 0) return -EINTR;
+  if (call % 7 == 0) return -EAGAIN;
+  return answer > 8192 && call % 3 == 0 ? 4096 : answer;
+}
+
+std::int64_t fails_first(std::uint64_t, std::size_t, std::int64_t answer) { return g_answers.fetch_add(1) == 0 ? -EIO : answer; }
+
+std::int64_t fails(std::uint64_t, std::size_t, std::int64_t) { return -EIO; }
+
+struct WithFault {
+  explicit WithFault(ReadFault fault) {
+    g_answers.store(0);
+    set_read_fault(fault);
+  }
+  ~WithFault() { set_read_fault(nullptr); }
+};
+
+TEST_CASE("interrupted, busy and short answers of a ring change no byte") {
+  if (ring_refusal() != 0) return;
+  for (const ReaderKind kind : {ReaderKind::kDirect, ReaderKind::kUring}) {
+    auto engine = engine_of(kind);
+    const storage::File file = big_file().open(*engine);
+    const WithFault fault(hostile);
+    for (unsigned round = 0; round < 10; ++round) {
+      CHECK(reads_right(*engine, file, big_file().bytes(), random_ranges(20, kFileBytes, 300'000, round)));
+    }
+    CHECK(g_answers.load() > 200);
+  }
+}
+
+TEST_CASE("a read that the device fails once is tried again, and says so") {
+  for (const ReaderKind kind : {ReaderKind::kDirect, ReaderKind::kUring}) {
+    auto engine = engine_of(kind);
+    if (engine->kind() == ReaderKind::kPread) continue;
+    const storage::File file = big_file().open(*engine);
+    std::vector<std::uint8_t> out(5000);
+    ReadRequest request{&file, 1000, out, {}};
+    {
+      const WithFault fault(fails_first);
+      engine->read({&request, 1});
+    }
+    CHECK(request.status.is_ok());
+    CHECK(request.retried);
+    CHECK(std::equal(out.begin(), out.end(), big_file().bytes().begin() + 1000));
+    {
+      const WithFault fault(fails);
+      engine->read({&request, 1});
+    }
+    CHECK(request.status.sys_errno() == EIO);
+    CHECK(request.retried);
+    engine->read({&request, 1});
+    CHECK(request.status.is_ok());
+    CHECK_FALSE(request.retried);
+  }
 }
 
 TEST_CASE("signals do not disturb reads") {

@@ -1,8 +1,12 @@
 #include "headrace/io/transfer.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
+
+#include "temp_dir.h"
 
 namespace headrace::io {
 namespace {
@@ -70,6 +74,25 @@ TEST_CASE("an aligned transfer that stops before the next boundary met the end o
   CHECK(t.settled);
   CHECK(t.done == 4096 + 700);
   CHECK(t.error == 0);
+}
+
+TEST_CASE("an aligned transfer that stops where the file does not end goes on there") {
+  TempDir dir;
+  const int fd = ::open((dir / "f").c_str(), O_RDWR | O_CREAT, 0600);
+  REQUIRE(fd >= 0);
+  REQUIRE(::ftruncate(fd, 4096 + 700) == 0);
+  Transfer t = transfer(2 * 4096, 4096);
+  t.descriptor = fd;
+  for (std::size_t byte = 1; byte <= 4096 + 699; ++byte) {
+    t.book(1);
+    REQUIRE_FALSE(t.settled);
+    REQUIRE(t.done == byte);
+  }
+  t.book(1);
+  CHECK(t.settled);
+  CHECK(t.done == 4096 + 700);
+  CHECK(t.error == 0);
+  ::close(fd);
 }
 
 TEST_CASE("an aligned transfer that stops on a boundary asks once more") {
