@@ -22,11 +22,23 @@ class Timings:
 
     def speed_ratio(self, ours: str, theirs: str) -> float:
         """How many times as fast `ours` is: the median over rounds of the ratio inside each round."""
-        return statistics.median(t / o for o, t in zip(self.seconds[ours], self.seconds[theirs], strict=True))
+        return statistics.median(self.ratios(ours, theirs))
+
+    def ratios(self, ours: str, theirs: str) -> list[float]:
+        """The ratio inside each round."""
+        return [t / o for o, t in zip(self.seconds[ours], self.seconds[theirs], strict=True)]
+
+    def spread(self, ours: str, theirs: str) -> str:
+        """The quartiles of the ratios, in words."""
+        low, _, high = statistics.quantiles(self.ratios(ours, theirs), n=4)
+        return f"half of {len(self.seconds[ours])} rounds within {low:.3g} to {high:.3g}"
 
 
 def interleaved(tasks: Mapping[str, Callable[[], object]], rounds: int, warm_up: bool = True) -> Timings:
-    """Run all tasks once untimed, then `rounds` times each; odd rounds go backwards: no task always follows the same one."""
+    """Run all tasks once untimed, then `rounds` times each; odd rounds go backwards: no task always follows the same one.
+
+    A task that returns a float has timed itself: these are its seconds.
+    """
     if warm_up:
         for task in tasks.values():
             task()
@@ -35,6 +47,6 @@ def interleaved(tasks: Mapping[str, Callable[[], object]], rounds: int, warm_up:
         names = list(tasks) if number % 2 == 0 else list(tasks)[::-1]
         for name in names:
             begin = time.perf_counter()
-            tasks[name]()
-            seconds[name].append(time.perf_counter() - begin)
+            own = tasks[name]()
+            seconds[name].append(own if isinstance(own, float) else time.perf_counter() - begin)
     return Timings(seconds)

@@ -15,8 +15,10 @@ from benchmarks.rivals.headrace_loader import HeadraceLoader
 from benchmarks.rivals.torch_getitems import TorchGetitems
 from benchmarks.rivals.torch_map_style import TorchMapStyle
 from benchmarks.workloads.tabular import BATCH_SIZE, Tabular
+from headrace._native import gather_limit
 from headrace.bench.ceilings import measure_ceilings
 
+THREADS = 2
 _TORCH_BATCHES = 48
 
 
@@ -52,6 +54,45 @@ def test_batches_are_bit_equal_to_the_hand_written_loops(tabular: Tabular, num_w
     order = loader.order()
     assert np.array_equal(np.sort(order), np.arange(len(tabular)))
     assert_equal_batches(loader.batches(), HandWritten(tabular).batches(order), len(tabular))
+
+
+@pytest.mark.gate
+def test_against_the_limit(tabular: Tabular, benchmark: Any, report: Any) -> None:
+    """Two threads on two cores, beside the gather alone and the hand-written loop, all in the same order and rounds."""
+    loader, rival = HeadraceLoader(tabular, THREADS), HandWritten(tabular)
+    order = loader.order()
+    assert_equal_batches(loader.batches(), rival.batches(order), len(tabular))
+    tabular.page_in()
+    timings = interleaved(
+        {
+            "ours": lambda: drain(loader.batches()),
+            "limit": lambda: gather_limit([tabular.features, tabular.labels], order, BATCH_SIZE, THREADS),
+            "rival": lambda: drain(rival.batches(order)),
+        },
+        rounds=15,
+    )
+    benchmark.pedantic(lambda: drain(loader.batches()), rounds=3)
+    speed = len(tabular) / timings.median("ours")
+    report(
+        "headrace / the gather alone",
+        timings.speed_ratio("ours", "limit"),
+        at_least=0.85,
+        limit=f"random gather in C++, {THREADS} threads",
+        our_samples_per_second=speed,
+        delivered_gigabytes_per_second=speed * tabular.sample_bytes / 1e9,
+        spread=timings.spread("ours", "limit"),
+        seconds_by_round=timings.seconds,
+    )
+    report(
+        f"headrace / {rival.name}, {THREADS} threads",
+        timings.speed_ratio("ours", "rival"),
+        at_least=4.0,
+        peer=rival.name,
+        our_samples_per_second=speed,
+        their_samples_per_second=len(tabular) / timings.median("rival"),
+        ratio_of_the_limit=timings.speed_ratio("limit", "rival"),
+        spread=timings.spread("ours", "rival"),
+    )
 
 
 @pytest.mark.gate

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 import headrace
-from benchmarks.interleave import Timings, interleaved
+from benchmarks.interleave import interleaved
 from benchmarks.rivals.hand_written_decode import HandWrittenVolumes
 from benchmarks.workloads.volumes import CODECS, VOLUME_BATCH, Volumes, volume
 from headrace._native import Dataset, Order, decode_rate
 
 THREADS = 2
 SEED = 11
+ROUNDS = 7
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +64,13 @@ def test_volumes(volumes: Volumes, benchmark: Any, report: Any, codec: str) -> N
     for batches in (ours(), *(rival.batches(order) for rival in rivals)):
         check_content(volumes, batches, order)
     volumes.page_in()
-    limits: dict[str, list[float]] = {"codec": [], "codec and filter": []}
     tasks: dict[str, Any] = {"ours": lambda: drain(ours())}
     for name, with_filters in (("codec", False), ("codec and filter", True)):
-        tasks[name] = lambda n=name, f=with_filters: limits[n].append(decode_rate(native, 0, order, VOLUME_BATCH, THREADS, f)["seconds"])
+        # What the bare loop timed itself, without finding its blocks.
+        tasks[name] = lambda f=with_filters: decode_rate(native, 0, order, VOLUME_BATCH, THREADS, f)["seconds"]
     for rival in rivals:
         tasks[rival.name] = lambda r=rival: drain(r.batches(order))
-    timings = interleaved(tasks, rounds=5)
-    # What the bare loop timed itself, without finding its blocks; the warm-up's is left out.
-    seconds = timings.seconds | {name: values[-5:] for name, values in limits.items()}
-    for name in limits:
-        seconds[name] = [s for _, s in sorted(zip([0, 1, 2, 3, 4], limits[name][1:], strict=True))]
-    timings = Timings(seconds)
+    timings = interleaved(tasks, rounds=ROUNDS)
     best = min((rival.name for rival in rivals), key=timings.median)
     benchmark.pedantic(lambda: drain(ours()), rounds=1)
     stats = decode_rate(native, 0, order, VOLUME_BATCH, THREADS)
@@ -82,9 +78,20 @@ def test_volumes(volumes: Volumes, benchmark: Any, report: Any, codec: str) -> N
         f"headrace / the codec alone ({codec})",
         timings.speed_ratio("ours", "codec"),
         at_least=0.9,
+        limit=f"{codec} decode, {THREADS} threads",
+        our_samples_per_second=len(volumes) / timings.median("ours"),
+        spread=timings.spread("ours", "codec"),
         ratio_to_codec_and_filter=timings.speed_ratio("ours", "codec and filter"),
         decoded_gigabytes_per_second=stats["decoded_bytes"] / timings.median("ours") / 1e9,
         stored_ratio=stats["decoded_bytes"] / stats["stored_bytes"],
         seconds_by_round=timings.seconds,
     )
-    report(f"headrace / {best}", timings.speed_ratio("ours", best), at_least=2.0)
+    report(
+        f"headrace / {best}",
+        timings.speed_ratio("ours", best),
+        at_least=2.0,
+        peer=best,
+        our_samples_per_second=len(volumes) / timings.median("ours"),
+        their_samples_per_second=len(volumes) / timings.median(best),
+        spread=timings.spread("ours", best),
+    )

@@ -55,6 +55,8 @@ def test_a_shard_of_each_kind_of_field_is_delivered(tmp_path: Path) -> None:
         batches = list(hr.open(tmp_path / "d").iterable(70, ragged=ragged))
         for step, batch in enumerate(batches):
             assert_same(batch, torch_batch(range(step * 70, min(ROWS, step * 70 + 70)), ragged))
+    for step, batch in enumerate(hr.open(tmp_path / "d").iterable(70, strings="offsets")):
+        assert_same(batch, torch_batch(range(step * 70, min(ROWS, step * 70 + 70)), strings="offsets"))
 
 
 def test_it_pickles_and_may_be_left_half_way(dataset: hr.Dataset) -> None:

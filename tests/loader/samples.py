@@ -245,7 +245,9 @@ def answer_of(code: str, *arguments: Any, **options: Any) -> Any:
     return json.loads(done.stdout)
 
 
-def torch_batch(rows: Sequence[int], ragged: str = "padded", names: Sequence[str] = tuple(FIELDS)) -> dict[str, Any]:
+def torch_batch(
+    rows: Sequence[int], ragged: str = "padded", names: Sequence[str] = tuple(FIELDS), *, strings: str = "lists"
+) -> dict[str, Any]:
     """What a loader delivers of these samples of `all_kinds`, made by torch from the samples."""
     samples = [sample(i) for i in rows]
     out: dict[str, Any] = {}
@@ -261,6 +263,12 @@ def torch_batch(rows: Sequence[int], ragged: str = "padded", names: Sequence[str
                 out[f"{name}.length"] = lengths
             else:
                 out[name] = (joined, torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]))
+        elif spec.get("kind") is not None and strings == "offsets":
+            parts = [b"" if v is None else v.encode() if isinstance(v, str) else v for v in values]
+            joined = torch.tensor(list(b"".join(parts)), dtype=torch.uint8)
+            out[name] = (joined, torch.tensor([sum(map(len, parts[:i])) for i in range(len(parts) + 1)]))
+            if spec.get("nullable"):
+                out[f"{name}.valid"] = torch.tensor([v is not None for v in values])
         elif spec.get("kind") is not None:
             out[name] = values
         elif spec["dtype"] == "bfloat16":

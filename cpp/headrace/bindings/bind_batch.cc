@@ -5,6 +5,7 @@
 #include "headrace/bindings/raise.h"
 #include "headrace/bindings/register.h"
 #include "headrace/format/schema.h"
+#include "headrace/ops/ascii.h"
 #include "headrace/pipeline/batch.h"
 
 namespace py = pybind11;
@@ -52,9 +53,19 @@ py::object numpy_dtype(const Field& field) {
   return py::dtype::from_args(py::str(field.dtype == DType::kBFloat16 ? std::string("uint16") : format::dtype_name(field)));
 }
 
+// A new str, null with a Python exception set if the bytes are not UTF-8. ASCII, the common case, is checked while it is copied.
+PyObject* make_str(const std::uint8_t* bytes, std::int64_t size) {
+  if (size <= 1) return PyUnicode_DecodeUTF8(reinterpret_cast<const char*>(bytes), size, nullptr);  // Those that the interpreter keeps.
+  PyObject* const ascii = PyUnicode_New(size, 127);
+  if (ascii == nullptr || ops::copy_ascii(bytes, static_cast<std::size_t>(size), static_cast<std::uint8_t*>(PyUnicode_DATA(ascii))))
+    return ascii;
+  Py_DECREF(ascii);
+  return PyUnicode_DecodeUTF8(reinterpret_cast<const char*>(bytes), size, nullptr);
+}
+
 py::list value_list(const Batch& batch, const FieldOut& out, const Field& field) {
   const auto* offsets = reinterpret_cast<const std::int64_t*>(batch.at(out.offsets_at));
-  const auto* values = reinterpret_cast<const char*>(batch.at(out.values_at));
+  const std::uint8_t* values = batch.at(out.values_at);
   const std::uint8_t* valid = out.valid_at == FieldOut::kAbsent ? nullptr : batch.at(out.valid_at);
   py::list list(batch.indices.size());
   for (std::size_t i = 0; i < batch.indices.size(); ++i) {
@@ -62,9 +73,9 @@ py::list value_list(const Batch& batch, const FieldOut& out, const Field& field)
     if (valid != nullptr && valid[i] == 0) {
       one = Py_NewRef(Py_None);
     } else if (field.kind == Kind::kString) {
-      one = PyUnicode_DecodeUTF8(values + offsets[i], offsets[i + 1] - offsets[i], nullptr);
+      one = make_str(values + offsets[i], offsets[i + 1] - offsets[i]);
     } else {
-      one = PyBytes_FromStringAndSize(values + offsets[i], offsets[i + 1] - offsets[i]);
+      one = PyBytes_FromStringAndSize(reinterpret_cast<const char*>(values + offsets[i]), offsets[i + 1] - offsets[i]);
     }
     if (one == nullptr) {
       if (PyErr_ExceptionMatches(PyExc_UnicodeDecodeError) == 0) throw py::error_already_set();

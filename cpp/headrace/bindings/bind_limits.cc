@@ -33,6 +33,19 @@ double gather_limit(const std::vector<py::array>& columns, const SampleArray& or
       [&] { return ops::gather_limit_seconds(native, {order.data(), static_cast<std::size_t>(order.size())}, batch_size, threads); });
 }
 
+double widen_limit(const py::array_t<std::uint16_t>& values, const SampleArray& starts, std::size_t length, std::size_t batch_size,
+                   int threads) {
+  require_threads(threads);
+  if (batch_size < 1) throw py::value_error("batch_size is 0");
+  if (values.ndim() != 1 || (values.flags() & py::array::c_style) == 0) throw py::value_error("values must be one C-contiguous row");
+  const auto held = static_cast<std::uint64_t>(values.size());
+  if (length < 1 || length > held) throw py::value_error(strf("length is %zu; expected 1 to the number of values", length));
+  (void)samples_of(starts, held - length + 1);
+  return without_lock([&] {
+    return ops::widen_limit_seconds(values.data(), {starts.data(), static_cast<std::size_t>(starts.size())}, length, batch_size, threads);
+  });
+}
+
 double copy_limit(std::size_t bytes, std::size_t piece_bytes, std::size_t source_bytes, int threads) {
   require_threads(threads);
   if (piece_bytes < 1) throw py::value_error("piece_bytes is 0");
@@ -43,6 +56,7 @@ double copy_limit(std::size_t bytes, std::size_t piece_bytes, std::size_t source
 
 void register_limits(py::module_& m) {
   m.def("gather_limit", &gather_limit, py::arg("columns"), py::arg("order"), py::arg("batch_size"), py::arg("threads"));
+  m.def("widen_limit", &widen_limit, py::arg("values"), py::arg("starts"), py::arg("length"), py::arg("batch_size"), py::arg("threads"));
   m.def("copy_limit", &copy_limit, py::arg("bytes"), py::arg("piece_bytes"), py::arg("source_bytes"), py::arg("threads"));
 }
 

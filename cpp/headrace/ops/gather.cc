@@ -8,35 +8,44 @@
 namespace headrace::ops {
 namespace {
 
-constexpr std::size_t kCacheLine = 64;
-// Bytes of loads kept in flight. Enough to cover DRAM latency at one core's bandwidth; rows beyond it prefetch themselves.
-constexpr std::size_t kAheadBytes = 4096;
-constexpr std::size_t kMaxPrefetchedRow = 0;
-
-HR_INLINE void prefetch_row(const std::uint8_t* row, std::size_t row_bytes) {
-  // From the line that holds the first byte to the one that holds the last: rows need not be aligned.
-  const auto* line = reinterpret_cast<const std::uint8_t*>(reinterpret_cast<std::uintptr_t>(row) & ~(kCacheLine - 1));
-  for (; line < row + row_bytes; line += kCacheLine) __builtin_prefetch(line, 0, 3);
-}
+constexpr std::size_t kAheadBytes = 8192;    // of loads kept in flight: enough to cover the latency of memory at one core's bandwidth
+constexpr std::size_t kMaxAhead = 64;        // rows
+constexpr std::size_t kWideRow = 1024;       // bytes: longer rows are copied, and the next asked for, a part at a time
+constexpr std::size_t kPart = 512;           // bytes of such a part
+constexpr std::size_t kMaxRowAhead = 16384;  // bytes: of a row that is asked for as a whole while the one before it is copied
 
 // kRow > 0 fixes the size at compile time, so that memcpy becomes a few vector moves.
 template <std::size_t kRow>
 HR_INLINE void gather(std::span<const std::uint8_t* const> rows, std::size_t row_bytes, std::uint8_t* out) {
   const std::size_t size = kRow != 0 ? kRow : row_bytes;
-  if (size > kMaxPrefetchedRow) {
-    for (const std::uint8_t* row : rows) {
-      std::memcpy(out, row, size);
-      out += size;
-    }
-    return;
-  }
-  const std::size_t ahead = std::clamp<std::size_t>(kAheadBytes / size, 4, 32);
   const std::size_t count = rows.size();
-  for (std::size_t i = 0; i < std::min(ahead, count); ++i) prefetch_row(rows[i], size);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i + ahead < count) prefetch_row(rows[i + ahead], size);
+  const std::size_t ahead = std::min(count, std::clamp<std::size_t>(kAheadBytes / size, 1, kMaxAhead));
+  for (std::size_t i = 0; i < ahead; ++i) prefetch(rows[i], size);
+  std::size_t i = 0;
+  for (; i + ahead < count; ++i, out += size) {
+    prefetch(rows[i + ahead], size);
     std::memcpy(out, rows[i], size);
-    out += size;
+  }
+  for (; i < count; ++i, out += size) std::memcpy(out, rows[i], size);
+}
+
+// The processor follows a row by itself, but stops at each page, and starts anew with each row.
+HR_INLINE void gather_wide(std::span<const std::uint8_t* const> rows, std::size_t size, std::uint8_t* out) {
+  const bool by_row = size <= kMaxRowAhead;
+  const std::size_t ahead = by_row ? std::max<std::size_t>(1, kAheadBytes / size) : 1;
+  for (std::size_t i = 0; i < rows.size(); ++i, out += size) {
+    const std::uint8_t* const row = rows[i];
+    const std::uint8_t* const later = i + ahead < rows.size() ? rows[i + ahead] : nullptr;
+    std::size_t at = 0;
+    for (; at + kPart <= size; at += kPart) {
+      if (!by_row && at + kAheadBytes < size) {
+        prefetch(row + at + kAheadBytes, std::min(kPart, size - at - kAheadBytes));
+      } else if (later != nullptr) {
+        prefetch(later + (by_row ? at : at + kAheadBytes - size), kPart);
+      }
+      std::memcpy(out + at, row + at, kPart);
+    }
+    std::memcpy(out + at, row + at, size - at);
   }
 }
 
@@ -48,7 +57,6 @@ void scatter(const std::uint8_t* base, std::uint32_t first_row, std::span<const 
     std::memcpy(out + slots[i] * size, base + static_cast<std::size_t>(rows[i] - first_row) * size, size);
 }
 
-// Wide moves keep more rows in flight: a processor's window counts instructions, not bytes.
 HR_MULTIVERSION
 void gather_any(std::span<const std::uint8_t* const> rows, std::size_t row_bytes, std::uint8_t* out) {
   switch (row_bytes) {
@@ -63,7 +71,7 @@ void gather_any(std::span<const std::uint8_t* const> rows, std::size_t row_bytes
     case 128: return gather<128>(rows, 128, out);
     case 256: return gather<256>(rows, 256, out);
     case 512: return gather<512>(rows, 512, out);
-    default: return gather<0>(rows, row_bytes, out);
+    default: return row_bytes > kWideRow ? gather_wide(rows, row_bytes, out) : gather<0>(rows, row_bytes, out);
   }
 }
 

@@ -1,5 +1,6 @@
 // Copies rows of equal size from anywhere into a batch, with software prefetch: random rows miss every cache, so the loads
-// of rows further on are started while one is copied.
+// of rows further on are started while one is copied. They are asked for into the second level of cache: the first has few misses under
+// way, and a loop that only loads and stores is bound by them (half the speed, measured on Zen 4).
 //
 // Owns nothing; any thread. Sources and destination must not overlap.
 #pragma once
@@ -7,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+
+#include "headrace/base/multiversion.h"
 
 namespace headrace::ops {
 
@@ -18,12 +21,13 @@ void gather_rows(std::span<const std::uint8_t* const> rows, std::size_t row_byte
 void scatter_rows(const std::uint8_t* base, std::uint32_t first_row, std::span<const std::uint32_t> rows,
                   std::span<const std::uint32_t> slots, std::size_t row_bytes, std::uint8_t* out);
 
-// Starts loading bytes that will be read soon. Any address: one that is not mapped is ignored.
-inline void prefetch(const std::uint8_t* from, std::size_t bytes) {
+// Starts loading bytes that will be read soon, into the second level of cache: the first has too few misses under way for more than a few
+// lines. Any address: one that is not mapped is ignored.
+HR_INLINE void prefetch(const std::uint8_t* from, std::size_t bytes) {
   // From the line that holds the first byte to the one that holds the last: rows need not be aligned.
   constexpr std::uintptr_t kLine = 64;
   const auto* line = reinterpret_cast<const std::uint8_t*>(reinterpret_cast<std::uintptr_t>(from) & ~(kLine - 1));
-  for (; line < from + bytes; line += kLine) __builtin_prefetch(line, 0, 0);
+  for (; line < from + bytes; line += kLine) __builtin_prefetch(line, 0, 2);
 }
 
 }  // namespace headrace::ops

@@ -67,6 +67,11 @@ void gather_column(const LimitColumn& column, std::span<const std::int64_t> rows
   }
 }
 
+HR_MULTIVERSION
+void widen(const std::uint16_t* __restrict in, std::size_t count, std::int64_t* __restrict out) {
+  for (std::size_t i = 0; i < count; ++i) out[i] = in[i];
+}
+
 }  // namespace
 
 double gather_limit_seconds(const std::vector<LimitColumn>& columns, std::span<const std::int64_t> order, std::size_t batch_size,
@@ -87,6 +92,21 @@ double gather_limit_seconds(const std::vector<LimitColumn>& columns, std::span<c
     }
   };
   return timed(threads, [&](int thread) { out.make(thread, batch_size * sample_bytes, 1); }, work);
+}
+
+double widen_limit_seconds(const std::uint16_t* values, std::span<const std::int64_t> starts, std::size_t length, std::size_t batch_size,
+                           int threads) {
+  Buffers out(threads);
+  const auto work = [&](int thread) {
+    auto* const to = reinterpret_cast<std::int64_t*>(out.of(thread));
+    if (to == nullptr) return;
+    for (std::size_t begin = static_cast<std::size_t>(thread) * batch_size; begin < starts.size();
+         begin += static_cast<std::size_t>(threads) * batch_size) {
+      const std::span<const std::int64_t> batch = starts.subspan(begin, std::min(batch_size, starts.size() - begin));
+      for (std::size_t i = 0; i < batch.size(); ++i) widen(values + batch[i], length, to + i * length);
+    }
+  };
+  return timed(threads, [&](int thread) { out.make(thread, batch_size * length * sizeof(std::int64_t), 1); }, work);
 }
 
 double copy_limit_seconds(std::size_t bytes, std::size_t piece_bytes, std::size_t source_bytes, int threads) {

@@ -20,6 +20,10 @@ struct LimitColumn {
 double gather_limit_seconds(const std::vector<LimitColumn>& columns, std::span<const std::int64_t> order, std::size_t batch_size,
                             int threads);
 
+// Widens the windows [start, start + length) of `values` to int64, batch by batch as above.
+double widen_limit_seconds(const std::uint16_t* values, std::span<const std::int64_t> starts, std::size_t length, std::size_t batch_size,
+                           int threads);
+
 // Copies `bytes` in pieces of `piece_bytes` from a source of `source_bytes` (read in turn) into reused buffers of that size, one a thread.
 double copy_limit_seconds(std::size_t bytes, std::size_t piece_bytes, std::size_t source_bytes, int threads);
 

@@ -300,7 +300,9 @@ void BatchBuilder::cut_pieces() {
     if (direct_[i]) direct_row += field_of(i).row_bytes();
   }
   if (direct_row > 0) {
-    const std::size_t step = std::max<std::size_t>(1, kPieceBytes / direct_row);
+    // Alike in size, so that a batch just above a piece is not one and a crumb.
+    const std::uint64_t wanted = std::max<std::uint64_t>(1, (samples_.size() * direct_row + kPieceBytes / 2) / kPieceBytes);
+    const std::size_t step = std::max<std::uint64_t>(1, ceil_div(samples_.size(), wanted));
     for (std::size_t from = 0; from < samples_.size(); from += step)
       pieces_.push_back({true, from, std::min(samples_.size(), from + step)});
   }

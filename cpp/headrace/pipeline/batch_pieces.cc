@@ -13,7 +13,9 @@ using format::Section;
 using format::SectionRef;
 
 constexpr std::size_t kRowsAhead = 8;
-constexpr std::size_t kMaxPrefetch = 512;  // bytes of a row or run: the processor itself follows from there
+constexpr std::size_t kMaxPrefetch = 512;  // bytes of a row: the processor itself follows from there
+// Bytes of a run that is converted: the processor follows it up to the end of a page only, and converting leaves time to load the next.
+constexpr std::size_t kMaxRunPrefetch = 8192;
 
 }  // namespace
 
@@ -125,8 +127,8 @@ void BatchBuilder::gather_runs(std::size_t out_field, std::size_t begin, std::si
       const io::ShardSource& source = *sources_[at.shard];
       return source.mapped() + source.shard().values_offset(at.chunk, out.field) + at.row * conversion.row_bytes;
     };
-    // The processor prefetches along a run by itself, once it has seen its start.
-    if (slot + 1 < end) ops::prefetch(address(places_[slot + 1]), std::min<std::size_t>(view.length * conversion.row_bytes, kMaxPrefetch));
+    if (slot + 1 < end)
+      ops::prefetch(address(places_[slot + 1]), std::min<std::size_t>(view.length * conversion.row_bytes, kMaxRunPrefetch));
     for_each_run(slot, [&](const Location& at, std::uint64_t first, std::uint32_t count) {
       copy_rows_of(conversion, address(at), count, to + first * row_out_bytes);
     });

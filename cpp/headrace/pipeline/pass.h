@@ -84,9 +84,11 @@ struct Pass {
   std::condition_variable done;
   std::unique_ptr<TaskGroup> group;       // null: tasks wait in `own` for the consumer
   std::deque<std::function<void()>> own;  // the consumer's alone
-  // Whether next() runs tasks of its batch rather than sleep: only where they cannot be held up by a device, so that it still answers
+  // Whether next() runs tasks rather than sleep: only where they cannot be held up by a device, so that it still answers
   // Ctrl-C and a timeout.
   bool consumer_helps = false;
+  bool may_help = false;           // once that is so
+  bool has_small_batches = false;  // so small that the consumer builds any that is queued rather than sleep until its own is done
 
   void submit(std::uint64_t priority, std::function<void()> task);
   // REQUIRES: group == nullptr and own is not empty.

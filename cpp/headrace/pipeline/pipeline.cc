@@ -14,7 +14,19 @@ namespace {
 
 constexpr std::uint64_t kMaxPrefetchBytes = 2ull << 30;
 constexpr std::size_t kKeptSlabBytes = 64u << 20;  // free slabs kept beyond what is under way
-constexpr std::uint64_t kSmallBatchBytes = 256u << 10;
+// Batches that cost about as much as waking a thread. They are launched and taken many at a time.
+constexpr std::uint64_t kSmallBatchBytes = 512u << 10;
+constexpr std::uint64_t kSmallBatchesAhead = 4u << 20;  // bytes under way: not much more than a core's own cache
+constexpr std::uint32_t kMostSmallBatches = 16;
+constexpr std::uint64_t kHelpCheck = 64;  // steps
+
+std::uint32_t batches_ahead(const PipelineOptions& options, std::uint64_t sample_bytes) {
+  if (options.num_threads == 0) return 1;
+  const std::uint32_t usual = 2 * static_cast<std::uint32_t>(options.num_threads) + 2;
+  const std::uint64_t batch_bytes = std::max<std::uint64_t>(1, sample_bytes * options.partition.batch_size);
+  if (batch_bytes > kSmallBatchBytes) return usual;
+  return std::max(usual, static_cast<std::uint32_t>(std::min<std::uint64_t>(kMostSmallBatches, kSmallBatchesAhead / batch_bytes)));
+}
 
 }  // namespace
 
@@ -40,9 +52,8 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
   HR_RETURN_IF_ERROR(dataset->check_fields(options.fields));
   if (options.prefetch_bytes == 0) options.prefetch_bytes = std::min(kMaxPrefetchBytes, available_memory_bytes() / 10);
   options.num_threads = std::clamp(options.num_threads, 0, 1024);
-  if (options.prefetch_batches == 0)
-    options.prefetch_batches = options.num_threads == 0 ? 1 : 2 * static_cast<std::uint32_t>(options.num_threads) + 2;
   HR_ASSIGN_OR_RETURN(const std::uint64_t sample_bytes, dataset->average_sample_bytes(options.fields));
+  if (options.prefetch_batches == 0) options.prefetch_batches = batches_ahead(options, sample_bytes);
   std::unique_ptr<Pipeline> pipeline(new Pipeline(std::move(dataset), std::move(options)));
   pipeline->estimated_sample_bytes_ = sample_bytes;
   return pipeline;
@@ -105,11 +116,10 @@ Status Pipeline::begin_pass() {
   if (options_.num_threads > 0) {
     ThreadPool& pool = ThreadPool::shared();
     pass->group = std::make_unique<TaskGroup>(pool, options_.num_threads);
-    // With as many threads as cores, a helping consumer would only take a core from one of them, but for batches that cost less than a
-    // wake-up.
-    const bool spare_core = options_.num_threads < available_cores();
-    const bool small = estimated_sample_bytes_ * options_.partition.batch_size <= kSmallBatchBytes;
-    pass->consumer_helps = (spare_core || small) && shared_->context.dataset->in_memory(options_.fields);
+    // With as many threads as cores, a helping consumer would only take a core from one of them, but for small batches.
+    pass->has_small_batches = estimated_sample_bytes_ * options_.partition.batch_size <= kSmallBatchBytes;
+    pass->may_help = options_.num_threads < available_cores() || pass->has_small_batches;
+    pass->consumer_helps = pass->may_help && shared_->context.dataset->in_memory(options_.fields);
   }
   pass_ = std::move(pass);
   pass_start_ns_ = now_ns();
@@ -269,7 +279,11 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
       std::lock_guard lock(pass_->mutex);
       return !job->done;
     };
-    while (pass_->consumer_helps && waits() && pass_->group->run_one(job->step)) {
+    // All that a pass reads may come into memory while it runs.
+    if (pass_->may_help && !pass_->consumer_helps && job->step % kHelpCheck == 0)
+      pass_->consumer_helps = shared_->context.dataset->in_memory(options_.fields);
+    const std::uint64_t last = pass_->has_small_batches ? ~std::uint64_t{0} : job->step;
+    while (pass_->consumer_helps && waits() && pass_->group->run_one(last)) {
     }
     std::unique_lock lock(pass_->mutex);
     pass_->done.wait_for(lock, std::chrono::nanoseconds(wait_ns), [&] { return job->done; });

@@ -28,6 +28,7 @@ from headrace._native._ext import (
     set_num_threads,
     subset_table,
     validate_utf8,
+    widen_limit,
     xxh3_64,
 )
 
@@ -59,5 +60,6 @@ __all__ = [
     "set_num_threads",
     "subset_table",
     "validate_utf8",
+    "widen_limit",
     "xxh3_64",
 ]

@@ -316,6 +316,9 @@ def subset_table(table: Dataset, rows: npt.ArrayLike) -> Dataset:
 def gather_limit(columns: Sequence[npt.NDArray[Any]], order: npt.NDArray[np.int64], batch_size: int, threads: int) -> float:
     """Seconds that a bare C++ loop takes to copy rows in this order into one reused batch a thread: what a loader of them can reach at most."""
 
+def widen_limit(values: npt.NDArray[np.uint16], starts: npt.NDArray[np.int64], length: int, batch_size: int, threads: int) -> float:
+    """Seconds that a bare C++ loop takes to widen the windows [start, start + length) to int64, into one reused batch a thread."""
+
 def copy_limit(bytes: int, piece_bytes: int, source_bytes: int, threads: int) -> float:
     """Seconds that copying `bytes` takes, in pieces into reused buffers, from sources of source_bytes, one a thread."""
 

@@ -31,6 +31,7 @@ class IterableBatches(torch.utils.data.IterableDataset[Any]):
         order: str = "global",
         window: int = 32,
         ragged: str = "padded",
+        strings: str = "lists",
         num_threads: int = 2,
         rank: int | None = None,
         world_size: int | None = None,
@@ -41,6 +42,7 @@ class IterableBatches(torch.utils.data.IterableDataset[Any]):
         self.window = whole_number("window", window, 1, 1 << 32)
         self.seed = whole_number("seed", seed, 0, 1 << 64)
         self.ragged = one_of("ragged", ragged, ("padded", "offsets"))
+        self.strings = one_of("strings", strings, ("lists", "offsets"))
         self.num_threads = whole_number("num_threads", num_threads, 0, 1 << 31)
         self.rank, self.world_size = find_world(rank, world_size)
         self.partition = Partition(batch_size=batch_size, rank=self.rank, world_size=self.world_size, drop_last=drop_last)
@@ -86,7 +88,7 @@ class IterableBatches(torch.utils.data.IterableDataset[Any]):
             batch = pipeline.next()
             assert batch is not None
             self.dataset.note_fallback()
-            yield self.dataset.layout.to_torch(batch)
+            yield self.dataset.layout.to_torch(batch, self.strings)
 
     def _indices(self, order: _native.Order, step: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         begin, count = self.partition.share(len(self.dataset), step)

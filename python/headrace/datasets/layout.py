@@ -1,7 +1,8 @@
 """How a native batch becomes what a user receives: numpy columns, torch tensors, or a list of samples.
 
 A sample is a dict, a tuple or a single value, as the dataset was written (`schema.container`). A nullable tensor or ragged field comes with its
-validity: in a dict as `<name>.valid`, else as the pair (values, valid). Null strings, bytes and images are None.
+validity: in a dict as `<name>.valid`, else as the pair (values, valid). Null strings, bytes and images are None in lists; delivered as offsets
+(strings="offsets") they are empty, with their validity beside them.
 """
 
 from __future__ import annotations
@@ -59,9 +60,11 @@ class BatchLayout:
             parts.append((value, *extra) if extra else value)
         return parts[0] if self.container == "single" else tuple(parts)
 
-    def to_torch(self, batch: Batch) -> Any:
-        """Torch tensors over the batch's own memory (no copy); strings, bytes and images as lists, dates as int64, fixed strings as lists.
+    def to_torch(self, batch: Batch, strings: str = "lists") -> Any:
+        """Torch tensors over the batch's own memory (no copy); dates as int64, fixed strings as lists.
 
+        strings: strings, bytes and images as "lists" of str and bytes (None where null), or as "offsets": the pair (values, offsets), uint8 bytes
+        one after the other and int64 (len + 1,), both over the batch's memory; a null sample is empty.
         ragged: padded (len, longest, ...) with `<name>.length` int64 beside it, or the pair (values, offsets), as the batch was made.
         """
         if self._from_dlpack is None:
@@ -87,9 +90,11 @@ class BatchLayout:
                     length = tensor(batch.dlpack(i, "lengths"))
                 else:
                     values.append((tensor(batch.dlpack(i)), tensor(batch.dlpack(i, "offsets"))))
+            elif strings == "offsets":
+                values.append((tensor(batch.dlpack(i)), tensor(batch.dlpack(i, "offsets"))))
             else:
                 values.append(batch.numpy(i))
-            if field.nullable and kind in ("tensor", "ragged"):
+            if field.nullable and (kind in ("tensor", "ragged") or strings == "offsets"):
                 ok = tensor(batch.dlpack(i, "valid"))
             valid.append(ok)
             lengths.append(length)
@@ -139,9 +144,9 @@ class NestedLayout(BatchLayout):
         super().__init__(fields, "tuple")
         self.structure = structure
 
-    def to_torch(self, batch: Batch) -> Any:
+    def to_torch(self, batch: Batch, strings: str = "lists") -> Any:
         """Torch tensors over the batch's own memory (no copy), nested."""
-        return _nested(self.structure, super().to_torch(batch))
+        return _nested(self.structure, super().to_torch(batch, strings))
 
 
 def _nested(structure: Any, values: Sequence[Any]) -> Any:

@@ -151,7 +151,7 @@ class Dataset:
         """Return a torch IterableDataset of whole batches, for `torch.utils.data.DataLoader(it, batch_size=None)`.
 
         Batches are as headrace.DataLoader's. Each torch worker reads its share of the batches; `set_epoch` chooses the order. Options: order, window,
-        ragged, num_threads, rank, world_size. Raises MissingExtraError without torch.
+        ragged, strings, num_threads, rank, world_size. Raises MissingExtraError without torch.
         """
         import_extra("torch", "torch", "Dataset.iterable()")
         from headrace.datasets.iterable import IterableBatches

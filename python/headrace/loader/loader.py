@@ -40,6 +40,7 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "on_error": "raise",
     "max_errors": 100,
     "ragged": "padded",
+    "strings": "lists",
 }
 
 
@@ -67,6 +68,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` samples of a loader.
         parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset); "process" (torch's own machinery, whatever the dataset).
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
+        strings: strings, bytes and images as "lists" of str and bytes, an object a sample; or as "offsets", without any: the pair (values uint8, offsets
+            int64 of shape (batch + 1,)) over the batch's memory, sample i being values[offsets[i]:offsets[i + 1]]; with `<name>.valid` if nullable.
     With a headrace dataset, num_workers counts native threads (0: everything on the caller's thread); prefetch_factor counts batches a thread;
     persistent_workers, multiprocessing_context, worker_init_fn and in_order have nothing to act on; timeout works for any num_workers.
     A sampler, batch_sampler or generator of torch's is followed exactly, in its own order; collate_fn gets lists of samples.
@@ -105,6 +108,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         on_error: str = "raise",
         max_errors: int = 100,
         ragged: str = "padded",
+        strings: str = "lists",
         parallel: str = "auto",
     ) -> None:
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
@@ -118,6 +122,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.on_error = one_of("on_error", on_error, ("raise", "skip", "replace"))
         self.max_errors = whole_number("max_errors", max_errors, 0, 1 << 63)
         self.ragged = one_of("ragged", ragged, ("padded", "offsets"))
+        self.strings = one_of("strings", strings, ("lists", "offsets"))
         self.rank, self.world_size = rank, world_size
         self.shuffle = bool(shuffle)
         self.place = LoaderState()
@@ -389,11 +394,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """A batch as the user wants it: torch tensors over its memory, page-locked if asked for, or what collate_fn makes of its samples."""
         if self._custom_collate is not None:
             return self._custom_collate(self.source.layout.to_samples(batch))
-        if not self.pin_memory or not torch.cuda.is_available():
-            return self.source.layout.to_torch(batch)
-        if can_lock_pages() and batch.lock_pages():
-            return self.source.layout.to_torch(batch)
-        return torch.utils.data._utils.pin_memory.pin_memory(self.source.layout.to_torch(batch))  # type: ignore[no-untyped-call]
+        delivered = self.source.layout.to_torch(batch, self.strings)
+        if not self.pin_memory or not torch.cuda.is_available() or (can_lock_pages() and batch.lock_pages()):
+            return delivered
+        return torch.utils.data._utils.pin_memory.pin_memory(delivered)  # type: ignore[no-untyped-call]
 
 
 def add_stats(total: dict[str, Any], other: dict[str, Any]) -> None:
