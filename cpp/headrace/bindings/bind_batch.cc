@@ -199,7 +199,12 @@ void register_batch(py::module_& m) {
           py::arg("field"))
       .def("dlpacks", &all_dlpacks)
       .def("dlpack", &to_dlpack, py::arg("field"), py::arg("part") = "values")
-      .def("lock_pages", [](Batch& b) { return b.slab->lock_pages(); });
+      .def_property_readonly("page_locked", [](const Batch& b) { return b.slab->page_locked(); })
+      .def("lock_pages", [](Batch& b) {
+        if (b.slab->page_locked()) return true;
+        py::gil_scoped_release release;
+        return b.slab->lock_pages();
+      });
 }
 
 }  // namespace headrace::bindings

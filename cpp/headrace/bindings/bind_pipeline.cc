@@ -121,6 +121,7 @@ void register_pipeline(py::module_& m) {
           py::arg("indices"))
       .def("end_feed", [](Pipeline& p) { check(p.end_feed()); })
       .def("next", &next_batch, py::arg("timeout") = 0.0)
+      .def("is_ready", &Pipeline::is_ready)
       .def(
           "replay",
           [](Pipeline& p, std::uint64_t epoch, std::uint64_t step) {

@@ -8,7 +8,7 @@
 #include "headrace/codec/checksum.h"
 #include "headrace/format/layout.h"
 #include "headrace/format/utf8.h"
-#include "headrace/storage/slab_pool.h"
+#include "headrace/storage/host_register.h"
 
 namespace py = pybind11;
 
@@ -72,11 +72,12 @@ void register_process(py::module_& m) {
       "Raises ValueError unless 1 <= count <= 1024.");
   m.def(
       "set_host_register",
-      [](std::uintptr_t lock, std::uintptr_t unlock) {
+      [](std::uintptr_t lock, std::uintptr_t unlock, std::uintptr_t clear_error, std::uintptr_t get_device, std::uintptr_t set_device) {
         storage::set_host_register(
-            {reinterpret_cast<int (*)(void*, std::size_t, unsigned)>(lock), reinterpret_cast<int (*)(void*)>(unlock)});
+            {reinterpret_cast<int (*)(void*, std::size_t, unsigned)>(lock), reinterpret_cast<int (*)(void*)>(unlock),
+             reinterpret_cast<int (*)()>(clear_error), reinterpret_cast<int (*)(int*)>(get_device), reinterpret_cast<int (*)(int)>(set_device)});
       },
-      py::arg("lock"), py::arg("unlock"));
+      py::arg("lock"), py::arg("unlock"), py::arg("clear_error") = 0, py::arg("get_device") = 0, py::arg("set_device") = 0);
   m.def("build_info", &build_info);
   m.def("available_memory_bytes", &available_memory_bytes);
   m.def(

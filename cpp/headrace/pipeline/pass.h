@@ -28,7 +28,7 @@ namespace headrace::pipeline {
 
 // What all passes of a pipeline share.
 struct PassShared {
-  explicit PassShared(std::size_t keep_bytes) : slabs(keep_bytes) {}
+  PassShared(std::size_t keep_bytes, std::size_t keep_locked_bytes) : slabs(keep_bytes, keep_locked_bytes) {}
   storage::SlabPool slabs;
   Counters counters;
   BuildContext context;

@@ -68,7 +68,7 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   }
   batch_budget_ = decodes ? options_.prefetch_bytes / 2 : options_.prefetch_bytes;
   if (decodes) dataset->runtime().cache().reserve(options_.prefetch_bytes / 2);
-  shared_ = std::make_shared<PassShared>(std::min<std::size_t>(kKeptSlabBytes, batch_budget_));
+  shared_ = std::make_shared<PassShared>(std::min<std::size_t>(kKeptSlabBytes, batch_budget_), batch_budget_);
   shared_->context.schema = std::shared_ptr<const format::Schema>(dataset, &dataset->schema());
   shared_->context.dataset = std::move(dataset);
   shared_->context.fields = options_.fields;
@@ -259,6 +259,12 @@ void Pipeline::launch() {
   } catch (const std::bad_alloc&) {
     if (jobs_.empty()) throw;  // Else there is a batch to wait for, and the rest may find memory later.
   }
+}
+
+bool Pipeline::is_ready() const {
+  if (!check_usable().is_ok() || pass_ == nullptr || pass_->group == nullptr || jobs_.empty()) return false;
+  std::lock_guard lock(pass_->mutex);
+  return jobs_.front()->done;
 }
 
 Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {

@@ -79,6 +79,8 @@ class Pipeline {
   enum class Next : std::uint8_t { kBatch, kEnd, kNotYet };
   // Waits at most `wait_ns` for the next batch. An error belongs to that batch: the pass goes on after it.
   Result<Next> next(std::int64_t wait_ns, Batch* batch);
+  // Whether next() has a batch, or the error of one, at once; false without threads, which begin it inside next().
+  bool is_ready() const;
   // What the next batch is doing, for a message: stage, step, first samples.
   std::string describe_wait() const;
 

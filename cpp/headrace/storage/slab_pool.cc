@@ -21,11 +21,6 @@ namespace {
 
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 constexpr std::size_t kMaxSlabBytes = std::numeric_limits<std::size_t>::max() / 4;
-constexpr unsigned kPortable = 1;  // cudaHostRegisterPortable: locked for every device of the process
-
-std::atomic<int (*)(void*, std::size_t, unsigned)> host_lock{nullptr};
-std::atomic<int (*)(void*)> host_unlock{nullptr};
-std::atomic<int (*)()> host_clear_error{nullptr};
 
 // Eight sizes an octave, so that a slab is at most an eighth larger than what was asked for, or one page.
 std::size_t size_class(std::size_t bytes) {
@@ -55,14 +50,6 @@ void* map_aligned(std::size_t bytes, std::size_t alignment) {
 
 }  // namespace
 
-void set_host_register(HostRegister functions) {
-  host_lock.store(functions.lock);
-  host_unlock.store(functions.unlock);
-  host_clear_error.store(functions.clear_error);
-}
-
-bool has_host_register() { return host_lock.load() != nullptr && host_unlock.load() != nullptr; }
-
 Result<std::unique_ptr<Slab>> Slab::allocate(std::size_t bytes) {
   if (bytes > kMaxSlabBytes) return out_of_memory(bytes);
   const std::size_t capacity = round_up(std::max<std::size_t>(bytes, 1), page_bytes());
@@ -80,21 +67,14 @@ Result<std::unique_ptr<Slab>> Slab::allocate(std::size_t bytes) {
 Slab::~Slab() {
   if (data_ == nullptr) return;
   // A device runtime does not survive a fork: the child only drops its copy of the mapping.
-  if (unlock_ != nullptr && generation_ == fork_generation()) (void)unlock_(data_);
+  if (lock_.is_locked() && generation_ == fork_generation()) lock_.unlock(data_);
   ::munmap(data_, capacity_);
 }
 
 bool Slab::lock_pages() {
   std::lock_guard lock(lock_mutex_);
-  if (page_locked_.load()) return true;
-  const auto lock_function = host_lock.load();
-  const auto unlock_function = host_unlock.load();
-  if (lock_function == nullptr || unlock_function == nullptr || generation_ != fork_generation()) return false;
-  if (lock_function(data_, capacity_, kPortable) != 0) {
-    if (const auto clear = host_clear_error.load()) (void)clear();
-    return false;
-  }
-  unlock_ = unlock_function;
+  if (lock_.is_locked()) return true;
+  if (generation_ != fork_generation() || !lock_.lock(data_, capacity_)) return false;
   page_locked_.store(true);
   return true;
 }
@@ -103,6 +83,7 @@ struct SlabPool::State {
   const std::uint64_t generation = fork_generation();
   mutable std::mutex mutex;
   std::size_t keep_bytes = 0;
+  std::size_t keep_locked_bytes = 0;
   std::size_t free_bytes = 0;
   std::uint64_t next_return = 0;
   std::map<std::uint64_t, std::unique_ptr<Slab>> by_return;     // oldest first
@@ -168,6 +149,7 @@ struct SlabPool::Return {
     std::vector<std::unique_ptr<Slab>> dropped;
     std::lock_guard lock(state->mutex);  // Released before `dropped` and `slab` unmap their memory.
     state->counts.leased_bytes -= slab->capacity();
+    if (slab->page_locked()) state->keep_bytes = std::max(state->keep_bytes, state->keep_locked_bytes);
     if (slab->capacity() > state->keep_bytes || !state->put(slab)) {
       state->counts.bytes -= slab->capacity();
       return;
@@ -176,7 +158,10 @@ struct SlabPool::Return {
   }
 };
 
-SlabPool::SlabPool(std::size_t keep_bytes) : state_(std::make_shared<State>()) { state_->keep_bytes = keep_bytes; }
+SlabPool::SlabPool(std::size_t keep_bytes, std::size_t keep_locked_bytes) : state_(std::make_shared<State>()) {
+  state_->keep_bytes = keep_bytes;
+  state_->keep_locked_bytes = keep_locked_bytes;
+}
 
 SlabPool::~SlabPool() {
   if (state_->forked()) {
@@ -185,7 +170,7 @@ SlabPool::~SlabPool() {
   }
   std::vector<std::unique_ptr<Slab>> dropped;
   std::lock_guard lock(state_->mutex);
-  state_->keep_bytes = 0;
+  state_->keep_bytes = state_->keep_locked_bytes = 0;
   dropped = state_->surplus();
 }
 

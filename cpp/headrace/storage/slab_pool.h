@@ -2,7 +2,7 @@
 //
 // Owns:     the slabs, leased out and free. A Lease is the right to use one; the slab returns to the pool when the last
 //           copy of its lease dies, on whatever thread. The pool's state outlives the pool while leases live.
-// Memory:   free slabs are kept up to `keep_bytes`, the rest is given back to the system. 2 MiB slabs and larger ask for
+// Memory:   free slabs are kept up to `keep_bytes` (more if page-locked), the rest is given back to the system. 2 MiB slabs and larger ask for
 //           huge pages. The bytes of a new slab are zero, those of a reused one are not.
 // Threads:  any thread may call anything. Locks: one mutex around the free list; never held while mapping memory.
 // Forking:  the child leaks what the parent leased; pools made before a fork must not be used after it.
@@ -15,6 +15,7 @@
 #include <mutex>
 
 #include "headrace/base/status.h"
+#include "headrace/storage/host_register.h"
 
 namespace headrace::storage {
 
@@ -29,7 +30,7 @@ class Slab {
   std::uint8_t* data() const { return data_; }
   std::size_t capacity() const { return capacity_; }
   bool page_locked() const { return page_locked_.load(); }
-  // Page-locks the slab with `HostRegister` below, once; remembered for the unlocking at its end. False if the runtime refuses.
+  // Page-locks the slab once, until its end, for the device that is current on this thread. False if there is no runtime, or it refuses.
   bool lock_pages();
 
  private:
@@ -37,27 +38,17 @@ class Slab {
   std::uint8_t* data_ = nullptr;
   std::size_t capacity_ = 0;
   std::uint64_t generation_ = 0;  // fork generation of the maker
-  std::mutex lock_mutex_;         // guards unlock_
-  int (*unlock_)(void*) = nullptr;
+  std::mutex lock_mutex_;         // guards lock_
+  PageLock lock_;
   std::atomic<bool> page_locked_ = false;
 };
 
 using Lease = std::shared_ptr<Slab>;
 
-// cudaHostRegister(ptr, bytes, flags), cudaHostUnregister(ptr) and cudaGetLastError() of the runtime that torch has loaded, or null.
-// The extension links no CUDA: Python finds the addresses and hands them over once. A refused lock leaves an error behind in the
-// runtime, which torch would take for its own: `clear_error` (optional) fetches it away.
-struct HostRegister {
-  int (*lock)(void*, std::size_t, unsigned) = nullptr;
-  int (*unlock)(void*) = nullptr;
-  int (*clear_error)() = nullptr;
-};
-void set_host_register(HostRegister functions);
-bool has_host_register();
-
 class SlabPool {
  public:
-  explicit SlabPool(std::size_t keep_bytes);
+  // keep_locked_bytes: of free slabs once some are page-locked, if that is more: to lock memory costs more than to fill it.
+  explicit SlabPool(std::size_t keep_bytes, std::size_t keep_locked_bytes = 0);
   ~SlabPool();
   SlabPool(const SlabPool&) = delete;
   SlabPool& operator=(const SlabPool&) = delete;

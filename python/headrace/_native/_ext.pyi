@@ -192,8 +192,11 @@ class Batch:
         """The capsules of all fields' values, as dlpack() makes them."""
     def dlpack(self, field: int, part: str = "values") -> Any:
         """A DLPack capsule ("dltensor") of part "values", "offsets", "lengths" or "valid"; shares memory. Dates arrive as int64."""
+    @property
+    def page_locked(self) -> bool:
+        """Whether the slab is page-locked."""
     def lock_pages(self) -> bool:
-        """Page-lock the slab with the registered CUDA functions (once a slab). False if there are none or they refuse."""
+        """Page-lock the slab (once a slab), for the CUDA device that is current on this thread. False if set_host_register() gave nothing, or it refuses."""
 
 @final
 class Order:
@@ -287,6 +290,8 @@ class Pipeline:
 
         After an error the pass goes on with the following batch.
         """
+    def is_ready(self) -> bool:
+        """Whether next() has a batch, or the error of one, at once. Always False with num_threads=0."""
     def replay(self, epoch: int, step: int) -> Batch:
         """Build the batch of any step anew, on the calling thread, without disturbing the pass."""
     def stats(self) -> dict[str, Any]: ...
@@ -338,7 +343,8 @@ def running_threads() -> int:
     """Threads of the pool that exist now."""
 
 def set_num_threads(count: int) -> None: ...
-def set_host_register(lock: int, unlock: int) -> None: ...
+def set_host_register(lock: int, unlock: int, clear_error: int = 0, get_device: int = 0, set_device: int = 0) -> None:
+    """Addresses of cudaHostRegister, cudaHostUnregister, cudaGetLastError, cudaGetDevice and cudaSetDevice; 0 for none."""
 def build_info() -> dict[str, Any]: ...
 def available_memory_bytes() -> int: ...
 def xxh3_64(data: Buffer, seed: int = 0) -> int: ...

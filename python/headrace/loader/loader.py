@@ -14,6 +14,7 @@ from headrace.datasets.arrays import ArrayDataset
 from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
 from headrace.loader.state import VERSION, LoaderState, read_state
+from headrace.loader.stats import add_rates, add_stats
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition
 from headrace.sampling.weighted import WeightedOrder, choose_order
@@ -23,8 +24,11 @@ import_extra("torch", "torch", "headrace.DataLoader")
 import torch.utils.data  # noqa: E402
 
 from headrace.datasets.recognise import recognise  # noqa: E402
+from headrace.loader.cuda import check_device  # noqa: E402
+from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
-from headrace.loader.pinning import can_lock_pages  # noqa: E402
+from headrace.loader.pinning import pin  # noqa: E402
+from headrace.loader.transfer import Transfer  # noqa: E402
 from headrace.sampling.order import OrderSampler  # noqa: E402
 
 __all__ = ["DataLoader"]
@@ -42,11 +46,6 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "ragged": "padded",
     "strings": "lists",
 }
-
-
-_DELIVERED = ("batches", "samples", "bytes_delivered", "errors", "seconds", "stall_seconds")
-_READ = ("bytes_stored_read", "bytes_decoded", "blocks_read", "cache_hits", "read_retries")
-_HELD = ("batches_in_flight", "batches_ready", "bytes_in_flight", "slab_bytes", "slabs_made", "slabs_reused")
 
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
@@ -110,6 +109,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         ragged: str = "padded",
         strings: str = "lists",
         parallel: str = "auto",
+        device: str | torch.device | None = None,
     ) -> None:
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
         self.parallel = one_of("parallel", parallel, ("auto", "native", "process"))
@@ -125,6 +125,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.strings = one_of("strings", strings, ("lists", "offsets"))
         self.rank, self.world_size = rank, world_size
         self.shuffle = bool(shuffle)
+        check_device(device)
+        self.device = device
         self.place = LoaderState()
         self._engines: list[tuple[int, _native.Pipeline]] = []  # all that this loader made, with the process that made them
         self._idle: list[tuple[int, _native.Pipeline]] = []
@@ -220,9 +222,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         return self._source
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        device = check_device(self.device)
         if not self.is_native:
-            return super().__iter__()
-        iterator = NativeIterator(self)
+            batches = super().__iter__()
+            return batches if device is None else TorchDeviceIterator(batches, Transfer(device))
+        iterator = NativeIterator(self) if device is None else DeviceIterator(self, Transfer(device))
         self._latest = weakref.ref(iterator)
         return iterator
 
@@ -260,9 +264,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         epoch = self.place.epoch if epoch is None else whole_number("epoch", epoch, 0, 1 << 63)
         pipeline = self.take_pipeline()
         try:
-            return self.convert(pipeline.replay(epoch, step))
+            batch = pipeline.replay(epoch, step)
         finally:
             self.give_pipeline(pipeline)
+        device = check_device(self.device)
+        return self.convert(batch) if device is None else Transfer(device).copy(self.to_host(batch), self.slab_of(batch))
 
     # -- state ---------------------------------------------------------------------------------------------------------------------
 
@@ -328,9 +334,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         for made_in, other in self._engines:
             if other is not pipeline and made_in == os.getpid():
                 add_stats(stats, other.stats())
-        seconds = stats["seconds"]
-        stats["samples_per_second"] = stats["samples"] / seconds if seconds > 0 else 0.0
-        stats["stall_share"] = min(1.0, stats["stall_seconds"] / seconds) if seconds > 0 else 0.0
+        add_rates(stats)
         stats["skipped"] = len(self.place.skipped)
         stats["epoch"], stats["position"] = self.place.epoch, self.place.position
         return stats
@@ -390,23 +394,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Keep an engine for the next pass."""
         self._idle.append((os.getpid(), pipeline))
 
-    def convert(self, batch: _native.Batch) -> Any:
-        """A batch as the user wants it: torch tensors over its memory, page-locked if asked for, or what collate_fn makes of its samples."""
+    def to_host(self, batch: _native.Batch) -> Any:
+        """Torch tensors over a batch's memory, or what collate_fn makes of its samples."""
         if self._custom_collate is not None:
             return self._custom_collate(self.source.layout.to_samples(batch))
-        delivered = self.source.layout.to_torch(batch, self.strings)
-        if not self.pin_memory or not torch.cuda.is_available() or (can_lock_pages() and batch.lock_pages()):
-            return delivered
-        return torch.utils.data._utils.pin_memory.pin_memory(delivered)  # type: ignore[no-untyped-call]
+        return self.source.layout.to_torch(batch, self.strings)
 
+    def convert(self, batch: _native.Batch) -> Any:
+        """A batch as the user wants it on the host: pinned if asked for."""
+        host = self.to_host(batch)
+        return pin(host) if self.pin_memory else host
 
-def add_stats(total: dict[str, Any], other: dict[str, Any]) -> None:
-    """Add what another engine did; what is no sum (sizes, settings, the time to the first batch) stays."""
-    for key in (*_DELIVERED, *_READ, *_HELD):
-        total[key] += other[key]
-    for stage, seconds in other["stages"].items():
-        total["stages"][stage] += seconds
-    total["peak_bytes"] = max(total["peak_bytes"], other["peak_bytes"])
+    def slab_of(self, batch: _native.Batch) -> _native.Batch | None:
+        """The batch whose memory holds all that to_host() makes of it; None if collate_fn made its own."""
+        return batch if self._custom_collate is None else None
 
 
 def _find_source(dataset: Any, parallel: str, *, whole: bool, plain: bool) -> Dataset | ArrayDataset | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ class NativeIterator:
         self._lock = threading.Lock()  # an engine serves one consumer at a time
         self._passed = 0  # batches delivered or failed in this pass
         self._state = loader.place.begin()
+        self._convert = loader.convert if loader.pin_memory else loader.to_host
         self.pipeline: _native.Pipeline | None = loader.take_pipeline()
         if isinstance(loader.sampler, OrderSampler):
             loader.sampler.set_epoch(self._state.epoch)
@@ -64,21 +65,15 @@ class NativeIterator:
 
     def _next_alone(self) -> Any:
         while self.pipeline is not None:
-            if self._batches is not None:
-                self._feed(self.pipeline)
-            batch = self._take(self.pipeline)
-            if batch is None:
-                self._state.finished = True
-                self._release()
-                break
-            if batch.skipped:
-                self._count_skipped(batch)
-                if len(batch) == 0:
-                    continue
-            return self._loader.convert(batch)
+            batch = self.take(self.pipeline)
+            if self.count(batch):
+                return self._convert(batch)
         raise StopIteration
 
-    def _take(self, pipeline: _native.Pipeline) -> _native.Batch | None:
+    def take(self, pipeline: _native.Pipeline) -> _native.Batch | None:
+        """The next batch, not yet counted as delivered; None at the end of the pass."""
+        if self._batches is not None:
+            self._feed(pipeline)
         self._passed += 1
         try:
             batch = pipeline.next(self._loader.timeout)
@@ -89,8 +84,19 @@ class NativeIterator:
             if self._passed == 1:
                 self._loader.source.note_fallback()
             self._passed = batch.step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
-            self._state.deliver(batch.position if self._begin is None else self._begin + self._passed)
         return batch
+
+    def count(self, batch: _native.Batch | None) -> TypeGuard[_native.Batch]:
+        """Count as delivered what take() gave. Whether there is something in it; the end of the pass is counted too."""
+        if batch is None:
+            self._state.finished = True
+            self._release()
+            return False
+        self._state.deliver(batch.position if self._begin is None else self._begin + batch.step + 1)
+        if batch.skipped:
+            self._count_skipped(batch)
+            return len(batch) > 0
+        return True
 
     def is_mine(self) -> bool:
         """Whether this process made the iterator."""
