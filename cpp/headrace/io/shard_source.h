@@ -106,7 +106,6 @@ class ShardSource {
   std::unique_ptr<std::atomic<std::uint64_t>[]> checked_;         // a bit a block
   std::unique_ptr<std::atomic<std::uint64_t>[]> tables_checked_;  // a bit a page
   std::unique_ptr<std::atomic<std::uint64_t>[]> touched_blocks_;  // a count a field
-  std::vector<std::uint64_t> field_blocks_;                       // blocks of a field in the whole shard
 };
 
 }  // namespace headrace::io

@@ -8,6 +8,7 @@
 #include "headrace/base/clock.h"
 #include "headrace/base/cpu.h"
 #include "headrace/base/fork.h"
+#include "headrace/base/placement.h"
 
 namespace headrace::pipeline {
 namespace {
@@ -42,6 +43,7 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
   options.num_threads = std::clamp(options.num_threads, 0, 1024);
   if (options.prefetch_batches == 0)
     options.prefetch_batches = options.num_threads == 0 ? 1 : 2 * static_cast<std::uint32_t>(options.num_threads) + 2;
+  ThreadPool::shared().follow_machine();
   HR_ASSIGN_OR_RETURN(const std::uint64_t sample_bytes, dataset->average_sample_bytes(options.fields));
   std::unique_ptr<Pipeline> pipeline(new Pipeline(std::move(dataset), std::move(options)));
   pipeline->estimated_sample_bytes_ = sample_bytes;
@@ -107,7 +109,7 @@ Status Pipeline::begin_pass() {
     pass_->group = std::make_unique<TaskGroup>(pool, options_.num_threads);
     // With as many threads as cores, a helping consumer would only take a core from one of them, but for batches that cost less than a
     // wake-up.
-    const bool spare_core = options_.num_threads < available_cores();
+    const bool spare_core = options_.num_threads < current_placement().num_cores;
     const bool small = estimated_sample_bytes_ * options_.partition.batch_size <= kSmallBatchBytes;
     pass_->consumer_helps = (spare_core || small) && shared_->context.dataset->in_memory(options_.fields);
   }
