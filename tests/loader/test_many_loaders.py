@@ -39,7 +39,7 @@ def engine_threads():
     for task in os.listdir("/proc/self/task"):
         try:
             names.append(open(f"/proc/self/task/{task}/comm").read().strip())
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             pass  # It ended meanwhile.
     return [name for name in names if name.startswith("headrace")]
 

@@ -16,8 +16,9 @@
 namespace headrace {
 namespace {
 
-// Above every trainer thread's default of 0: a loader fills the gaps that the trainer leaves.
-constexpr int kEngineNice = 5;
+// Above the trainer's own: a loader fills the gaps that the trainer leaves.
+constexpr int kNicerThanTrainer = 5;
+constexpr int kNicest = 19;
 constexpr std::size_t kMostCores = 1 << 16;
 
 }  // namespace
@@ -52,7 +53,9 @@ void prepare_engine_thread(const char* name) {
   char text[16] = {0};
   std::strncpy(text, name, sizeof text - 1);
   pthread_setname_np(pthread_self(), text);
-  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kEngineNice);
+  // The main thread's, not the creator's: that may be an engine thread.
+  const int trainer = getpriority(PRIO_PROCESS, static_cast<id_t>(getpid()));
+  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), std::min(kNicest, trainer + kNicerThanTrainer));
   current_placement().apply_to_thread();
 }
 
