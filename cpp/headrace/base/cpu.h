@@ -4,14 +4,17 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 namespace headrace {
 
-// Cores this process may run on: min(affinity, ceil(cgroup v1/v2 quota)), at least 1.
+// Numbers of the cores that the calling thread may run on, ascending; empty where the system does not say.
+std::vector<int> allowed_cores();
+// How many cores this process may use: min(affinity of the calling thread, ceil(cgroup v1/v2 quota)), at least 1.
 int available_cores();
 // Bytes of memory this process may use: min(physical memory, cgroup v1/v2 limit).
 std::uint64_t available_memory_bytes();
-// Gives the calling thread a friendlier scheduling priority and a name (at most 15 characters).
+// Makes the calling thread one of the engine's: a friendlier scheduling priority, a name (at most 15 characters), the current Placement.
 void prepare_engine_thread(const char* name);
 
 }  // namespace headrace

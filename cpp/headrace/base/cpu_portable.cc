@@ -7,6 +7,8 @@
 
 namespace headrace {
 
+std::vector<int> allowed_cores() { return {}; }
+
 int available_cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
 std::uint64_t available_memory_bytes() {

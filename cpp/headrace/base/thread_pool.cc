@@ -11,6 +11,7 @@
 #include "headrace/base/blocked_signals.h"
 #include "headrace/base/cpu.h"
 #include "headrace/base/fork.h"
+#include "headrace/base/placement.h"
 
 namespace headrace {
 namespace {
@@ -18,12 +19,10 @@ namespace {
 constexpr int kIdleSeconds = 30;
 constexpr int kMaxThreads = 1024;
 
+// What HEADRACE_NUM_THREADS says; 0 if nothing. (Whether it says a number is checked where Python starts.)
 int configured_threads() {
-  if (const char* text = std::getenv("HEADRACE_NUM_THREADS")) {
-    const int count = std::atoi(text);
-    if (count >= 1) return std::min(count, kMaxThreads);
-  }
-  return available_cores();
+  const char* text = std::getenv("HEADRACE_NUM_THREADS");
+  return text == nullptr ? 0 : std::clamp(std::atoi(text), 0, kMaxThreads);
 }
 
 }  // namespace
@@ -35,6 +34,7 @@ struct ThreadPool::State {
   std::condition_variable finished;  // signalled when a thread ends
   std::deque<std::function<void()>> queue;
   int max_threads = 1;
+  bool chosen = true;  // max_threads, by somebody: it does not follow the machine
   int threads = 0;
   int idle = 0;
   int starting = 0;  // of `threads`, those that have not come to wait yet
@@ -56,6 +56,13 @@ struct ThreadPool::State {
       ++state->threads;
       ++state->starting;
     }
+  }
+
+  // REQUIRES: mutex held.
+  static void resize(const std::shared_ptr<State>& state, int count) {
+    state->max_threads = std::clamp(count, 1, kMaxThreads);
+    grow(state);  // For tasks that wait already.
+    state->work.notify_all();
   }
 };
 
@@ -84,7 +91,9 @@ ThreadPool& ThreadPool::shared() {
   const std::uint64_t generation = fork_generation();
   Shared* seen = current.load(std::memory_order_acquire);
   while (seen == nullptr || seen->generation != generation) {
-    auto* fresh = new Shared{ThreadPool(configured_threads()), generation};
+    const int configured = configured_threads();
+    auto* fresh = new Shared{ThreadPool(configured > 0 ? configured : current_placement().num_cores), generation};
+    fresh->pool.state_->chosen = configured > 0;
     if (current.compare_exchange_strong(seen, fresh, std::memory_order_acq_rel)) return fresh->pool;
     delete fresh;  // Another thread was first; ours has no threads yet.
   }
@@ -98,9 +107,14 @@ int ThreadPool::max_threads() const {
 
 void ThreadPool::set_max_threads(int count) {
   std::lock_guard lock(state_->mutex);
-  state_->max_threads = std::clamp(count, 1, kMaxThreads);
-  State::grow(state_);  // For tasks that wait already.
-  state_->work.notify_all();
+  state_->chosen = true;
+  State::resize(state_, count);
+}
+
+void ThreadPool::follow_machine() {
+  const int cores = refresh_placement().num_cores;
+  std::lock_guard lock(state_->mutex);
+  if (!state_->chosen && cores != state_->max_threads) State::resize(state_, cores);
 }
 
 bool ThreadPool::is_contended() const {
@@ -126,6 +140,7 @@ void ThreadPool::submit(std::function<void()> task) {
 }
 
 void ThreadPool::run(const std::shared_ptr<State>& state) {
+  const Placement* placement = &current_placement();
   prepare_engine_thread("headrace");
   std::unique_lock lock(state->mutex);
   --state->starting;
@@ -142,6 +157,10 @@ void ThreadPool::run(const std::shared_ptr<State>& state) {
       std::function<void()> task = std::move(state->queue.front());
       state->queue.pop_front();
       lock.unlock();
+      if (const Placement* now = &current_placement(); now != placement) {
+        placement = now;
+        placement->apply_to_thread();
+      }
       task();
     }  // The task dies unlocked: its captures may own things whose end takes locks.
     lock.lock();

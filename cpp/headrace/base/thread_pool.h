@@ -30,6 +30,9 @@ class ThreadPool {
 
   // The process's pool. Sized by HEADRACE_NUM_THREADS, else by available_cores().
   static ThreadPool& shared();
+  // Takes up what affinity and quota are by now, those of the calling thread: its threads move there, and their number follows, unless
+  // HEADRACE_NUM_THREADS or set_max_threads() chose it. For whoever makes a loader.
+  void follow_machine();
 
   int max_threads() const;
   // Takes effect for threads started or taking a task from now on. REQUIRES: 1 <= count <= 1024.

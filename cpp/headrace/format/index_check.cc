@@ -9,6 +9,14 @@ namespace {
 
 using U64 = unsigned long long;
 
+// The layout of a field's last page: that of most others too, since chunks hold the same number of samples.
+struct KnownLayout {
+  PageLayout layout;
+  std::uint64_t values_bytes = 0;
+  std::uint32_t samples = 0;
+  bool known = false;
+};
+
 struct ChunkEntry {
   std::uint64_t offset = 0;
   std::uint64_t bytes = 0;
@@ -19,8 +27,8 @@ struct ChunkEntry {
 // Walks the index once; the members are what has been summed so far.
 class IndexCheck {
  public:
-  IndexCheck(const IndexFacts& facts, Bytes index, std::vector<std::uint64_t>* values_offsets)
-      : facts_(facts), index_(index), values_offsets_(values_offsets) {}
+  IndexCheck(const IndexFacts& facts, Bytes index, IndexSums* sums)
+      : facts_(facts), index_(index), sums_(sums), layouts_(facts.schema.fields.size()) {}
 
   Status run();
 
@@ -33,13 +41,15 @@ class IndexCheck {
   }
   Status check_chunk(const ChunkEntry& entry) const;
   Status check_pages(const ChunkEntry& chunk, const std::uint8_t* entries);
-  Status check_page(const Field& field, const ChunkEntry& chunk, const PageEntry& page, PageLayout* layout) const;
+  Status check_page(const Field& field, const ChunkEntry& chunk, const PageEntry& page, KnownLayout* known) const;
+  Status lay_out(const Field& field, const ChunkEntry& chunk, const PageEntry& page, KnownLayout* known) const;
   Status check_sizes(const Field& field, const PageEntry& page, const PageLayout& layout) const;
   Status check_statistics(const Field& field, const ChunkEntry& chunk, const PageEntry& page) const;
 
   const IndexFacts& facts_;
   Bytes index_;
-  std::vector<std::uint64_t>* values_offsets_;
+  IndexSums* sums_;
+  std::vector<KnownLayout> layouts_;  // by field
   std::uint64_t chunk_ = 0;
   std::uint64_t at_ = kHeaderBytes;  // where the chunk must start
   std::uint64_t page_at_ = 0;        // where the page must start in its chunk
@@ -83,11 +93,12 @@ Status IndexCheck::check_statistics(const Field& field, const ChunkEntry& chunk,
   return {};
 }
 
-Status IndexCheck::check_page(const Field& field, const ChunkEntry& chunk, const PageEntry& page, PageLayout* layout) const {
-  if (page.offset != page_at_)
-    return corrupt(field, strf("its page is at %llu; expected %llu", static_cast<U64>(page.offset), static_cast<U64>(page_at_)));
+// Sections and blocks of a page, from its samples and the size of its values.
+Status IndexCheck::lay_out(const Field& field, const ChunkEntry& chunk, const PageEntry& page, KnownLayout* known) const {
+  if (known->known && known->samples == chunk.samples && known->values_bytes == page.values_bytes) return {};
+  *known = {};
   const std::uint64_t limit = chunk.samples == 1 ? facts_.limits.sample_bytes : facts_.limits.chunk_bytes;
-  if (page.values_bytes > limit || !layout_page(field, chunk.samples, page.values_bytes, layout)) {
+  if (page.values_bytes > limit || !layout_page(field, chunk.samples, page.values_bytes, &known->layout)) {
     return {Code::kLimitExceeded, strf("index: chunk %llu, field '%s': its values decode to %llu bytes; the limit for %u samples is %llu",
                                        static_cast<U64>(chunk_), field.name.c_str(), static_cast<U64>(page.values_bytes), chunk.samples,
                                        static_cast<U64>(limit))};
@@ -97,11 +108,22 @@ Status IndexCheck::check_page(const Field& field, const ChunkEntry& chunk, const
     return corrupt(field, strf("its values decode to %llu bytes; %u samples of %llu bytes were expected",
                                static_cast<U64>(page.values_bytes), chunk.samples, static_cast<U64>(field.row_bytes())));
   }
+  known->samples = chunk.samples;
+  known->values_bytes = page.values_bytes;
+  known->known = true;
+  return {};
+}
+
+Status IndexCheck::check_page(const Field& field, const ChunkEntry& chunk, const PageEntry& page, KnownLayout* known) const {
+  if (page.offset != page_at_)
+    return corrupt(field, strf("its page is at %llu; expected %llu", static_cast<U64>(page.offset), static_cast<U64>(page_at_)));
+  HR_RETURN_IF_ERROR(lay_out(field, chunk, page, known));
+  const PageLayout& layout = known->layout;
   if (page.first_block != blocks_)
     return corrupt(field, strf("its first block is %llu; expected %llu", static_cast<U64>(page.first_block), static_cast<U64>(blocks_)));
-  if (page.num_blocks != layout->num_blocks)
-    return corrupt(field, strf("%u blocks; its sections need %u", page.num_blocks, layout->num_blocks));
-  HR_RETURN_IF_ERROR(check_sizes(field, page, *layout));
+  if (page.num_blocks != layout.num_blocks)
+    return corrupt(field, strf("%u blocks; its sections need %u", page.num_blocks, layout.num_blocks));
+  HR_RETURN_IF_ERROR(check_sizes(field, page, layout));
   if (page.offset > chunk.bytes || page.bytes > chunk.bytes - page.offset) {
     return corrupt(field, strf("%llu bytes at %llu reach beyond the chunk's %llu", static_cast<U64>(page.bytes),
                                static_cast<U64>(page.offset), static_cast<U64>(chunk.bytes)));
@@ -115,9 +137,10 @@ Status IndexCheck::check_pages(const ChunkEntry& chunk, const std::uint8_t* entr
   const std::size_t fields = facts_.schema.fields.size();
   for (std::size_t f = 0; f < fields; ++f) {
     const PageEntry page = decode_page_entry(entries + kPageEntryBytes * f);
-    PageLayout layout;
-    HR_RETURN_IF_ERROR(check_page(facts_.schema.fields[f], chunk, page, &layout));
-    (*values_offsets_)[chunk_ * fields + f] = chunk.offset + page.offset + layout.values_offset();
+    HR_RETURN_IF_ERROR(check_page(facts_.schema.fields[f], chunk, page, &layouts_[f]));
+    const PageLayout& layout = layouts_[f].layout;
+    sums_->values_offsets[chunk_ * fields + f] = chunk.offset + page.offset + layout.values_offset();
+    sums_->field_blocks[f] += page.num_blocks;
     end = page.offset + page.bytes;
     page_at_ = round_up(end, kPageAlignment);
     blocks_ += page.num_blocks;
@@ -137,7 +160,8 @@ Status IndexCheck::check_pages(const ChunkEntry& chunk, const std::uint8_t* entr
 Status IndexCheck::run() {
   const std::size_t fields = facts_.schema.fields.size();
   const std::uint64_t entry_bytes = kChunkEntryBytes + kPageEntryBytes * fields;
-  values_offsets_->resize(facts_.footer.num_chunks * fields);
+  sums_->values_offsets.resize(facts_.footer.num_chunks * fields);
+  sums_->field_blocks.assign(fields, 0);
   for (chunk_ = 0; chunk_ < facts_.footer.num_chunks; ++chunk_) {
     const std::uint8_t* at = index_.data() + chunk_ * entry_bytes;
     const ChunkEntry entry{load_le<std::uint64_t>(at), load_le<std::uint64_t>(at + 8), load_le<std::uint32_t>(at + 16),
@@ -172,8 +196,8 @@ void encode_page_entry(const PageEntry& entry, std::uint8_t* at) {
   store_le(at + 64, entry.null_count);
 }
 
-Status check_index(const IndexFacts& facts, Bytes index, std::vector<std::uint64_t>* values_offsets) {
-  return IndexCheck(facts, index, values_offsets).run();
+Status check_index(const IndexFacts& facts, Bytes index, IndexSums* sums) {
+  return IndexCheck(facts, index, sums).run();
 }
 
 }  // namespace headrace::format

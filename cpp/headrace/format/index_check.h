@@ -11,6 +11,7 @@
 #include "headrace/format/framing.h"
 #include "headrace/format/limits.h"
 #include "headrace/format/schema.h"
+#include "headrace/format/shard_reader.h"
 
 namespace headrace::format {
 
@@ -45,8 +46,8 @@ struct IndexFacts {
 };
 
 // Checks that the chunks cover the file from the header to the index without hole or overlap, and every number of every
-// page that follows from the others. Gives the file offset of each values section, [chunk * fields + field].
+// page that follows from the others.
 // REQUIRES: index has footer.num_chunks entries. Errors: kCorrupt, kLimitExceeded.
-Status check_index(const IndexFacts& facts, Bytes index, std::vector<std::uint64_t>* values_offsets);
+Status check_index(const IndexFacts& facts, Bytes index, IndexSums* sums);
 
 }  // namespace headrace::format

@@ -123,7 +123,7 @@ Status Shard::load(const storage::File& file, const ShardEntry* expected) {
     return corrupt(strf("the schema has %zu fields, the header says %u", schema_.fields.size(), header.num_fields));
   }
   HR_RETURN_IF_ERROR(read_region(file, footer, codec::Region::kIndex, &index_));
-  return check_index({schema_, footer, header.chunk_samples, limits_, newer_minor_}, index_, &values_offsets_);
+  return check_index({schema_, footer, header.chunk_samples, limits_, newer_minor_}, index_, &sums_);
 }
 
 const std::uint8_t* Shard::chunk_entry(std::uint64_t chunk) const {

@@ -56,6 +56,12 @@ struct BlockRef {
   std::uint64_t hash = 0;
 };
 
+// What an index says, beside its entries.
+struct IndexSums {
+  std::vector<std::uint64_t> values_offsets;  // file offset of each values section, [chunk * fields + field]
+  std::vector<std::uint64_t> field_blocks;    // blocks of each field
+};
+
 // What the manifest says of a shard, to hold its file against.
 struct ShardEntry {
   std::string file_name;
@@ -95,10 +101,12 @@ class Shard {
   PageRef page(std::uint64_t chunk, std::uint32_t field) const;
   // File offset of the values section of (chunk, field): what the gather of raw tensors needs, one load.
   std::uint64_t values_offset(std::uint64_t chunk, std::uint32_t field) const {
-    return values_offsets_[chunk * schema_.fields.size() + field];
+    return sums_.values_offsets[chunk * schema_.fields.size() + field];
   }
   // The table behind values_offset(): [chunk * number of fields + field].
-  const std::vector<std::uint64_t>& values_offsets() const { return values_offsets_; }
+  const std::vector<std::uint64_t>& values_offsets() const { return sums_.values_offsets; }
+  // Blocks of a field in all chunks.
+  std::uint64_t field_blocks(std::uint32_t field) const { return sums_.field_blocks[field]; }
   std::uint64_t page_seed(std::uint64_t chunk, std::uint32_t field) const;
 
   // Checks a block table (`table` is its num_blocks * 24 bytes) against the index and every rule of FORMAT.md section 5.
@@ -138,7 +146,7 @@ class Shard {
   Limits limits_;
   storage::FileIdentity identity_;
   std::vector<std::uint8_t> index_;
-  std::vector<std::uint64_t> values_offsets_;  // [chunk * fields + field]
+  IndexSums sums_;
 };
 
 }  // namespace headrace::format

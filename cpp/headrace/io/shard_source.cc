@@ -43,10 +43,6 @@ ShardSource::ShardSource(std::shared_ptr<const format::Shard> shard, std::uint32
   checked_ = zeroed(shard_->num_blocks() / 64 + 1);
   tables_checked_ = zeroed(shard_->num_chunks() * fields / 64 + 1);
   touched_blocks_ = zeroed(fields + 1);
-  field_blocks_.assign(fields, 0);
-  for (std::uint64_t chunk = 0; chunk < shard_->num_chunks(); ++chunk) {
-    for (std::uint32_t field = 0; field < fields; ++field) field_blocks_[field] += shard_->page(chunk, field).num_blocks;
-  }
 }
 
 Result<std::unique_ptr<ShardSource>> ShardSource::open(std::shared_ptr<const format::Shard> shard, std::uint32_t number,
@@ -117,7 +113,7 @@ std::uint64_t ShardSource::look_again() {
 
 bool ShardSource::all_touched(std::uint32_t field) const {
   return context_.verify != Verify::kAlways && revision() == 0 &&
-         touched_blocks_[field].load(std::memory_order_acquire) == field_blocks_[field];
+         touched_blocks_[field].load(std::memory_order_acquire) == shard_->field_blocks(field);
 }
 
 bool ShardSource::is_touched(const BlockId& id) const { return block_checked(shard_->page(id.chunk, id.field).first_block + id.block); }

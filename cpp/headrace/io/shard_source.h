@@ -126,8 +126,7 @@ class ShardSource {
   std::atomic<std::uint64_t> changes_{0};
   std::atomic<std::int64_t> next_look_ns_{0};
   std::mutex seen_mutex_;
-  storage::FileIdentity seen_;               // guarded by seen_mutex_
-  std::vector<std::uint64_t> field_blocks_;  // blocks of a field in the whole shard
+  storage::FileIdentity seen_;  // guarded by seen_mutex_
 };
 
 }  // namespace headrace::io

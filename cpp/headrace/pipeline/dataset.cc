@@ -1,10 +1,14 @@
 #include "headrace/pipeline/dataset.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
+#include "headrace/base/bytes.h"
 #include "headrace/base/cpu.h"
 #include "headrace/base/fork.h"
+#include "headrace/format/layout.h"
 
 namespace headrace::pipeline {
 namespace {
@@ -12,7 +16,16 @@ namespace {
 constexpr std::size_t kCacheBytes = 32u << 20;  // for single samples; loaders reserve more
 constexpr std::size_t kSlabBytes = 16u << 20;   // free slabs kept for single fetches
 constexpr std::uint32_t kTableChunk = 4096;     // rows of a table in memory that the window order takes for a chunk
-constexpr std::size_t kEagerShards = 256;       // opened (and so checked) by open(); about 50 us each
+// Shards that open() opens, and so checks: the first ones, as long as all their indexes together stay below this, about 0.2 ms of work. Of
+// more it looks at the size of the file. So opening costs about the same however large the dataset is.
+constexpr std::uint64_t kEagerIndexBytes = 256u << 10;
+constexpr std::uint32_t kEagerShards = 32;
+constexpr std::uint32_t kSizedShards = 256;
+
+std::uint64_t index_bytes(const format::Manifest& manifest, const format::ShardEntry& shard) {
+  const std::uint64_t entry = format::kChunkEntryBytes + format::kPageEntryBytes * manifest.schema.fields.size();
+  return std::min(ceil_div(shard.num_samples, shard.chunk_samples), kEagerIndexBytes) * entry;  // More is too much anyway, and may overflow.
+}
 
 }  // namespace
 
@@ -35,7 +48,7 @@ std::string Runtime::reader_fallback() const { return engine_ == nullptr ? std::
 Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest) {
   if (io::ShardSource* open = sources_[shard].load(std::memory_order_acquire)) return open;
   HR_RETURN_IF_ERROR(engine_status_);
-  std::lock_guard lock(mutex_);
+  std::lock_guard lock(opening_[shard % opening_.size()]);
   if (io::ShardSource* open = sources_[shard].load(std::memory_order_acquire)) return open;
   const format::ShardEntry& entry = manifest.shards[shard];
   HR_ASSIGN_OR_RETURN(auto checked, format::Shard::open(directory + "/" + entry.file_name, options_.limits, &entry));
@@ -44,17 +57,17 @@ Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string&
   }
   io::SourceContext context{&cache_, &files_, engine_.get(), options_.verify, static_cast<std::uint32_t>(sources_.size())};
   HR_ASSIGN_OR_RETURN(auto source, io::ShardSource::open(std::move(checked), shard, context));
-  if (expect_whole_ && source->is_mapped()) source->expect_whole();
   io::ShardSource* open = source.release();
-  sources_[shard].store(open, std::memory_order_release);
+  // Stored, then looked for; expect_whole() does it the other way round: so one of the two always tells the source.
+  sources_[shard].store(open);
+  if (expect_whole_.load() && open->is_mapped()) open->expect_whole();
   return open;
 }
 
 void Runtime::expect_whole() {
-  std::lock_guard lock(mutex_);
-  if (std::exchange(expect_whole_, true)) return;
+  if (expect_whole_.exchange(true)) return;
   for (const auto& source : sources_) {
-    const io::ShardSource* open = source.load(std::memory_order_acquire);
+    const io::ShardSource* open = source.load();
     if (open != nullptr && open->is_mapped()) open->expect_whole();
   }
 }
@@ -71,13 +84,23 @@ Result<std::shared_ptr<Dataset>> Dataset::open(const std::string& path, std::uin
     shards.push_back({shard.num_samples, shard.chunk_samples});
   }
   dataset->layout_ = std::make_shared<const ChunkLayout>(shards);
-  if (shards.size() <= kEagerShards) {
-    for (std::uint32_t i = 0; i < shards.size(); ++i) {
-      auto source = dataset->source(i);
-      if (!source.is_ok()) return source.status();
-    }
-  }
+  HR_RETURN_IF_ERROR(dataset->check_first_shards());
   return dataset;
+}
+
+Status Dataset::check_first_shards() const {
+  std::uint64_t checked_bytes = 0;
+  for (std::uint32_t i = 0; i < std::min<std::size_t>(manifest_.shards.size(), kSizedShards); ++i) {
+    const format::ShardEntry& shard = manifest_.shards[i];
+    checked_bytes += std::min(index_bytes(manifest_, shard), kEagerIndexBytes + 1);
+    std::error_code error;
+    const bool is_whole = (i >= kEagerShards || checked_bytes > kEagerIndexBytes) &&
+                          std::filesystem::file_size(path_ + "/" + shard.file_name, error) == shard.file_bytes && !error;
+    if (is_whole) continue;
+    auto opened = source(i);  // Which also says what is wrong with it.
+    if (!opened.is_ok()) return opened.status();
+  }
+  return Status::ok();
 }
 
 std::shared_ptr<Dataset> Dataset::over(std::shared_ptr<const MemoryTable> table) {

@@ -1,10 +1,11 @@
 // What a pipeline reads: one version of a dataset on disk (manifest, shards, and what reads them in this process), or a table in memory.
 //
 // Owns:     the manifest; a Runtime (block cache, descriptors, read engine, mapped shards).
-// Threads:  any. Shards are opened at open() where there are few, else when first needed, under Runtime's mutex.
+// Threads:  any. The first shards are opened at open(), others when first needed, each under one of Runtime's locks.
 // Forking:  a child builds a Runtime of its own at first use and abandons the parent's: a lock in it may be held for ever.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -63,8 +64,8 @@ class Runtime {
   io::FileTable files_;
   std::unique_ptr<io::ReadEngine> engine_;  // null: mapped
   Status engine_status_;
-  std::mutex mutex_;  // one shard is opened at a time; guards expect_whole_
-  bool expect_whole_ = false;
+  std::array<std::mutex, 16> opening_;  // shard % 16: held while it is opened
+  std::atomic<bool> expect_whole_{false};
   std::vector<std::atomic<io::ShardSource*>> sources_;
 };
 
@@ -118,6 +119,7 @@ class Dataset {
     Runtime runtime;
   };
   Dataset() = default;
+  Status check_first_shards() const;
   const Dataset& stored() const { return base_ == nullptr ? *this : *base_; }
   std::shared_ptr<const Dataset> base_;  // of a view: what holds everything else but these, the fingerprint and the layout
   View view_;

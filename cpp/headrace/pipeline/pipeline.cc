@@ -8,6 +8,7 @@
 #include "headrace/base/clock.h"
 #include "headrace/base/cpu.h"
 #include "headrace/base/fork.h"
+#include "headrace/base/placement.h"
 
 namespace headrace::pipeline {
 namespace {
@@ -52,6 +53,7 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
   HR_RETURN_IF_ERROR(dataset->check_fields(options.fields));
   if (options.prefetch_bytes == 0) options.prefetch_bytes = std::min(kMaxPrefetchBytes, available_memory_bytes() / 10);
   options.num_threads = std::clamp(options.num_threads, 0, 1024);
+  ThreadPool::shared().follow_machine();
   HR_ASSIGN_OR_RETURN(const std::uint64_t sample_bytes, dataset->average_sample_bytes(options.fields));
   if (options.prefetch_batches == 0) options.prefetch_batches = batches_ahead(options, sample_bytes);
   std::unique_ptr<Pipeline> pipeline(new Pipeline(std::move(dataset), std::move(options)));
@@ -118,7 +120,7 @@ Status Pipeline::begin_pass() {
     pass->group = std::make_unique<TaskGroup>(pool, options_.num_threads);
     // With as many threads as cores, a helping consumer would only take a core from one of them, but for small batches.
     pass->has_small_batches = estimated_sample_bytes_ * options_.partition.batch_size <= kSmallBatchBytes;
-    pass->may_help = options_.num_threads < available_cores() || pass->has_small_batches;
+    pass->may_help = options_.num_threads < current_placement().num_cores || pass->has_small_batches;
     pass->consumer_helps = pass->may_help && shared_->context.dataset->in_memory(options_.fields);
   }
   pass_ = std::move(pass);

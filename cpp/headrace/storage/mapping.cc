@@ -15,6 +15,9 @@ namespace headrace::storage {
 namespace {
 
 constexpr std::uint64_t kHugePageBytes = std::uint64_t{2} << 20;
+// Requests to a huge-page range before it is read in whole. That costs about as much as forty single ones: so a large dataset's first batch,
+// which touches every range once, does not wait for all of them, and no range costs more than twice what the better way would have.
+constexpr std::uint8_t kRequestsBeforeWhole = 32;
 
 bool same_file(const FileIdentity& a, const FileIdentity& b) { return a.device == b.device && a.inode == b.inode; }
 
@@ -72,11 +75,19 @@ Status populate_by_reading(const std::string& path, const FileIdentity& mapped, 
   return Status::ok();
 }
 
-// A bit for each huge-page range of the file: populated.
+// For each huge-page range of the file: the requests so far, then kPopulated.
 struct Mapping::Regions {
-  explicit Regions(std::uint64_t size) : count(ceil_div(size, kHugePageBytes)), populated(count / 64 + 1) {}
-  std::uint64_t count;
-  std::vector<std::atomic<std::uint64_t>> populated;
+  static constexpr std::uint8_t kPopulated = 255;
+  explicit Regions(std::uint64_t size) : requests(ceil_div(size, kHugePageBytes)) {}
+
+  // Whether it is time to populate all of a region. Lost counts do not matter.
+  bool is_worth_it(std::uint64_t region, std::uint64_t length) {
+    const std::uint8_t seen = requests[region].load(std::memory_order_relaxed);
+    if (seen >= kRequestsBeforeWhole || length >= kHugePageBytes / kRequestsBeforeWhole) return true;
+    requests[region].store(static_cast<std::uint8_t>(seen + 1), std::memory_order_relaxed);
+    return false;
+  }
+  std::vector<std::atomic<std::uint8_t>> requests;
   std::atomic<bool> whole = false;
 };
 
@@ -128,13 +139,16 @@ Status Mapping::populate(std::uint64_t offset, std::uint64_t length, unsigned* r
   if (length == 0) return Status::ok();
   if (regions_ == nullptr || !regions_->whole.load(std::memory_order_relaxed)) return populate_exactly(offset, length, retries);
   for (std::uint64_t region = offset / kHugePageBytes; region * kHugePageBytes < end; ++region) {
-    std::atomic<std::uint64_t>& word = regions_->populated[region / 64];
-    const std::uint64_t bit = 1ull << (region % 64);
-    if ((word.load(std::memory_order_acquire) & bit) != 0) continue;
+    if (regions_->requests[region].load(std::memory_order_acquire) == Regions::kPopulated) continue;
     const std::uint64_t begin = region * kHugePageBytes;
+    if (!regions_->is_worth_it(region, length)) {
+      const std::uint64_t from = std::max(begin, offset);
+      HR_RETURN_IF_ERROR(populate_exactly(from, std::min(begin + kHugePageBytes, end) - from, retries));
+      continue;
+    }
     // What fails in a region may lie anywhere in it; the range itself decides.
     if (populate_pages(data_ + begin, std::min(kHugePageBytes, size_ - begin)) != 0) return populate_exactly(offset, length, retries);
-    word.fetch_or(bit, std::memory_order_acq_rel);
+    regions_->requests[region].store(Regions::kPopulated, std::memory_order_release);
   }
   return Status::ok();
 }

@@ -14,6 +14,7 @@
 
 #include "headrace/base/bytes.h"
 #include "headrace/base/fork.h"
+#include "headrace/base/placement.h"
 #include "headrace/storage/kernel.h"
 
 namespace headrace::storage {
@@ -59,6 +60,7 @@ Result<std::unique_ptr<Slab>> Slab::allocate(std::size_t bytes) {
   void* data = map_aligned(capacity, huge ? kHugePageBytes : page_bytes());
   if (data == nullptr) return out_of_memory(capacity);
   if (huge) prefer_huge_pages(data, capacity);
+  current_placement().apply_to_memory(data, capacity);
   slab->data_ = static_cast<std::uint8_t*>(data);
   slab->capacity_ = capacity;
   return slab;

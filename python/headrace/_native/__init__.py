@@ -35,6 +35,9 @@ from headrace._native._ext import (
 _threads = os.environ.get("HEADRACE_NUM_THREADS", "")
 if _threads and not (_threads.isdecimal() and 1 <= int(_threads) <= 1024):
     raise ValueError(f"the environment variable HEADRACE_NUM_THREADS is {_threads!r}; expected a whole number from 1 to 1024, or nothing")
+_numa = os.environ.get("HEADRACE_NUMA", "")
+if _numa not in ("", "on", "off"):
+    raise ValueError(f"the environment variable HEADRACE_NUMA is {_numa!r}; expected 'on' or 'off', or nothing")
 
 __all__ = [
     "AliasTable",
