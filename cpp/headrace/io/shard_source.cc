@@ -137,24 +137,32 @@ Status ShardSource::read_now(std::uint64_t offset, MutableBytes out, Counters& c
   return request.status;
 }
 
-Result<BlockHandle> ShardSource::table(const BlockId& id, const PageRef& page, Counters& counters) {
+Result<BlockHandle> ShardSource::table(const BlockId& id, const PageRef& page, const std::uint8_t* stored, Counters& counters) {
   return context_.cache->get(table_key(id), [&](CachedBlock& out) -> Status {
     HR_RETURN_IF_ERROR(allocate(out, page.num_blocks * 24ull));
-    HR_RETURN_IF_ERROR(
-        read_now(page.offset, {out.data.get(), out.size}, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
+    if (stored != nullptr) {
+      std::memcpy(out.data.get(), stored, out.size);
+    } else {
+      HR_RETURN_IF_ERROR(
+          read_now(page.offset, {out.data.get(), out.size}, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
+    }
     return shard_->check_table(id.chunk, id.field, out.bytes());
   });
 }
 
-Status ShardSource::check_and_decode(const BlockId& id, const PageRef& page, const BlockRef& ref, Bytes stored, CachedBlock& out,
-                                     Counters& counters) {
+Status ShardSource::check(const BlockId& id, const PageRef& page, const BlockRef& ref, Bytes stored, Counters& counters) {
   const std::uint64_t ordinal = page.first_block + id.block;
   const bool due = context_.verify == Verify::kAlways || (context_.verify == Verify::kOnce && !block_checked(ordinal));
-  if (due) {
-    ScopedTime time(counters.verify_ns);
-    HR_RETURN_IF_ERROR(shard_->check_block(id.chunk, id.field, id.block, ref, stored));
-    if (set_checked(ordinal)) touched_blocks_[id.field].fetch_add(1, std::memory_order_acq_rel);
-  }
+  if (!due) return Status::ok();
+  ScopedTime time(counters.verify_ns);
+  HR_RETURN_IF_ERROR(shard_->check_block(id.chunk, id.field, id.block, ref, stored));
+  if (set_checked(ordinal)) touched_blocks_[id.field].fetch_add(1, std::memory_order_acq_rel);
+  return Status::ok();
+}
+
+Status ShardSource::check_and_decode(const BlockId& id, const PageRef& page, const BlockRef& ref, Bytes stored, CachedBlock& out,
+                                     Counters& counters) {
+  HR_RETURN_IF_ERROR(check(id, page, ref, stored, counters));
   ScopedTime time(counters.decode_ns);
   thread_local std::vector<std::uint8_t> scratch;
   HR_RETURN_IF_ERROR(allocate(out, ref.decoded_bytes));
@@ -183,20 +191,28 @@ void ShardSource::prefetch_block(const PageRef& page, std::uint32_t block) const
 Status ShardSource::decode_block(const BlockId& id, const PageRef& page, MutableBytes out, Keep keep, Counters& counters) {
   HR_RETURN_IF_ERROR(touch(id, page, counters));
   const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
-  const Bytes stored{mapping_.data() + ref.offset, ref.stored_bytes};
+  return decode_stored(id, page, ref, {mapping_.data() + ref.offset, ref.stored_bytes}, out, keep, counters);
+}
+
+Status ShardSource::decode_stored(const BlockId& id, const PageRef& page, const BlockRef& ref, Bytes stored, MutableBytes out, Keep keep,
+                                  Counters& counters) {
   thread_local std::vector<std::uint8_t> scratch;
   {
     ScopedTime time(counters.decode_ns);
     HR_RETURN_IF_ERROR(shard_->decode_block(id.chunk, id.field, id.block, ref, stored, out, scratch));
   }
   counters.decoded_bytes.fetch_add(out.size(), std::memory_order_relaxed);
-  const std::uint64_t key = cache_key(page.first_block + id.block);
-  if (!context_.cache->would_keep(key, out.size(), keep)) return Status::ok();
-  const auto copy = std::make_shared<CachedBlock>();
-  if (!allocate(*copy, out.size()).is_ok()) return Status::ok();  // No memory to keep it: the batch has it all the same.
-  std::memcpy(copy->data.get(), out.data(), out.size());
-  context_.cache->put(key, copy, keep);
+  keep_copy(page, id.block, out, keep);
   return Status::ok();
+}
+
+void ShardSource::keep_copy(const PageRef& page, std::uint32_t block, Bytes decoded, Keep keep) {
+  const std::uint64_t key = cache_key(page.first_block + block);
+  if (!context_.cache->would_keep(key, decoded.size(), keep)) return;
+  const auto copy = std::make_shared<CachedBlock>();
+  if (!allocate(*copy, decoded.size()).is_ok()) return;  // No memory to keep it: the batch has it all the same.
+  std::memcpy(copy->data.get(), decoded.data(), decoded.size());
+  context_.cache->put(key, copy, keep);
 }
 
 Status ShardSource::make_mapped(const BlockId& id, const PageRef& page, CachedBlock& out, Counters& counters) {
@@ -205,60 +221,37 @@ Status ShardSource::make_mapped(const BlockId& id, const PageRef& page, CachedBl
   return check_and_decode(id, page, ref, {mapping_.data() + ref.offset, ref.stored_bytes}, out, counters);
 }
 
-Status ShardSource::make_positional(const BlockId& id, const PageRef& page, CachedBlock& out, Counters& counters) {
-  HR_ASSIGN_OR_RETURN(const BlockHandle entries, table(id, page, counters));
-  const BlockRef ref = format::Shard::block(page, entries->bytes(), id.block);
-  thread_local std::vector<std::uint8_t> stored;
-  stored.resize(ref.stored_bytes);
-  HR_RETURN_IF_ERROR(read_now(ref.offset, stored, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
+Status ShardSource::make_positional(const BlockId& id, const PageRef& page, Bytes entries, const std::uint8_t* stored, CachedBlock& out,
+                                    Counters& counters) {
+  BlockHandle kept;
+  if (entries.empty()) {
+    HR_ASSIGN_OR_RETURN(kept, table(id, page, nullptr, counters));
+    entries = kept->bytes();
+  }
+  const BlockRef ref = format::Shard::block(page, entries, id.block);
+  thread_local std::vector<std::uint8_t> read;
+  if (stored == nullptr) {
+    read.resize(ref.stored_bytes);
+    HR_RETURN_IF_ERROR(read_now(ref.offset, read, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
+    stored = read.data();
+  }
   counters.blocks_read.fetch_add(1, std::memory_order_relaxed);
-  return check_and_decode(id, page, ref, stored, out, counters);
+  return check_and_decode(id, page, ref, {stored, ref.stored_bytes}, out, counters);
 }
 
 Result<BlockHandle> ShardSource::block(const BlockId& id, Counters& counters) {
-  const PageRef page = shard_->page(id.chunk, id.field);
-  bool hit = false;
-  auto found = context_.cache->get(
-      cache_key(page.first_block + id.block),
-      [&](CachedBlock& out) { return is_mapped() ? make_mapped(id, page, out, counters) : make_positional(id, page, out, counters); },
-      &hit);
-  if (hit) counters.cache_hits.fetch_add(1, std::memory_order_relaxed);
-  return found;
+  return block(id, shard_->page(id.chunk, id.field), {}, nullptr, counters);
 }
 
-void ShardSource::prefetch(std::span<const BlockId> ids, Counters& counters) {
-  struct Wanted {
-    BlockId id;
-    PageRef page;
-    BlockRef ref;
-    std::vector<std::uint8_t> stored;
+Result<BlockHandle> ShardSource::block(const BlockId& id, const PageRef& page, Bytes entries, const std::uint8_t* stored,
+                                       Counters& counters) {
+  bool hit = false;
+  const auto make = [&](CachedBlock& out) {
+    return is_mapped() ? make_mapped(id, page, out, counters) : make_positional(id, page, entries, stored, out, counters);
   };
-  const auto opened = file();
-  if (!opened.is_ok()) return;
-  std::vector<Wanted> wanted;
-  for (const BlockId& id : ids) {
-    const PageRef page = shard_->page(id.chunk, id.field);
-    if (context_.cache->contains(cache_key(page.first_block + id.block))) continue;
-    const auto entries = table(id, page, counters);
-    if (!entries.is_ok()) continue;
-    wanted.push_back({id, page, format::Shard::block(page, (*entries)->bytes(), id.block), {}});
-    wanted.back().stored.resize(wanted.back().ref.stored_bytes);
-  }
-  std::vector<ReadRequest> requests;
-  for (Wanted& w : wanted) requests.push_back({opened->get(), w.ref.offset, w.stored, {}});
-  {
-    ScopedTime time(counters.read_ns);
-    context_.engine->read(requests);
-  }
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    counters.stored_bytes.fetch_add(wanted[i].stored.size(), std::memory_order_relaxed);
-    if (!requests[i].status.is_ok()) continue;
-    counters.blocks_read.fetch_add(1, std::memory_order_relaxed);
-    const Wanted& w = wanted[i];
-    const auto kept = context_.cache->get(cache_key(w.page.first_block + w.id.block),
-                                          [&](CachedBlock& out) { return check_and_decode(w.id, w.page, w.ref, w.stored, out, counters); });
-    (void)kept;  // A failure is met again, and reported, by the row that needs the block.
-  }
+  auto found = context_.cache->get(cache_key(page.first_block + id.block), make, &hit);
+  if (hit) counters.cache_hits.fetch_add(1, std::memory_order_relaxed);
+  return found;
 }
 
 }  // namespace headrace::io

@@ -1,4 +1,5 @@
-// The plan of a batch. What it reads of validity and offsets: batch_sides.cc; its blocks: batch_needs.cc; its pieces: batch_pieces.cc.
+// The plan of a batch. Validity and offsets: batch_sides.cc; its blocks: batch_needs.cc; its pieces: batch_pieces.cc; what it reads by
+// position: batch_reads.cc.
 #include "headrace/pipeline/batch_builder.h"
 
 #include <algorithm>
@@ -36,6 +37,14 @@ BatchBuilder::BatchBuilder(const BuildContext& context, std::vector<std::uint64_
     : context_(context), samples_(std::move(samples)) {}
 
 Status BatchBuilder::prepare() {
+  HR_RETURN_IF_ERROR(begin(nullptr));
+  side_bytes_.read_now(context_.counters->io);
+  HR_RETURN_IF_ERROR(finish_plan());
+  value_bytes_.read_now(context_.counters->io);
+  return Status::ok();
+}
+
+Status BatchBuilder::begin(ChunkAhead* ahead) {
   io::ScopedTime time(context_.counters->plan_ns);
   makes_runs_ = context_.dataset->view().length != 0;
   HR_RETURN_IF_ERROR(open_sources());
@@ -50,7 +59,15 @@ Status BatchBuilder::prepare() {
   for (std::size_t i = 0; i < count; ++i) {
     if (!direct_[i] || field_of(i).nullable) find_pages(i);
   }
-  prefetch_sides();
+  if (!positional_) return Status::ok();
+  if (ahead != nullptr && !makes_runs_) find_images(*ahead);
+  return want_sides();
+}
+
+Status BatchBuilder::finish_plan() {
+  io::ScopedTime time(context_.counters->plan_ns);
+  const std::size_t count = context_.fields.size();
+  if (positional_) take_tables();
   for (std::size_t i = 0; i < count; ++i) {
     if (field_of(i).is_variable() || field_of(i).nullable) HR_RETURN_IF_ERROR(read_sides(i));
   }
@@ -68,7 +85,7 @@ Status BatchBuilder::prepare() {
     }
   }
   cut_pieces();
-  return Status::ok();
+  return positional_ ? want_values() : Status::ok();
 }
 
 Status BatchBuilder::open_sources() {
@@ -100,6 +117,7 @@ Status BatchBuilder::open_sources() {
 Status BatchBuilder::open_source(std::uint32_t shard) {
   HR_ASSIGN_OR_RETURN(sources_[shard], context_.dataset->source(shard));
   const io::ShardSource& source = *sources_[shard];
+  positional_ = !source.is_mapped();
   for (std::size_t i = 0; i < direct_.size(); ++i) {
     const format::Field& field = source.shard().schema().fields[context_.fields[i]];
     if (!source.is_mapped() || field.is_variable() || field.codec != codec::Codec::kNone || field.filter != codec::Filter::kNone)
@@ -305,8 +323,7 @@ void BatchBuilder::cut_pieces() {
   for (std::size_t from = 0; from < needs_.size();) {
     std::uint64_t bytes = 0;
     std::size_t end = from;
-    const bool mapped = source_of(needs_[from]).is_mapped();
-    while (end < needs_.size() && (mapped ? bytes < kPieceBytes : end - from < kReadDepth)) bytes += needs_[end++].bytes;
+    while (end < needs_.size() && bytes < kPieceBytes && (!positional_ || end - from < kMaxNeeds)) bytes += needs_[end++].bytes;
     pieces_.push_back({false, from, end});
     from = end;
   }
