@@ -4,6 +4,8 @@
 #include <cstring>
 #include <new>
 
+#include "headrace/io/populate_ahead.h"
+
 namespace headrace::io {
 namespace {
 
@@ -53,8 +55,10 @@ Result<std::unique_ptr<ShardSource>> ShardSource::open(std::shared_ptr<const for
     return Status(Code::kChanged,
                   "map " + file.path() + ": the file was replaced or changed while it was being opened; open the dataset again");
   }
-  HR_ASSIGN_OR_RETURN(source->mapping_, storage::Mapping::map(file));
-  source->mapping_.advise_random();
+  HR_ASSIGN_OR_RETURN(storage::Mapping mapping, storage::Mapping::map(file));
+  mapping.advise_random();
+  source->base_ = mapping.data();
+  source->mapping_ = std::make_shared<const storage::Mapping>(std::move(mapping));
   return source;
 }
 
@@ -77,10 +81,10 @@ Status ShardSource::touch_table(const BlockId& id, const PageRef& page, Counters
   const std::uint64_t bytes = page.num_blocks * 24ull;
   {
     ScopedTime time(counters.read_ns);
-    HR_RETURN_IF_ERROR(mapping_.populate(page.offset, bytes).with_context("read " + shard_->describe(id.chunk, id.field)));
+    HR_RETURN_IF_ERROR(mapping_->populate(page.offset, bytes).with_context("read " + shard_->describe(id.chunk, id.field)));
   }
   // Never skipped, whatever `verify` says: block sizes steer memory accesses.
-  HR_RETURN_IF_ERROR(shard_->check_table(id.chunk, id.field, {mapping_.data() + page.offset, bytes}));
+  HR_RETURN_IF_ERROR(shard_->check_table(id.chunk, id.field, {base_ + page.offset, bytes}));
   word.fetch_or(bit, std::memory_order_acq_rel);
   return Status::ok();
 }
@@ -89,14 +93,14 @@ Status ShardSource::touch(const BlockId& id, const PageRef& page, Counters& coun
   const std::uint64_t ordinal = page.first_block + id.block;
   if (context_.verify != Verify::kAlways && block_checked(ordinal)) return Status::ok();
   HR_RETURN_IF_ERROR(touch_table(id, page, counters));
-  const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
+  const BlockRef ref = format::Shard::block(page, {base_ + page.offset, page.num_blocks * 24ull}, id.block);
   {
     ScopedTime time(counters.read_ns);
-    HR_RETURN_IF_ERROR(mapping_.populate(ref.offset, ref.stored_bytes).with_context("read " + shard_->describe(id.chunk, id.field)));
+    HR_RETURN_IF_ERROR(mapping_->populate(ref.offset, ref.stored_bytes).with_context("read " + shard_->describe(id.chunk, id.field)));
   }
   if (context_.verify != Verify::kNever) {
     ScopedTime time(counters.verify_ns);
-    HR_RETURN_IF_ERROR(shard_->check_block(id.chunk, id.field, id.block, ref, {mapping_.data() + ref.offset, ref.stored_bytes}));
+    HR_RETURN_IF_ERROR(shard_->check_block(id.chunk, id.field, id.block, ref, {base_ + ref.offset, ref.stored_bytes}));
   }
   if (set_checked(ordinal)) {
     touched_blocks_[id.field].fetch_add(1, std::memory_order_acq_rel);
@@ -111,8 +115,25 @@ void ShardSource::will_need(const BlockId& id) const {
   const format::SectionRef& values = page.section(Section::kValues);
   if (id.block < values.first_block) return;
   const std::uint64_t from = static_cast<std::uint64_t>(id.block - values.first_block) * values.block_bytes;
-  mapping_.will_need(page.offset, page.num_blocks * 24ull);
-  mapping_.will_need(values.offset + from, std::min<std::uint64_t>(values.block_bytes, values.decoded_bytes - from));
+  will_need(page.offset, page.num_blocks * 24ull);
+  will_need(values.offset + from, std::min<std::uint64_t>(values.block_bytes, values.decoded_bytes - from));
+}
+
+void ShardSource::will_need_block(const BlockId& id, const PageRef& page, Counters& counters) {
+  if (block_checked(page.first_block + id.block)) return;
+  // What is populated a huge page at a time needs no table: the page's blocks lie in one or two of them.
+  if (mapping_->is_whole()) return will_need(page.offset, page.stored_bytes);
+  if (!touch_table(id, page, counters).is_ok()) return;  // Met again by who needs the block.
+  const BlockRef ref = format::Shard::block(page, {base_ + page.offset, page.num_blocks * 24ull}, id.block);
+  will_need(ref.offset, ref.stored_bytes);
+}
+
+void ShardSource::will_need(std::uint64_t offset, std::uint64_t length) const {
+  if (mapping_->is_whole()) {
+    populate_ahead(mapping_, offset, length);
+  } else {
+    mapping_->will_need(offset, length);
+  }
 }
 
 std::uint64_t ShardSource::table_key(const BlockId& id) const {
@@ -182,16 +203,16 @@ BlockHandle ShardSource::cached_block(const BlockId& id, const PageRef& page, Co
 
 void ShardSource::prefetch_block(const PageRef& page, std::uint32_t block) const {
   if (!block_checked(page.first_block + block)) return;  // Its table may not be in memory yet: reading an entry could fault.
-  const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, block);
+  const BlockRef ref = format::Shard::block(page, {base_ + page.offset, page.num_blocks * 24ull}, block);
   constexpr std::uint32_t kLine = 64, kMostLines = 32;  // The hardware follows a longer run by itself.
-  const std::uint8_t* const from = mapping_.data() + ref.offset;
+  const std::uint8_t* const from = base_ + ref.offset;
   for (std::uint32_t at = 0; at < std::min(ref.stored_bytes, kLine * kMostLines); at += kLine) __builtin_prefetch(from + at);
 }
 
 Status ShardSource::decode_block(const BlockId& id, const PageRef& page, MutableBytes out, Keep keep, Counters& counters) {
   HR_RETURN_IF_ERROR(touch(id, page, counters));
-  const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
-  return decode_stored(id, page, ref, {mapping_.data() + ref.offset, ref.stored_bytes}, out, keep, counters);
+  const BlockRef ref = format::Shard::block(page, {base_ + page.offset, page.num_blocks * 24ull}, id.block);
+  return decode_stored(id, page, ref, {base_ + ref.offset, ref.stored_bytes}, out, keep, counters);
 }
 
 Status ShardSource::decode_stored(const BlockId& id, const PageRef& page, const BlockRef& ref, Bytes stored, MutableBytes out, Keep keep,
@@ -217,8 +238,8 @@ void ShardSource::keep_copy(const PageRef& page, std::uint32_t block, Bytes deco
 
 Status ShardSource::make_mapped(const BlockId& id, const PageRef& page, CachedBlock& out, Counters& counters) {
   HR_RETURN_IF_ERROR(touch(id, page, counters));
-  const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
-  return check_and_decode(id, page, ref, {mapping_.data() + ref.offset, ref.stored_bytes}, out, counters);
+  const BlockRef ref = format::Shard::block(page, {base_ + page.offset, page.num_blocks * 24ull}, id.block);
+  return check_and_decode(id, page, ref, {base_ + ref.offset, ref.stored_bytes}, out, counters);
 }
 
 Status ShardSource::make_positional(const BlockId& id, const PageRef& page, Bytes entries, const std::uint8_t* stored, CachedBlock& out,

@@ -53,10 +53,10 @@ class ShardSource {
   const format::Shard& shard() const { return *shard_; }
   bool is_mapped() const { return context_.engine == nullptr; }
   // Mapped only: the file's bytes. Touch a block of it only after touch() of that block was ok.
-  const std::uint8_t* mapped() const { return mapping_.data(); }
+  const std::uint8_t* mapped() const { return base_; }
 
   // Mapped: all of the shard will be used, and fits into memory (storage/mapping.h).
-  void expect_whole() const { mapping_.expect_whole(); }
+  void expect_whole() const { mapping_->expect_whole(); }
   // Mapped: true if all blocks of a field were touched, so that touch() need not be called for it again.
   bool all_touched(std::uint32_t field) const;
   // Mapped: makes a stored block safe to read in place: populated and checked. Cheap after the first time.
@@ -66,7 +66,9 @@ class ShardSource {
   bool is_touched(const BlockId& id) const;
   // Mapped: starts reading a block's bytes without waiting. Raw (codec none) pages only.
   void will_need(const BlockId& id) const;
-  void will_need(std::uint64_t offset, std::uint64_t length) const { mapping_.will_need(offset, length); }
+  // The same where blocks are compressed: their table says where they lie, and is waited for.
+  void will_need_block(const BlockId& id, const format::PageRef& page, Counters& counters);
+  void will_need(std::uint64_t offset, std::uint64_t length) const;  // the same for any range
 
   // The decoded bytes of a block of any section, from the cache or made now.
   Result<BlockHandle> block(const BlockId& id, Counters& counters);
@@ -77,7 +79,7 @@ class ShardSource {
   Status decode_block(const BlockId& id, const format::PageRef& page, MutableBytes out, Keep keep, Counters& counters);
   // Mapped: asks for the cache lines that decode_block() will touch first. Never waits, never faults.
   void prefetch_entry(const format::PageRef& page, std::uint32_t block) const {
-    __builtin_prefetch(mapping_.data() + page.offset + block * 24ull);
+    __builtin_prefetch(base_ + page.offset + block * 24ull);
   }
   void prefetch_block(const format::PageRef& page, std::uint32_t block) const;
 
@@ -122,7 +124,8 @@ class ShardSource {
   std::shared_ptr<const format::Shard> shard_;
   std::uint32_t number_;
   SourceContext context_;
-  storage::Mapping mapping_;
+  std::shared_ptr<const storage::Mapping> mapping_;  // with who populates ahead
+  const std::uint8_t* base_ = nullptr;               // of it
   std::unique_ptr<std::atomic<std::uint64_t>[]> checked_;         // a bit a block
   std::unique_ptr<std::atomic<std::uint64_t>[]> tables_checked_;  // a bit a page
   std::unique_ptr<std::atomic<std::uint64_t>[]> touched_blocks_;  // a count a field

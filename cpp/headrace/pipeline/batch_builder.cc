@@ -59,7 +59,11 @@ Status BatchBuilder::begin(ChunkAhead* ahead) {
   for (std::size_t i = 0; i < count; ++i) {
     if (!direct_[i] || field_of(i).nullable) find_pages(i);
   }
-  if (!positional_) return Status::ok();
+  read_ahead_ = ahead != nullptr;
+  if (!positional_) {
+    ask_for_pages();
+    return Status::ok();
+  }
   if (ahead != nullptr && !makes_runs_) find_images(*ahead);
   return want_sides();
 }
@@ -85,7 +89,9 @@ Status BatchBuilder::finish_plan() {
     }
   }
   cut_pieces();
-  return positional_ ? want_values() : Status::ok();
+  if (positional_) return want_values();
+  ask_for_blocks();
+  return Status::ok();
 }
 
 Status BatchBuilder::open_sources() {
@@ -295,7 +301,7 @@ bool BatchBuilder::all_touched(std::uint32_t field) const {
 void BatchBuilder::will_need_direct(std::size_t out_field) {
   const std::uint32_t number = context_.fields[out_field];
   const std::uint64_t row_bytes = conversions_[out_field].row_bytes;
-  if (row_bytes == 0 || all_touched(number)) return;
+  if (row_bytes == 0 || read_ahead_ || all_touched(number)) return;
   for (std::size_t slot = 0; slot < places_.size(); ++slot) {
     for_each_run(slot, [&](const Location& at, std::uint64_t, std::uint32_t count) {
       io::ShardSource& source = *sources_[at.shard];

@@ -135,6 +135,8 @@ class BatchBuilder {
   void want_side_blocks(std::size_t run, std::size_t out_field);
   void take_tables();
   Status want_values();
+  void ask_for_pages() const;
+  void ask_for_blocks() const;
   void ask_for_sides(std::size_t out_field) const;
   Status read_sides(std::size_t out_field);
   Status read_side_row(const format::Field& field, std::uint64_t width, std::size_t row, SideReader& offsets, SideReader& validity,
@@ -182,6 +184,7 @@ class BatchBuilder {
   std::vector<std::uint32_t> slots_;                 // [row] in the batch
   std::vector<Run> runs_;                            // of rows_
   std::vector<std::vector<format::PageRef>> pages_;  // [out field][run]; empty for direct fields that are never null
+  bool read_ahead_ = false;                          // somebody sees to it that whole chunks come
   bool positional_ = false;                          // no source is mapped
   std::vector<std::shared_ptr<ChunkImage>> images_;  // [run]; empty: none
   std::vector<std::vector<Table>> tables_;           // [out field][run]; positional

@@ -1,4 +1,4 @@
-// What a batch reads by position: block tables, validity and offsets before it can be laid out, then its blocks, a group for each piece.
+// What a batch tells mapped readers to bring in, and what it reads by position: block tables, validity and offsets before it can be laid out, then its blocks, a group for each piece.
 #include <algorithm>
 
 #include "headrace/pipeline/batch_builder.h"
@@ -9,6 +9,26 @@ using format::BlockRef;
 using format::PageRef;
 using format::Section;
 using format::SectionRef;
+
+// Mapped: starts the reads of what comes before the values in the pages that are not in memory for sure.
+void BatchBuilder::ask_for_pages() const {
+  for (std::size_t i = 0; i < pages_.size() && !read_ahead_; ++i) {
+    for (std::size_t r = 0; r < pages_[i].size(); ++r) {
+      const io::ShardSource& source = *sources_[runs_[r].shard];
+      const PageRef& page = pages_[i][r];
+      if (!source.all_touched(context_.fields[i])) source.will_need(page.offset, page.section(Section::kValues).offset - page.offset);
+    }
+  }
+}
+
+// The same for the blocks that are to be decoded.
+void BatchBuilder::ask_for_blocks() const {
+  if (read_ahead_) return;
+  for (const Need& need : needs_) {
+    io::ShardSource& source = source_of(need);
+    if (!source.all_touched(context_.fields[need.out_field])) source.will_need_block(block_id(need), page_of(need), context_.counters->io);
+  }
+}
 
 void BatchBuilder::find_images(ChunkAhead& ahead) {
   images_.reserve(runs_.size());

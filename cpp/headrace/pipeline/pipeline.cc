@@ -73,7 +73,7 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   read_share_ = positional ? 2 : 1;
   batch_budget_ = decodes ? options_.prefetch_bytes / 2 : options_.prefetch_bytes;
   if (decodes) dataset->runtime().cache().reserve(positional ? options_.prefetch_bytes / 4 : options_.prefetch_bytes / 2);
-  shared_ = std::make_shared<PassShared>(std::min<std::size_t>(kKeptSlabBytes, batch_budget_));
+  shared_ = std::make_shared<PassShared>(std::min<std::size_t>(kKeptSlabBytes * read_share_, batch_budget_));
   shared_->context.schema = std::shared_ptr<const format::Schema>(dataset, &dataset->schema());
   shared_->context.dataset = std::move(dataset);
   shared_->context.fields = options_.fields;
@@ -323,7 +323,7 @@ std::string Pipeline::describe_wait() const {
   const double seconds = static_cast<double>(now_ns() - job.since_ns.load()) * 1e-9;
   std::string text = strf("step %llu (%s) is %s for %.1f s", static_cast<unsigned long long>(job.step), first_samples(job).c_str(),
                           stage_name(job.stage.load()), seconds);
-  if (const std::uint32_t reads = job.reads_left.load(); reads > 0) text += strf(", %u reads have not come back", reads);
+  if (const std::uint32_t reads = job.reads_left.load(); reads > 0) text += strf(", %s not come back", reads == 1 ? "a read has" : strf("%u reads have", reads).c_str());
   return text + strf("; %zu batches are under way on %d threads of %s", jobs_.size(), options_.num_threads,
                      shared_->context.dataset->path().c_str());
 }

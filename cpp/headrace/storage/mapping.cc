@@ -14,7 +14,7 @@
 namespace headrace::storage {
 namespace {
 
-constexpr std::uint64_t kHugePageBytes = std::uint64_t{2} << 20;
+constexpr std::uint64_t kHugePageBytes = Mapping::kRegionBytes;
 
 bool same_file(const FileIdentity& a, const FileIdentity& b) { return a.device == b.device && a.inode == b.inode; }
 
@@ -71,11 +71,11 @@ Status populate_by_reading(const std::string& path, const FileIdentity& mapped, 
   return Status::ok();
 }
 
-// A bit for each huge-page range of the file: populated.
+// Two bits for each huge-page range of the file: populated, and claimed by who populates ahead.
 struct Mapping::Regions {
-  explicit Regions(std::uint64_t size) : count(ceil_div(size, kHugePageBytes)), populated(count / 64 + 1) {}
+  explicit Regions(std::uint64_t size) : count(ceil_div(size, kHugePageBytes)), populated(count / 64 + 1), claimed(count / 64 + 1) {}
   std::uint64_t count;
-  std::vector<std::atomic<std::uint64_t>> populated;
+  std::vector<std::atomic<std::uint64_t>> populated, claimed;
   std::atomic<bool> whole = false;
 };
 
@@ -159,6 +159,18 @@ void Mapping::expect_whole() const {
   if (regions_ == nullptr || regions_->whole.exchange(true)) return;
   (void)::posix_madvise(const_cast<std::uint8_t*>(data_), size_, POSIX_MADV_NORMAL);
   prefer_huge_pages(const_cast<std::uint8_t*>(data_), size_);
+}
+
+bool Mapping::is_whole() const { return regions_ != nullptr && regions_->whole.load(std::memory_order_relaxed); }
+
+bool Mapping::claim_region(std::uint64_t region) const {
+  if (region >= regions_->count) return false;
+  const std::uint64_t bit = 1ull << (region % 64), begin = region * kHugePageBytes;
+  std::atomic<std::uint64_t>& claimed = regions_->claimed[region / 64];
+  if ((claimed.load(std::memory_order_relaxed) & bit) != 0) return false;
+  if ((claimed.fetch_or(bit, std::memory_order_relaxed) & bit) != 0) return false;
+  if ((regions_->populated[region / 64].load(std::memory_order_acquire) & bit) != 0) return false;
+  return !are_resident(data_ + begin, std::min(kHugePageBytes, size_ - begin));
 }
 
 void Mapping::advise_random() const {
