@@ -48,16 +48,12 @@ for _ in range(2):
         messages.append(str(error))
     waits.append(time.monotonic() - begin)
 state = loader.state_dict()
-other = hr.DataLoader(mapped, 10, num_workers=1, timeout=0.2)  # Mapped: what it lacks is a thread.
-try:
-    next(iter(other))
-except hr.LoaderTimeoutError as error:
-    messages.append(str(error))
+other = hr.DataLoader(mapped, 10, num_workers=1, timeout=30)  # Mapped, on the same pool: a stuck read holds none of its threads.
+messages.append(next(iter(other))["id"].tolist())
 held.release()
 loader.timeout = 30
 rest = ids_of(iterator)
 again = ids_of(hr.DataLoader(dataset, 10, num_workers=workers, timeout=30, **order))
-other.timeout = 30
 print(json.dumps({"messages": messages, "waits": waits, "position": state["position"], "rest": rest, "again": again, "next": ids_of(loader),
                   "other": ids_of(other)}))
 """
@@ -74,7 +70,8 @@ def test_a_stuck_read_is_named_and_the_pass_goes_on(path: Path, workers: int, ki
         assert message.startswith(f"no batch within 0.2 s: step 0 (samples {first} and 6 more) is "), message
         assert "reading" in message
         assert str(path) in message
-    assert answer["messages"][2].startswith("no batch within 0.2 s: step 0 (samples 0 1 2 3 and 6 more) is waiting for a thread"), answer
+        assert "a read has not come back" in message
+    assert answer["messages"][2] == list(range(10))
     assert min(answer["waits"]) >= 0.2
     assert answer["position"] == 0
     assert answer["rest"] == expected

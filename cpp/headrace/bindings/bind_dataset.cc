@@ -25,6 +25,7 @@ using pipeline::Dataset;
 std::shared_ptr<Dataset> open_dataset(const py::object& path, std::uint64_t version, const std::string& reader, const std::string& verify) {
   pipeline::DatasetOptions options;
   options.reader = unwrap(io::reader_from_name(reader));
+  options.choose_reader = reader == "auto";
   options.verify = unwrap(io::verify_from_name(verify));
   const std::string folder = file_path(path);
   return unwrap(without_lock([&] { return Dataset::open(folder, version, options); }));
@@ -258,6 +259,7 @@ void register_dataset(py::module_& m) {
       .def_property_readonly("schema", [](const Dataset& d) { return d.schema(); })
       .def_property_readonly("reader", [](const Dataset& d) { return d.reader_name(); })
       .def_property_readonly("reader_fallback", [](const Dataset& d) { return d.runtime().reader_fallback(); })
+      .def_property_readonly("reader_reason", &Dataset::reader_reason)
       .def_property_readonly("newer_minor", &Dataset::newer_minor)
       .def_property_readonly("shards", &shard_list)
       .def_property_readonly("chunk_layout", &chunk_layout)

@@ -23,6 +23,7 @@ class PreadEngine final : public ReadEngine {
   std::string fallback_reason() const override { return {}; }
   bool wants_direct_files() const override { return false; }
   void give_up_direct() override {}
+  void give_up_ring(int) override {}
 };
 
 class DirectEngine final : public ReadEngine {
@@ -45,6 +46,7 @@ class DirectEngine final : public ReadEngine {
   void give_up_direct() override {
     refusal_.store("the file system refuses to open files with O_DIRECT (EINVAL)", std::memory_order_relaxed);
   }
+  void give_up_ring(int) override {}  // pread does as well.
 
  private:
   // Files opened before the fallback are still direct. Their own descriptor is changed: a second one, through the path, might be another
@@ -86,6 +88,7 @@ class RingEngine final : public ReadEngine {
   }
   bool wants_direct_files() const override { return false; }
   void give_up_direct() override {}
+  void give_up_ring(int error) override { refusal_.store(error, std::memory_order_relaxed); }
 
  private:
   static void cut(const ReadRequest& request, std::vector<Transfer>& transfers) {

@@ -42,6 +42,8 @@ class ReadEngine {
   virtual bool wants_direct_files() const = 0;
   // The caller could not open a file with O_DIRECT: read through the page cache from now on.
   virtual void give_up_direct() = 0;
+  // A ring of the caller's was refused with this errno. Engines that want none, or do without, ignore it.
+  virtual void give_up_ring(int error) = 0;
 };
 
 // Falls back by itself, for good and once: uring -> pread where the kernel refuses rings (ENOSYS, EPERM, ENOMEM), direct -> pread

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "headrace/base/clock.h"
+#include "headrace/io/populate_ahead.h"
 
 namespace headrace::io {
 namespace {
@@ -55,8 +56,10 @@ Result<std::unique_ptr<ShardSource>> ShardSource::open(std::shared_ptr<const for
     return Status(Code::kChanged,
                   "map " + file.path() + ": the file was replaced or changed while it was being opened; open the dataset again");
   }
-  HR_ASSIGN_OR_RETURN(source->mapping_, storage::Mapping::map(file));
-  source->mapping_.advise_random();
+  HR_ASSIGN_OR_RETURN(storage::Mapping mapping, storage::Mapping::map(file));
+  mapping.advise_random();
+  source->base_ = mapping.data();
+  source->mapping_ = std::make_shared<const storage::Mapping>(std::move(mapping));
   return source;
 }
 
@@ -92,7 +95,7 @@ Status ShardSource::explain(const Status& found) {
                                    "they are: write a new dataset, and open that",
                                    was, is)};
   }
-  if (is_mapped() && mapping_.faults() > 0) {
+  if (is_mapped() && mapping_->faults() > 0) {
     return {Code::kIoError, found.message() + "; the device failed while the file was in use", EIO};
   }
   return found;
@@ -120,7 +123,7 @@ bool ShardSource::is_touched(const BlockId& id) const { return block_checked(sha
 
 Status ShardSource::populate(std::uint64_t offset, std::uint64_t bytes, Counters& counters) {
   unsigned retries = 0;
-  Status status = mapping_.populate(offset, bytes, &retries);
+  Status status = mapping_->populate(offset, bytes, &retries);
   if (retries > 0) counters.read_retries.fetch_add(retries, std::memory_order_relaxed);
   return status;
 }
@@ -136,7 +139,7 @@ Status ShardSource::touch_table(const BlockId& id, const PageRef& page, Counters
     HR_RETURN_IF_ERROR(populate(page.offset, bytes, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
   }
   // Never skipped, whatever `verify` says: block sizes steer memory accesses.
-  HR_RETURN_IF_ERROR(explain(shard_->check_table(id.chunk, id.field, {mapping_.data() + page.offset, bytes})));
+  HR_RETURN_IF_ERROR(explain(shard_->check_table(id.chunk, id.field, {base_ + page.offset, bytes})));
   word.fetch_or(bit, std::memory_order_acq_rel);
   return Status::ok();
 }
@@ -145,14 +148,14 @@ Status ShardSource::touch(const BlockId& id, const PageRef& page, Counters& coun
   const std::uint64_t ordinal = page.first_block + id.block;
   if (context_.verify != Verify::kAlways && revision() == 0 && block_checked(ordinal)) return Status::ok();
   HR_RETURN_IF_ERROR(touch_table(id, page, counters));
-  const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
+  const BlockRef ref = format::Shard::block(page, {base_ + page.offset, page.num_blocks * 24ull}, id.block);
   {
     ScopedTime time(counters.read_ns);
     HR_RETURN_IF_ERROR(populate(ref.offset, ref.stored_bytes, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
   }
   if (context_.verify != Verify::kNever) {
     ScopedTime time(counters.verify_ns);
-    HR_RETURN_IF_ERROR(explain(shard_->check_block(id.chunk, id.field, id.block, ref, {mapping_.data() + ref.offset, ref.stored_bytes})));
+    HR_RETURN_IF_ERROR(explain(shard_->check_block(id.chunk, id.field, id.block, ref, {base_ + ref.offset, ref.stored_bytes})));
   }
   if (set_checked(ordinal)) {
     touched_blocks_[id.field].fetch_add(1, std::memory_order_acq_rel);
@@ -167,8 +170,25 @@ void ShardSource::will_need(const BlockId& id) const {
   const format::SectionRef& values = page.section(Section::kValues);
   if (id.block < values.first_block) return;
   const std::uint64_t from = static_cast<std::uint64_t>(id.block - values.first_block) * values.block_bytes;
-  mapping_.will_need(page.offset, page.num_blocks * 24ull);
-  mapping_.will_need(values.offset + from, std::min<std::uint64_t>(values.block_bytes, values.decoded_bytes - from));
+  will_need(page.offset, page.num_blocks * 24ull);
+  will_need(values.offset + from, std::min<std::uint64_t>(values.block_bytes, values.decoded_bytes - from));
+}
+
+void ShardSource::will_need_block(const BlockId& id, const PageRef& page, Counters& counters) {
+  if (block_checked(page.first_block + id.block)) return;
+  // What is populated a huge page at a time needs no table: the page's blocks lie in one or two of them.
+  if (mapping_->is_whole()) return will_need(page.offset, page.stored_bytes);
+  if (!touch_table(id, page, counters).is_ok()) return;  // Met again by who needs the block.
+  const BlockRef ref = format::Shard::block(page, {base_ + page.offset, page.num_blocks * 24ull}, id.block);
+  will_need(ref.offset, ref.stored_bytes);
+}
+
+void ShardSource::will_need(std::uint64_t offset, std::uint64_t length) const {
+  if (mapping_->is_whole()) {
+    populate_ahead(mapping_, offset, length);
+  } else {
+    mapping_->will_need(offset, length);
+  }
 }
 
 std::uint64_t ShardSource::table_key(const BlockId& id) const {
@@ -194,17 +214,20 @@ Status ShardSource::read_now(std::uint64_t offset, MutableBytes out, Counters& c
   return request.status;
 }
 
-Result<BlockHandle> ShardSource::table(const BlockId& id, const PageRef& page, Counters& counters) {
+Result<BlockHandle> ShardSource::table(const BlockId& id, const PageRef& page, const std::uint8_t* stored, Counters& counters) {
   return context_.cache->get(table_key(id), [&](CachedBlock& out) -> Status {
     HR_RETURN_IF_ERROR(allocate(out, page.num_blocks * 24ull));
-    HR_RETURN_IF_ERROR(
-        read_now(page.offset, {out.data.get(), out.size}, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
+    if (stored != nullptr) {
+      std::memcpy(out.data.get(), stored, out.size);
+    } else {
+      HR_RETURN_IF_ERROR(
+          read_now(page.offset, {out.data.get(), out.size}, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
+    }
     return explain(shard_->check_table(id.chunk, id.field, out.bytes()));
   });
 }
 
-Status ShardSource::check_and_decode(const BlockId& id, const PageRef& page, const BlockRef& ref, Bytes stored, CachedBlock& out,
-                                     Counters& counters) {
+Status ShardSource::check(const BlockId& id, const PageRef& page, const BlockRef& ref, Bytes stored, Counters& counters) {
   const std::uint64_t ordinal = page.first_block + id.block;
   if (context_.verify == Verify::kNever && !is_mapped() && identity_now() != shard_->identity()) {  // Nobody else would notice.
     return explain({Code::kCorrupt, "read " + shard_->describe(id.chunk, id.field)});
@@ -213,11 +236,16 @@ Status ShardSource::check_and_decode(const BlockId& id, const PageRef& page, con
   const bool due =
       context_.verify == Verify::kAlways ||
       (context_.verify == Verify::kOnce && (!block_checked(ordinal) || (!is_mapped() && identity_now() != shard_->identity())));
-  if (due) {
-    ScopedTime time(counters.verify_ns);
-    HR_RETURN_IF_ERROR(explain(shard_->check_block(id.chunk, id.field, id.block, ref, stored)));
-    if (set_checked(ordinal)) touched_blocks_[id.field].fetch_add(1, std::memory_order_acq_rel);
-  }
+  if (!due) return Status::ok();
+  ScopedTime time(counters.verify_ns);
+  HR_RETURN_IF_ERROR(explain(shard_->check_block(id.chunk, id.field, id.block, ref, stored)));
+  if (set_checked(ordinal)) touched_blocks_[id.field].fetch_add(1, std::memory_order_acq_rel);
+  return Status::ok();
+}
+
+Status ShardSource::check_and_decode(const BlockId& id, const PageRef& page, const BlockRef& ref, Bytes stored, CachedBlock& out,
+                                     Counters& counters) {
+  HR_RETURN_IF_ERROR(check(id, page, ref, stored, counters));
   ScopedTime time(counters.decode_ns);
   thread_local std::vector<std::uint8_t> scratch;
   HR_RETURN_IF_ERROR(allocate(out, ref.decoded_bytes));
@@ -237,92 +265,76 @@ BlockHandle ShardSource::cached_block(const BlockId& id, const PageRef& page, Co
 
 void ShardSource::prefetch_block(const PageRef& page, std::uint32_t block) const {
   if (!block_checked(page.first_block + block)) return;  // Its table may not be in memory yet: reading an entry could fault.
-  const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, block);
+  const BlockRef ref = format::Shard::block(page, {base_ + page.offset, page.num_blocks * 24ull}, block);
   constexpr std::uint32_t kLine = 64, kMostLines = 32;  // The hardware follows a longer run by itself.
-  const std::uint8_t* const from = mapping_.data() + ref.offset;
+  const std::uint8_t* const from = base_ + ref.offset;
   for (std::uint32_t at = 0; at < std::min(ref.stored_bytes, kLine * kMostLines); at += kLine) __builtin_prefetch(from + at);
 }
 
 Status ShardSource::decode_block(const BlockId& id, const PageRef& page, MutableBytes out, Keep keep, Counters& counters) {
   HR_RETURN_IF_ERROR(touch(id, page, counters));
-  const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
-  const Bytes stored{mapping_.data() + ref.offset, ref.stored_bytes};
+  const BlockRef ref = format::Shard::block(page, {base_ + page.offset, page.num_blocks * 24ull}, id.block);
+  return decode_stored(id, page, ref, {base_ + ref.offset, ref.stored_bytes}, out, keep, counters);
+}
+
+Status ShardSource::decode_stored(const BlockId& id, const PageRef& page, const BlockRef& ref, Bytes stored, MutableBytes out, Keep keep,
+                                  Counters& counters) {
   thread_local std::vector<std::uint8_t> scratch;
   {
     ScopedTime time(counters.decode_ns);
     HR_RETURN_IF_ERROR(explain(shard_->decode_block(id.chunk, id.field, id.block, ref, stored, out, scratch)));
   }
   counters.decoded_bytes.fetch_add(out.size(), std::memory_order_relaxed);
-  const std::uint64_t key = cache_key(page.first_block + id.block);
-  if (!context_.cache->would_keep(key, out.size(), keep)) return Status::ok();
-  const auto copy = std::make_shared<CachedBlock>();
-  if (!allocate(*copy, out.size()).is_ok()) return Status::ok();  // No memory to keep it: the batch has it all the same.
-  std::memcpy(copy->data.get(), out.data(), out.size());
-  context_.cache->put(key, copy, keep);
+  keep_copy(page, id.block, out, keep);
   return Status::ok();
+}
+
+void ShardSource::keep_copy(const PageRef& page, std::uint32_t block, Bytes decoded, Keep keep) {
+  const std::uint64_t key = cache_key(page.first_block + block);
+  if (!context_.cache->would_keep(key, decoded.size(), keep)) return;
+  const auto copy = std::make_shared<CachedBlock>();
+  if (!allocate(*copy, decoded.size()).is_ok()) return;  // No memory to keep it: the batch has it all the same.
+  std::memcpy(copy->data.get(), decoded.data(), decoded.size());
+  context_.cache->put(key, copy, keep);
 }
 
 Status ShardSource::make_mapped(const BlockId& id, const PageRef& page, CachedBlock& out, Counters& counters) {
   HR_RETURN_IF_ERROR(touch(id, page, counters));
-  const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
-  return check_and_decode(id, page, ref, {mapping_.data() + ref.offset, ref.stored_bytes}, out, counters);
+  const BlockRef ref = format::Shard::block(page, {base_ + page.offset, page.num_blocks * 24ull}, id.block);
+  return check_and_decode(id, page, ref, {base_ + ref.offset, ref.stored_bytes}, out, counters);
 }
 
-Status ShardSource::make_positional(const BlockId& id, const PageRef& page, CachedBlock& out, Counters& counters) {
-  HR_ASSIGN_OR_RETURN(const BlockHandle entries, table(id, page, counters));
-  const BlockRef ref = format::Shard::block(page, entries->bytes(), id.block);
-  thread_local std::vector<std::uint8_t> stored;
-  stored.resize(ref.stored_bytes);
-  HR_RETURN_IF_ERROR(read_now(ref.offset, stored, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
+Status ShardSource::make_positional(const BlockId& id, const PageRef& page, Bytes entries, const std::uint8_t* stored, CachedBlock& out,
+                                    Counters& counters) {
+  BlockHandle kept;
+  if (entries.empty()) {
+    HR_ASSIGN_OR_RETURN(kept, table(id, page, nullptr, counters));
+    entries = kept->bytes();
+  }
+  const BlockRef ref = format::Shard::block(page, entries, id.block);
+  thread_local std::vector<std::uint8_t> read;
+  if (stored == nullptr) {
+    read.resize(ref.stored_bytes);
+    HR_RETURN_IF_ERROR(read_now(ref.offset, read, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
+    stored = read.data();
+  }
   counters.blocks_read.fetch_add(1, std::memory_order_relaxed);
-  return check_and_decode(id, page, ref, stored, out, counters);
+  return check_and_decode(id, page, ref, {stored, ref.stored_bytes}, out, counters);
 }
 
 Result<BlockHandle> ShardSource::block(const BlockId& id, Counters& counters) {
-  const PageRef page = shard_->page(id.chunk, id.field);
-  bool hit = false;
-  auto found = context_.cache->get(
-      cache_key(page.first_block + id.block),
-      [&](CachedBlock& out) { return is_mapped() ? make_mapped(id, page, out, counters) : make_positional(id, page, out, counters); },
-      &hit);
-  if (hit) counters.cache_hits.fetch_add(1, std::memory_order_relaxed);
-  return found;
+  return block(id, shard_->page(id.chunk, id.field), {}, nullptr, counters);
 }
 
-void ShardSource::prefetch(std::span<const BlockId> ids, Counters& counters) {
-  struct Wanted {
-    BlockId id;
-    PageRef page;
-    BlockRef ref;
-    std::vector<std::uint8_t> stored;
+Result<BlockHandle> ShardSource::block(const BlockId& id, const PageRef& page, Bytes entries, const std::uint8_t* stored,
+                                       Counters& counters) {
+  bool hit = false;
+  const auto make = [&](CachedBlock& out) {
+    return is_mapped() ? make_mapped(id, page, out, counters) : make_positional(id, page, entries, stored, out, counters);
   };
-  const auto opened = file();
-  if (!opened.is_ok()) return;
-  std::vector<Wanted> wanted;
-  for (const BlockId& id : ids) {
-    const PageRef page = shard_->page(id.chunk, id.field);
-    if (context_.cache->contains(cache_key(page.first_block + id.block))) continue;
-    const auto entries = table(id, page, counters);
-    if (!entries.is_ok()) continue;
-    wanted.push_back({id, page, format::Shard::block(page, (*entries)->bytes(), id.block), {}});
-    wanted.back().stored.resize(wanted.back().ref.stored_bytes);
-  }
-  std::vector<ReadRequest> requests;
-  for (Wanted& w : wanted) requests.push_back({opened->get(), w.ref.offset, w.stored, {}});
-  {
-    ScopedTime time(counters.read_ns);
-    context_.engine->read(requests);
-  }
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    counters.stored_bytes.fetch_add(wanted[i].stored.size(), std::memory_order_relaxed);
-    if (requests[i].retried) counters.read_retries.fetch_add(1, std::memory_order_relaxed);
-    if (!requests[i].status.is_ok()) continue;
-    counters.blocks_read.fetch_add(1, std::memory_order_relaxed);
-    const Wanted& w = wanted[i];
-    const auto kept = context_.cache->get(cache_key(w.page.first_block + w.id.block),
-                                          [&](CachedBlock& out) { return check_and_decode(w.id, w.page, w.ref, w.stored, out, counters); });
-    (void)kept;  // A failure is met again, and reported, by the row that needs the block.
-  }
+  auto found = context_.cache->get(cache_key(page.first_block + id.block), make, &hit);
+  if (hit) counters.cache_hits.fetch_add(1, std::memory_order_relaxed);
+  return found;
 }
 
 }  // namespace headrace::io

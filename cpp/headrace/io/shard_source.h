@@ -1,7 +1,8 @@
 // The blocks of one shard, as a reader wants them: present in memory, checked, decoded.
 //
 // Two ways. Mapped: the file is mapped; a block is populated (so that touching it cannot kill the process) and checked when
-// it is first needed, and raw blocks are then used in place. Positional: blocks are read through a ReadEngine.
+// it is first needed, and raw blocks are then used in place. Positional: who needs blocks reads their stored bytes (StoredBytes) and hands
+// them in; what he lacks is read here, through a ReadEngine, while he waits.
 // Decoded blocks live in the BlockCache.
 //
 // Owns:     the mapping; two bits a block (checked, and for block tables). Borrows cache, files, engine, counters: they outlive it.
@@ -23,6 +24,7 @@
 #include "headrace/io/counters.h"
 #include "headrace/io/file_table.h"
 #include "headrace/io/read_engine.h"
+#include "headrace/io/read_queue.h"
 #include "headrace/storage/mapping.h"
 
 namespace headrace::io {
@@ -54,10 +56,10 @@ class ShardSource {
   const format::Shard& shard() const { return *shard_; }
   bool is_mapped() const { return context_.engine == nullptr; }
   // Mapped only: the file's bytes. Touch a block of it only after touch() of that block was ok.
-  const std::uint8_t* mapped() const { return mapping_.data(); }
+  const std::uint8_t* mapped() const { return base_; }
 
   // Mapped: all of the shard will be used, and fits into memory (storage/mapping.h).
-  void expect_whole() const { mapping_.expect_whole(); }
+  void expect_whole() const { mapping_->expect_whole(); }
   // Mapped: true if all blocks of a field were touched, so that touch() need not be called for it again.
   bool all_touched(std::uint32_t field) const;
   // Mapped: makes a stored block safe to read in place: populated and checked. Cheap after the first time.
@@ -68,11 +70,14 @@ class ShardSource {
   // Mapped: grows when bytes that were checked may be others by now: the file was cut or rewritten, or its device failed under an access.
   // Who uses bytes in place compares the revision before with look_again() afterwards, and begins anew if they differ. From the first
   // change on, blocks are checked whenever they are used.
-  std::uint64_t revision() const { return changes_.load(std::memory_order_acquire) + mapping_.faults(); }
+  std::uint64_t revision() const { return changes_.load(std::memory_order_acquire) + mapping_->faults(); }
   // The same, after a look at the file itself where the last one is some time ago.
   std::uint64_t look_again();
   // Mapped: starts reading a block's bytes without waiting. Raw (codec none) pages only.
   void will_need(const BlockId& id) const;
+  // The same where blocks are compressed: their table says where they lie, and is waited for.
+  void will_need_block(const BlockId& id, const format::PageRef& page, Counters& counters);
+  void will_need(std::uint64_t offset, std::uint64_t length) const;  // the same for any range
 
   // The decoded bytes of a block of any section, from the cache or made now.
   Result<BlockHandle> block(const BlockId& id, Counters& counters);
@@ -83,12 +88,30 @@ class ShardSource {
   Status decode_block(const BlockId& id, const format::PageRef& page, MutableBytes out, Keep keep, Counters& counters);
   // Mapped: asks for the cache lines that decode_block() will touch first. Never waits, never faults.
   void prefetch_entry(const format::PageRef& page, std::uint32_t block) const {
-    __builtin_prefetch(mapping_.data() + page.offset + block * 24ull);
+    __builtin_prefetch(base_ + page.offset + block * 24ull);
   }
   void prefetch_block(const format::PageRef& page, std::uint32_t block) const;
-  // Positional: reads at depth those of `ids` that the cache lacks and puts them there decoded. Errors stay with the blocks:
-  // whoever asks for one later meets its error.
-  void prefetch(std::span<const BlockId> ids, Counters& counters);
+
+  // Positional, for who reads the file's bytes himself (StoredBytes): where to read, what is there already, and what came of it.
+  ReadEngine& engine() const { return *context_.engine; }
+  bool reads_direct() const { return context_.engine->wants_direct_files(); }
+  ReadQueue& queue() const { return ReadQueue::shared(context_.engine->kind()); }
+  Result<std::shared_ptr<const storage::File>> file();
+  bool has_table(const BlockId& id) const { return context_.cache->contains(table_key(id)); }
+  bool has_block(const BlockId& id, const format::PageRef& page) const {
+    return context_.cache->contains(cache_key(page.first_block + id.block));
+  }
+  // The block table of a page, checked: from the cache, from `stored` (null: not read), or read now.
+  Result<BlockHandle> table(const BlockId& id, const format::PageRef& page, const std::uint8_t* stored, Counters& counters);
+  // The same for a block of any section, decoded.
+  Result<BlockHandle> block(const BlockId& id, const format::PageRef& page, Bytes table, const std::uint8_t* stored, Counters& counters);
+  // Checks a block's stored bytes, if `verify` wants that now.
+  Status check(const BlockId& id, const format::PageRef& page, const format::BlockRef& ref, Bytes stored, Counters& counters);
+  // decode_block() from stored bytes that were checked.
+  Status decode_stored(const BlockId& id, const format::PageRef& page, const format::BlockRef& ref, Bytes stored, MutableBytes out,
+                       Keep keep, Counters& counters);
+  // Puts a copy of a decoded block into the cache, if there is room by `keep`.
+  void keep_copy(const format::PageRef& page, std::uint32_t block, Bytes decoded, Keep keep);
 
  private:
   ShardSource(std::shared_ptr<const format::Shard> shard, std::uint32_t number, const SourceContext& context);
@@ -103,13 +126,12 @@ class ShardSource {
   std::uint64_t table_key(const BlockId& id) const;
   Status populate(std::uint64_t offset, std::uint64_t bytes, Counters& counters);
   Status touch_table(const BlockId& id, const format::PageRef& page, Counters& counters);
-  Result<BlockHandle> table(const BlockId& id, const format::PageRef& page, Counters& counters);
-  Result<std::shared_ptr<const storage::File>> file();
   Status read_now(std::uint64_t offset, MutableBytes out, Counters& counters);
   Status check_and_decode(const BlockId& id, const format::PageRef& page, const format::BlockRef& ref, Bytes stored, CachedBlock& out,
                           Counters& counters);
   Status make_mapped(const BlockId& id, const format::PageRef& page, CachedBlock& out, Counters& counters);
-  Status make_positional(const BlockId& id, const format::PageRef& page, CachedBlock& out, Counters& counters);
+  Status make_positional(const BlockId& id, const format::PageRef& page, Bytes entries, const std::uint8_t* stored, CachedBlock& out,
+                         Counters& counters);
 
   bool block_checked(std::uint64_t ordinal) const {
     return (checked_[ordinal / 64].load(std::memory_order_acquire) >> (ordinal % 64) & 1) != 0;
@@ -119,7 +141,8 @@ class ShardSource {
   std::shared_ptr<const format::Shard> shard_;
   std::uint32_t number_;
   SourceContext context_;
-  storage::Mapping mapping_;
+  std::shared_ptr<const storage::Mapping> mapping_;  // with who populates ahead
+  const std::uint8_t* base_ = nullptr;               // of it
   std::unique_ptr<std::atomic<std::uint64_t>[]> checked_;         // a bit a block
   std::unique_ptr<std::atomic<std::uint64_t>[]> tables_checked_;  // a bit a page
   std::unique_ptr<std::atomic<std::uint64_t>[]> touched_blocks_;  // a count a field

@@ -1,4 +1,5 @@
-// The plan of a batch. What it reads of validity and offsets: batch_sides.cc; its blocks: batch_needs.cc; its pieces: batch_pieces.cc.
+// The plan of a batch. Validity and offsets: batch_sides.cc; its blocks: batch_needs.cc; its pieces: batch_pieces.cc; what it reads by
+// position: batch_reads.cc.
 #include "headrace/pipeline/batch_builder.h"
 
 #include <algorithm>
@@ -36,6 +37,14 @@ BatchBuilder::BatchBuilder(const BuildContext& context, std::vector<std::uint64_
     : context_(context), samples_(std::move(samples)) {}
 
 Status BatchBuilder::prepare() {
+  HR_RETURN_IF_ERROR(begin(nullptr));
+  side_bytes_.read_now(context_.counters->io);
+  HR_RETURN_IF_ERROR(finish_plan());
+  value_bytes_.read_now(context_.counters->io);
+  return Status::ok();
+}
+
+Status BatchBuilder::begin(ChunkAhead* ahead) {
   io::ScopedTime time(context_.counters->plan_ns);
   makes_runs_ = context_.dataset->view().length != 0;
   HR_RETURN_IF_ERROR(open_sources());
@@ -50,7 +59,19 @@ Status BatchBuilder::prepare() {
   for (std::size_t i = 0; i < count; ++i) {
     if (!direct_[i] || field_of(i).nullable) find_pages(i);
   }
-  prefetch_sides();
+  read_ahead_ = ahead != nullptr;
+  if (!positional_) {
+    ask_for_pages();
+    return Status::ok();
+  }
+  if (ahead != nullptr && !makes_runs_) find_images(*ahead);
+  return want_sides();
+}
+
+Status BatchBuilder::finish_plan() {
+  io::ScopedTime time(context_.counters->plan_ns);
+  const std::size_t count = context_.fields.size();
+  if (positional_) take_tables();
   for (std::size_t i = 0; i < count; ++i) {
     if (field_of(i).is_variable() || field_of(i).nullable) HR_RETURN_IF_ERROR(read_sides(i));
   }
@@ -68,6 +89,8 @@ Status BatchBuilder::prepare() {
     }
   }
   cut_pieces();
+  if (positional_) return want_values();
+  ask_for_blocks();
   return Status::ok();
 }
 
@@ -102,6 +125,7 @@ Status BatchBuilder::open_source(std::uint32_t shard) {
   HR_ASSIGN_OR_RETURN(sources_[shard], context_.dataset->source(shard));
   const io::ShardSource& source = *sources_[shard];
   revisions_[shard] = source.revision();
+  positional_ = !source.is_mapped();
   for (std::size_t i = 0; i < direct_.size(); ++i) {
     const format::Field& field = source.shard().schema().fields[context_.fields[i]];
     if (!source.is_mapped() || field.is_variable() || field.codec != codec::Codec::kNone || field.filter != codec::Filter::kNone)
@@ -279,7 +303,7 @@ bool BatchBuilder::all_touched(std::uint32_t field) const {
 void BatchBuilder::will_need_direct(std::size_t out_field) {
   const std::uint32_t number = context_.fields[out_field];
   const std::uint64_t row_bytes = conversions_[out_field].row_bytes;
-  if (row_bytes == 0 || all_touched(number)) return;
+  if (row_bytes == 0 || read_ahead_ || all_touched(number)) return;
   for (std::size_t slot = 0; slot < places_.size(); ++slot) {
     for_each_run(slot, [&](const Location& at, std::uint64_t, std::uint32_t count) {
       io::ShardSource& source = *sources_[at.shard];
@@ -309,8 +333,7 @@ void BatchBuilder::cut_pieces() {
   for (std::size_t from = 0; from < needs_.size();) {
     std::uint64_t bytes = 0;
     std::size_t end = from;
-    const bool mapped = source_of(needs_[from]).is_mapped();
-    while (end < needs_.size() && (mapped ? bytes < kPieceBytes : end - from < kReadDepth)) bytes += needs_[end++].bytes;
+    while (end < needs_.size() && bytes < kPieceBytes && (!positional_ || end - from < kMaxNeeds)) bytes += needs_[end++].bytes;
     pieces_.push_back({false, from, end});
     from = end;
   }

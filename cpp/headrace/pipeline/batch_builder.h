@@ -1,5 +1,8 @@
 // Builds one batch: prepare() plans it on one thread, then its pieces may run on any threads in any order.
 //
+// Where the bytes are read by position, prepare() also reads; begin() and finish_plan() are its two halves, for who reads in between without
+// waiting: first the ranges of sides(), then those of each piece.
+//
 // A piece is finer than a batch, so that several threads build one batch and a slow block delays only its own batch.
 // Two kinds: rows of raw tensors, gathered straight from the mapped file; and blocks, decoded once for all rows of the batch
 // that they hold. Bytes are copied once, from where they were decoded (or mapped) into the slab.
@@ -17,7 +20,9 @@
 #include <vector>
 
 #include "headrace/base/status.h"
+#include "headrace/io/stored_bytes.h"
 #include "headrace/pipeline/batch.h"
+#include "headrace/pipeline/chunk_ahead.h"
 #include "headrace/pipeline/counters.h"
 #include "headrace/pipeline/dataset.h"
 #include "headrace/storage/slab_pool.h"
@@ -47,6 +52,14 @@ class BatchBuilder {
 
   // Errors: what concerns the whole batch (a shard cannot be opened, memory). Failures of samples are in errors().
   Status prepare();
+  // Afterwards sides() has one group at most, and images() are those to wait for. `ahead` may be null.
+  Status begin(ChunkAhead* ahead);
+  io::StoredBytes& sides() { return side_bytes_; }
+  const std::vector<std::shared_ptr<ChunkImage>>& images() const { return images_; }  // [run]: null where the batch reads by itself
+  // Once those are there. Afterwards values() has one group a piece (none at all if nothing is to be read).
+  Status finish_plan();
+  io::StoredBytes& values() { return value_bytes_; }
+  std::uint64_t read_bytes() const { return side_bytes_.bytes() + value_bytes_.bytes(); }  // of memory for what is read
   std::size_t num_pieces() const { return pieces_.size(); }
   void run_piece(std::size_t piece);
 
@@ -98,13 +111,18 @@ class BatchBuilder {
     std::uint32_t bytes;  // decoded
     std::uint64_t begin;  // of the block, in the page's values
   };
+  struct Table {  // of a page
+    Status status;
+    Bytes entries;         // empty: no page, or mapped
+    io::BlockHandle kept;  // holds them, unless an image does
+  };
   struct Piece {
     bool direct;
     std::size_t begin, end;  // slots of a direct piece, else needs
   };
   class SideReader;
-  // Blocks that a positional reader reads together: its queue depth.
-  static constexpr std::size_t kReadDepth = 64;
+  // Blocks of a piece at most: small ones, which are as many reads.
+  static constexpr std::size_t kMaxNeeds = 64;
 
   Status open_sources();
   Status open_source(std::uint32_t shard);
@@ -114,7 +132,13 @@ class BatchBuilder {
   template <typename Visit>
   void for_each_run(std::size_t slot, const Visit& visit) const;
   void find_pages(std::size_t out_field);
-  void prefetch_sides();
+  void find_images(ChunkAhead& ahead);
+  Status want_sides();
+  void want_side_blocks(std::size_t run, std::size_t out_field);
+  void take_tables();
+  Status want_values();
+  void ask_for_pages() const;
+  void ask_for_blocks() const;
   void ask_for_sides(std::size_t out_field) const;
   Status read_sides(std::size_t out_field);
   Status read_side_row(const format::Field& field, std::uint64_t width, std::size_t row, SideReader& offsets, SideReader& validity,
@@ -134,8 +158,12 @@ class BatchBuilder {
   void touch_direct(std::size_t out_field, std::size_t begin, std::size_t end);
   bool all_touched(std::uint32_t field) const;
   void will_need_direct(std::size_t out_field);
-  void run_needs(std::size_t begin, std::size_t end);
-  void run_need(const Need& need);
+  void run_needs(std::size_t piece);
+  static MutableBytes decode_buffer(std::size_t bytes);
+  Status run_mapped(const Need& need);
+  Status run_positional(const Need& need, std::size_t piece);
+  io::Keep keep_of(bool whole) const { return whole || !context_.revisits ? io::Keep::kIfRoom : io::Keep::kEvict; }
+  const std::uint8_t* stored(const Need& need, const format::BlockRef& ref, std::size_t piece) const;
   void ask_ahead(std::size_t need, std::size_t end) const;
   MutableBytes whole_place(const Need& need) const;
   void copy_rows(const Need& need, Bytes block);
@@ -159,6 +187,11 @@ class BatchBuilder {
   std::vector<std::uint32_t> slots_;                 // [row] in the batch
   std::vector<Run> runs_;                            // of rows_
   std::vector<std::vector<format::PageRef>> pages_;  // [out field][run]; empty for direct fields that are never null
+  bool read_ahead_ = false;                          // somebody sees to it that whole chunks come
+  bool positional_ = false;                          // no source is mapped
+  std::vector<std::shared_ptr<ChunkImage>> images_;  // [run]; empty: none
+  std::vector<std::vector<Table>> tables_;           // [out field][run]; positional
+  io::StoredBytes side_bytes_, value_bytes_;         // positional
   std::vector<bool> direct_;                         // [out field]
   std::vector<Conversion> conversions_;              // [out field]
   bool makes_runs_ = false;                          // samples of several rows

@@ -19,6 +19,13 @@ constexpr std::size_t kBlockAhead = 2;
 
 }  // namespace
 
+// This thread's buffer for a block that is not decoded in its place.
+MutableBytes BatchBuilder::decode_buffer(std::size_t bytes) {
+  thread_local std::vector<std::uint8_t> decoded;
+  if (decoded.size() < bytes) decoded.resize(bytes);
+  return MutableBytes(decoded).first(bytes);
+}
+
 // Lists each block that a row of this field overlaps, once a run of rows.
 void BatchBuilder::find_needs(std::size_t out_field) {
   const bool variable = !values_[out_field].begin.empty();
@@ -51,18 +58,18 @@ void BatchBuilder::find_needs(std::size_t out_field) {
 
 io::BlockId BatchBuilder::block_id(const Need& need) const { return {runs_[need.run].chunk, context_.fields[need.out_field], need.block}; }
 
-void BatchBuilder::run_needs(std::size_t begin, std::size_t end) {
-  for (std::size_t from = begin; from < end;) {
-    io::ShardSource& source = source_of(needs_[from]);
+void BatchBuilder::run_needs(std::size_t piece) {
+  const std::size_t end = pieces_[piece].end;
+  for (std::size_t from = pieces_[piece].begin; from < end;) {
+    const io::ShardSource& source = source_of(needs_[from]);
     std::size_t to = from;
-    std::vector<io::BlockId> ids;
-    for (; to < end && &source_of(needs_[to]) == &source; ++to) {
-      if (!source.is_mapped()) ids.push_back(block_id(needs_[to]));
-    }
-    if (!source.is_mapped()) source.prefetch(ids, context_.counters->io);
+    while (to < end && &source_of(needs_[to]) == &source) ++to;
     for (; from < to; ++from) {
-      if (source.is_mapped()) ask_ahead(from, to);
-      run_need(needs_[from]);
+      const Need& need = needs_[from];
+      if (!positional_) ask_ahead(from, to);
+      const Status status = positional_ ? run_positional(need, piece) : run_mapped(need);
+      if (status.is_ok()) continue;
+      for (std::uint32_t row = need.first_row; row < need.end_row; ++row) add_error(rows_[row].slot, status);
     }
   }
 }
@@ -89,29 +96,20 @@ MutableBytes BatchBuilder::whole_place(const Need& need) const {
   return {batch_.slab->data() + field.values_at + out + (need.begin - begin), need.bytes};
 }
 
-void BatchBuilder::run_need(const Need& need) {
+Status BatchBuilder::run_mapped(const Need& need) {
   io::ShardSource& source = source_of(need);
   const io::BlockId id = block_id(need);
   io::Counters& counters = context_.counters->io;
-  Status status;
-  if (!source.is_mapped()) {
-    const auto block = source.block(id, counters);
-    if (block.is_ok()) return copy_rows(need, (*block)->bytes());
-    status = block.status();
-  } else if (const io::BlockHandle block = source.cached_block(id, page_of(need), counters)) {
-    return copy_rows(need, block->bytes());
-  } else if (const MutableBytes place = whole_place(need); !place.empty()) {
-    // Nothing of it is left for another batch of this pass.
-    status = source.decode_block(id, page_of(need), place, io::Keep::kIfRoom, counters);
-    if (status.is_ok()) return;
-  } else {
-    thread_local std::vector<std::uint8_t> decoded;
-    if (decoded.size() < need.bytes) decoded.resize(need.bytes);
-    const MutableBytes out = MutableBytes(decoded).first(need.bytes);
-    status = source.decode_block(id, page_of(need), out, context_.revisits ? io::Keep::kEvict : io::Keep::kIfRoom, counters);
-    if (status.is_ok()) return copy_rows(need, out);
+  if (const io::BlockHandle block = source.cached_block(id, page_of(need), counters)) {
+    copy_rows(need, block->bytes());
+    return Status::ok();
   }
-  for (std::uint32_t row = need.first_row; row < need.end_row; ++row) add_error(rows_[row].slot, status);
+  const MutableBytes place = whole_place(need);
+  if (!place.empty()) return source.decode_block(id, page_of(need), place, keep_of(true), counters);
+  const MutableBytes out = decode_buffer(need.bytes);
+  HR_RETURN_IF_ERROR(source.decode_block(id, page_of(need), out, keep_of(false), counters));
+  copy_rows(need, out);
+  return Status::ok();
 }
 
 void BatchBuilder::copy_rows(const Need& need, Bytes block) {

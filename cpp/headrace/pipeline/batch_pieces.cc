@@ -24,7 +24,7 @@ void BatchBuilder::run_piece(std::size_t piece) {
   if (pieces_[piece].direct) {
     run_direct(pieces_[piece].begin, pieces_[piece].end);
   } else {
-    run_needs(pieces_[piece].begin, pieces_[piece].end);
+    run_needs(piece);
   }
 }
 

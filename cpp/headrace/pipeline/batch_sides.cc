@@ -1,6 +1,5 @@
 // What a batch needs to know before it has a place for its values: which are present, and how long they are.
 #include <algorithm>
-#include <tuple>
 
 #include "headrace/pipeline/batch_builder.h"
 
@@ -13,9 +12,16 @@ using format::SectionRef;
 // Reads single bytes and integers of a validity or offsets section, block by block.
 class BatchBuilder::SideReader {
  public:
-  SideReader(io::ShardSource& source, std::uint64_t chunk, std::uint32_t field, const PageRef& page, Section section,
-             io::Counters& counters)
-      : source_(&source), chunk_(chunk), field_(field), page_(&page), ref_(page.section(section)), counters_(&counters) {}
+  SideReader(const BatchBuilder& batch, std::size_t out_field, std::size_t run, Section section)
+      : source_(batch.sources_[batch.runs_[run].shard]),
+        chunk_(batch.runs_[run].chunk),
+        field_(batch.context_.fields[out_field]),
+        page_(&batch.pages_[out_field][run]),
+        ref_(page_->section(section)),
+        counters_(&batch.context_.counters->io),
+        image_(batch.images_.empty() ? nullptr : batch.images_[run].get()),
+        table_(batch.positional_ ? &batch.tables_[out_field][run] : nullptr),
+        read_(&batch.side_bytes_) {}
 
   // The integer of `width` bytes (1, 4, 8) at `at`; never straddles blocks, whose size is a multiple of 8.
   Result<std::uint64_t> read(std::uint64_t at, std::uint64_t width) {
@@ -29,14 +35,27 @@ class BatchBuilder::SideReader {
  private:
   Status enter(std::uint32_t block) {
     const io::BlockId id{chunk_, field_, ref_.first_block + block};
-    if (source_->is_mapped()) {
+    if (table_ == nullptr) {
       HR_RETURN_IF_ERROR(source_->touch(id, *page_, *counters_));
       base_ = source_->mapped() + ref_.offset + static_cast<std::uint64_t>(block) * ref_.block_bytes;
     } else {
-      HR_ASSIGN_OR_RETURN(handle_, source_->block(id, *counters_));
-      base_ = handle_->data.get();
+      HR_RETURN_IF_ERROR(table_->status);
+      HR_RETURN_IF_ERROR(enter_read(id));
     }
     current_ = block;
+    return Status::ok();
+  }
+
+  Status enter_read(const io::BlockId& id) {
+    const format::BlockRef ref = format::Shard::block(*page_, table_->entries, id.block);
+    const std::uint8_t* stored = image_ != nullptr ? image_->bytes().find(0, *source_, ref.offset, ref.stored_bytes) : nullptr;
+    if (stored != nullptr) {  // Stored as they are.
+      base_ = stored;
+      return source_->check(id, *page_, ref, {stored, ref.stored_bytes}, *counters_);
+    }
+    if (read_->num_groups() > 0) stored = read_->find(0, *source_, ref.offset, ref.stored_bytes);
+    HR_ASSIGN_OR_RETURN(handle_, source_->block(id, *page_, table_->entries, stored, *counters_));
+    base_ = handle_->data.get();
     return Status::ok();
   }
   io::ShardSource* source_;
@@ -45,42 +64,13 @@ class BatchBuilder::SideReader {
   const PageRef* page_;
   SectionRef ref_;
   io::Counters* counters_;
+  const ChunkImage* image_;
+  const Table* table_;  // null: mapped
+  const io::StoredBytes* read_;
   std::uint32_t current_ = ~0u;
   const std::uint8_t* base_ = nullptr;
   io::BlockHandle handle_;
 };
-
-void BatchBuilder::prefetch_sides() {
-  std::vector<io::BlockId> ids;
-  for (std::size_t r = 0; r < runs_.size(); ++r) {
-    const Run& run = runs_[r];
-    io::ShardSource& source = *sources_[run.shard];
-    if (source.is_mapped()) return;
-    for (std::size_t i = 0; i < context_.fields.size(); ++i) {
-      const PageRef& page = pages_[i][r];
-      const SectionRef& validity = page.section(Section::kValidity);
-      const SectionRef& offsets = page.section(Section::kOffsets);
-      for (std::uint32_t i_row = run.first_row; i_row < run.end_row; ++i_row) {
-        const std::uint64_t row = chunk_rows_[i_row];
-        if (validity.num_blocks > 0)
-          ids.push_back({run.chunk, context_.fields[i], validity.first_block + static_cast<std::uint32_t>(row / 8 / validity.block_bytes)});
-        for (std::uint64_t end = 0; offsets.num_blocks > 0 && end < 2; ++end) {
-          const auto block = static_cast<std::uint32_t>((row + end) * page.offset_width / offsets.block_bytes);
-          ids.push_back({run.chunk, context_.fields[i], offsets.first_block + block});
-        }
-      }
-    }
-    const bool last = r + 1 == runs_.size() || runs_[r + 1].shard != run.shard;
-    if (!last) continue;
-    const auto key = [](const io::BlockId& id) { return std::tuple(id.chunk, id.field, id.block); };
-    std::sort(ids.begin(), ids.end(), [&](const io::BlockId& a, const io::BlockId& b) { return key(a) < key(b); });
-    ids.erase(std::unique(ids.begin(), ids.end(), [&](const io::BlockId& a, const io::BlockId& b) { return key(a) == key(b); }), ids.end());
-    for (std::size_t from = 0; from < ids.size(); from += kReadDepth) {
-      source.prefetch({ids.data() + from, std::min(kReadDepth, ids.size() - from)}, context_.counters->io);
-    }
-    ids.clear();
-  }
-}
 
 // Mapped: starts loading the first bytes that read_sides() will look at, of all runs together.
 void BatchBuilder::ask_for_sides(std::size_t out_field) const {
@@ -115,8 +105,8 @@ Status BatchBuilder::read_sides(std::size_t out_field) {
     io::ShardSource& source = *sources_[run.shard];
     const PageRef& page = pages_[out_field][r];
     const std::uint64_t section_end = page.section(Section::kValues).decoded_bytes;
-    SideReader offsets(source, run.chunk, number, page, Section::kOffsets, context_.counters->io);
-    SideReader validity(source, run.chunk, number, page, Section::kValidity, context_.counters->io);
+    SideReader offsets(*this, out_field, r, Section::kOffsets);
+    SideReader validity(*this, out_field, r, Section::kValidity);
     for (std::size_t row = run.first_row; row < run.end_row; ++row) {
       if (row_failed_[row]) continue;
       Status status = read_side_row(field, page.offset_width, row, offsets, validity, values, valid);

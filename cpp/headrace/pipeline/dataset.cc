@@ -9,6 +9,7 @@
 #include "headrace/base/cpu.h"
 #include "headrace/base/fork.h"
 #include "headrace/format/layout.h"
+#include "headrace/io/choose_reader.h"
 
 namespace headrace::pipeline {
 namespace {
@@ -84,6 +85,7 @@ Result<std::shared_ptr<Dataset>> Dataset::open(const std::string& path, std::uin
     shards.push_back({shard.num_samples, shard.chunk_samples});
   }
   dataset->layout_ = std::make_shared<const ChunkLayout>(shards);
+  if (options.choose_reader) dataset->choose_reader();
   HR_RETURN_IF_ERROR(dataset->check_first_shards());
   return dataset;
 }
@@ -101,6 +103,19 @@ Status Dataset::check_first_shards() const {
     if (!opened.is_ok()) return opened.status();
   }
   return Status::ok();
+}
+
+// Once, and for forked children too: all processes of a run read alike.
+void Dataset::choose_reader() {
+  std::vector<std::string> paths;
+  std::uint64_t bytes = 0;
+  for (const format::ShardEntry& shard : manifest_.shards) {
+    paths.push_back(path_ + "/" + shard.file_name);
+    bytes += shard.file_bytes;
+  }
+  io::ReaderChoice choice = io::choose_reader(paths, bytes, available_memory_bytes());
+  options_.reader = choice.kind;
+  reader_reason_ = std::move(choice.reason);
 }
 
 std::shared_ptr<Dataset> Dataset::over(std::shared_ptr<const MemoryTable> table) {

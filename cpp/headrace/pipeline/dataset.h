@@ -30,6 +30,7 @@ namespace headrace::pipeline {
 
 struct DatasetOptions {
   io::ReaderKind reader = io::ReaderKind::kMmap;
+  bool choose_reader = false;  // probe files and memory when opening, and set `reader` by that
   io::Verify verify = io::Verify::kOnce;
   format::Limits limits;
 };
@@ -108,6 +109,8 @@ class Dataset {
   void expect_whole() const;
   // What reads: "mmap", "pread", "direct", "uring", or "memory".
   const char* reader_name() const { return table() != nullptr ? "memory" : runtime().reader_name(); }
+  // Why options.choose_reader chose that; empty if the reader was named.
+  const std::string& reader_reason() const { return stored().reader_reason_; }
   // This process's runtime.
   Runtime& runtime() const;
   // Bytes of an average sample's values over `fields`, as delivered; from the first shard's index.
@@ -120,11 +123,12 @@ class Dataset {
   };
   Dataset() = default;
   Status check_first_shards() const;
+  void choose_reader();
   const Dataset& stored() const { return base_ == nullptr ? *this : *base_; }
   std::shared_ptr<const Dataset> base_;  // of a view: what holds everything else but these, the fingerprint and the layout
   View view_;
   format::Schema delivered_;
-  std::string path_;
+  std::string path_, reader_reason_;
   std::shared_ptr<const MemoryTable> table_;
   DatasetOptions options_;
   format::Manifest manifest_;

@@ -56,6 +56,12 @@ std::uint32_t ChunkLayout::samples_in(std::uint64_t chunk) const {
       std::min<std::uint64_t>(shard_chunk_samples_[shard], first_sample_[shard + 1] - first_sample_[shard] - before));
 }
 
+std::uint64_t ChunkLayout::chunk_of(std::uint64_t sample) const {
+  const auto next = std::upper_bound(first_sample_.begin(), first_sample_.end(), sample);
+  const auto shard = static_cast<std::size_t>(next - first_sample_.begin()) - 1;
+  return first_chunk_[shard] + (sample - first_sample_[shard]) / shard_chunk_samples_[shard];
+}
+
 struct Order::Window {
   std::uint64_t begin = 1, end = 0;         // positions
   Permutation permutation;                  // of the samples inside
@@ -89,7 +95,7 @@ std::uint64_t Order::window_begin(std::uint64_t window) const {
   return slot * layout_->chunk_samples() - (after == deficits_.begin() ? 0 : std::prev(after)->missing);
 }
 
-void Order::enter_window(std::uint64_t position, Window& window) const {
+std::uint64_t Order::window_of(std::uint64_t position) const {
   // Short chunks only move windows towards lower positions, so the division gives a lower bound.
   std::uint64_t low = position / (static_cast<std::uint64_t>(window_chunks_) * layout_->chunk_samples());
   std::uint64_t high = ceil_div(layout_->num_chunks(), window_chunks_);
@@ -97,6 +103,20 @@ void Order::enter_window(std::uint64_t position, Window& window) const {
     const std::uint64_t middle = low + (high - low) / 2;
     (window_begin(middle) <= position ? low : high) = middle;
   }
+  return low;
+}
+
+std::pair<std::uint64_t, std::uint64_t> Order::slots_of(std::uint64_t position) const {
+  if (kind_ == OrderKind::kSequential) {
+    const std::uint64_t chunk = layout_->chunk_of(position);
+    return {chunk, chunk + 1};
+  }
+  const std::uint64_t first = window_of(position) * window_chunks_;
+  return {first, std::min<std::uint64_t>(first + window_chunks_, layout_->num_chunks())};
+}
+
+void Order::enter_window(std::uint64_t position, Window& window) const {
+  const std::uint64_t low = window_of(position);
   window.begin = window_begin(low);
   window.end = window_begin(low + 1);
   window.permutation = Permutation(window.end - window.begin, mix_key(key_, low));

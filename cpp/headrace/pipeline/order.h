@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "headrace/base/status.h"
@@ -39,6 +40,8 @@ class ChunkLayout {
   std::uint32_t chunk_samples() const { return chunk_samples_; }  // the largest of any shard
   std::uint64_t first_sample(std::uint64_t chunk) const;
   std::uint32_t samples_in(std::uint64_t chunk) const;
+  // The chunk that holds a sample. REQUIRES: sample < num_samples().
+  std::uint64_t chunk_of(std::uint64_t sample) const;
   struct Short {
     std::uint64_t chunk;
     std::uint32_t missing;  // samples fewer than chunk_samples()
@@ -65,8 +68,17 @@ class Order {
   // out[i] = sample at position begin + i. REQUIRES: begin + out.size() <= size().
   void fill(std::uint64_t begin, std::span<std::uint64_t> out) const;
 
+  // Whether the order takes chunks one window after the other, each once (kWindow; kSequential, with windows of one chunk), so that they can
+  // be read ahead: by their places, `slots`, in the order of chunks. The rest REQUIRES that, and a layout.
+  bool takes_chunks() const { return layout_ != nullptr && (kind_ == OrderKind::kWindow || kind_ == OrderKind::kSequential); }
+  std::uint64_t num_slots() const { return layout_->num_chunks(); }
+  std::uint64_t chunk_at(std::uint64_t slot) const { return kind_ == OrderKind::kWindow ? permutation_.forward(slot) : slot; }
+  // The slots of the window that a position lies in: [first, second). REQUIRES: position < size().
+  std::pair<std::uint64_t, std::uint64_t> slots_of(std::uint64_t position) const;
+
  private:
   struct Window;
+  std::uint64_t window_of(std::uint64_t position) const;
   std::uint64_t window_begin(std::uint64_t window) const;
   void enter_window(std::uint64_t position, Window& window) const;
   OrderKind kind_;

@@ -105,6 +105,7 @@ void finish_job(Pass& pass, Job& job) {
     job.status = out_of_memory();
   }
   job.builder.reset();
+  job.count_bytes(job.slab_bytes);
   std::lock_guard lock(pass.mutex);
   job.done = true;
   pass.shared->batches_ready.fetch_add(1);
@@ -121,8 +122,10 @@ void run_piece(Pass& pass, Job& job, std::size_t piece) {
   if (job.pieces_left.fetch_sub(1, std::memory_order_acq_rel) == 1) finish_job(pass, job);
 }
 
-// Number of pieces to run; 0 where there is nothing to build or planning failed.
-std::size_t plan(const Pass& pass, Job& job) {
+void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
+
+// False where there is nothing to build, or planning failed.
+bool plan(const Pass& pass, Job& job) {
   try {
     if (!job.planned) {
       io::ScopedTime time(pass.shared->counters.plan_ns);
@@ -131,11 +134,92 @@ std::size_t plan(const Pass& pass, Job& job) {
     }
     job.planned = true;
     job.builder = std::make_unique<BatchBuilder>(pass.shared->context, job.samples);
-    job.status = job.builder->prepare();
-    return job.status.is_ok() ? job.builder->num_pieces() : 0;
+    if (pass.ahead != nullptr) pass.ahead->start(job.step);
+    // Without threads of our own, everything happens here and now.
+    job.status = pass.group == nullptr ? job.builder->prepare() : job.builder->begin(pass.ahead.get());
+    if (pass.ahead != nullptr) pass.ahead->taken(job.step);
+    return job.status.is_ok();
   } catch (const std::bad_alloc&) {
     job.out_of_memory.store(true);
-    return 0;
+    return false;
+  }
+}
+
+// Hands a task to the pool from where nothing may be thrown; where the pool cannot take it, it runs here.
+template <typename Task>
+void submit_or_run(const std::shared_ptr<Pass>& pass, std::uint64_t priority, const Task& task) {
+  try {
+    pass->submit(priority, task);
+  } catch (const std::exception&) {
+    task();
+  }
+}
+
+// Queues a group of ranges; `then` follows on the pool when they are there.
+void submit_reads(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, io::StoredBytes& bytes, std::size_t group,
+                  std::vector<io::RangeRead> reads, std::function<void()> then) {
+  if (job->reads_left.fetch_add(1) == 0) job->reads_since_ns.store(now_ns());
+  io::ReadQueue& queue = bytes.queue(group);
+  queue.submit(std::move(reads), [pass, job, &bytes, group, then = std::move(then)](std::span<io::RangeRead> done) {
+    bytes.arrived(group, done, pass->shared->counters.io);
+    if (job->reads_left.fetch_sub(1) == 1) {
+      pass->shared->counters.io.read_ns.fetch_add(static_cast<std::uint64_t>(now_ns() - job->reads_since_ns.load()));
+    }
+    then();
+  });
+}
+
+// The second task of a job: everything is there that its layout depends on.
+void lay_out(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+  if (pass->cancelled.load(std::memory_order_relaxed)) return;
+  try {
+    job->status = job->builder->finish_plan();
+  } catch (const std::bad_alloc&) {
+    job->out_of_memory.store(true);
+  }
+  if (!job->status.is_ok() || job->out_of_memory.load()) return finish_job(*pass, *job);
+  submit_pieces(pass, job);
+}
+
+// Waits, without a thread, for what the layout depends on.
+void read_sides(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+  io::StoredBytes& sides = job->builder->sides();
+  std::vector<io::RangeRead> reads;
+  if (sides.num_groups() > 0) reads = sides.reads(0, pass->shared->counters.io);
+  std::vector<std::shared_ptr<ChunkImage>> images = job->builder->images();
+  std::erase(images, nullptr);
+  if (reads.empty() && images.empty()) return lay_out(pass, job);
+  job->enter(Stage::kReading);
+  const auto countdown = std::make_shared<Countdown>(images.size() + (reads.empty() ? 1 : 2), [pass, job] {
+    submit_or_run(pass, job->step, [pass, job] { lay_out(pass, job); });
+  });
+  for (const auto& image : images) image->when_ready(countdown);
+  if (!reads.empty()) submit_reads(pass, job, sides, 0, std::move(reads), [countdown] { countdown->done(); });
+  countdown->done();
+}
+
+void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+  BatchBuilder& builder = *job->builder;
+  const std::size_t pieces = builder.num_pieces();
+  job->slab_bytes = builder.slab_bytes();
+  job->count_bytes(job->slab_bytes + builder.read_bytes());
+  if (pieces == 0) return finish_job(*pass, *job);
+  io::StoredBytes& values = builder.values();
+  const bool reads_some = pass->group != nullptr && values.num_groups() > 0 && values.bytes() > 0;
+  job->enter(reads_some ? Stage::kReading : Stage::kAssembling);
+  job->pieces_left.store(pieces, std::memory_order_relaxed);
+  if (pieces == 1 && !reads_some) return run_piece(*pass, *job, 0);
+  std::vector<std::vector<io::RangeRead>> all(pieces);
+  for (std::size_t i = 0; reads_some && i < pieces; ++i) all[i] = values.reads(i, pass->shared->counters.io);
+  // The job may be done, and its builder gone, once the last piece was handed over.
+  for (std::size_t i = 0; i < pieces; ++i) {
+    std::vector<io::RangeRead>& reads = all[i];
+    const auto task = [pass, job, i] { run_piece(*pass, *job, i); };
+    if (reads.empty()) {
+      submit_or_run(pass, job->step, task);
+    } else {
+      submit_reads(pass, job, values, i, std::move(reads), [pass, job, task] { submit_or_run(pass, job->step, task); });
+    }
   }
 }
 
@@ -145,6 +229,7 @@ const char* stage_name(Stage stage) {
   switch (stage) {
     case Stage::kQueued: return "waiting for a thread";
     case Stage::kPlanning: return "planning and reading";
+    case Stage::kReading: return "reading";
     case Stage::kAssembling: return "reading, decoding and assembling";
     case Stage::kDone: return "done";
   }
@@ -202,19 +287,9 @@ void Pass::run_own() {
 void run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
   if (pass->cancelled.load(std::memory_order_relaxed)) return;
   job->enter(Stage::kPlanning);
-  const std::size_t pieces = plan(*pass, *job);
-  if (pieces == 0) return finish_job(*pass, *job);
-  job->count_bytes(job->builder->slab_bytes());
-  job->enter(Stage::kAssembling);
-  job->pieces_left.store(pieces, std::memory_order_relaxed);
-  if (pieces == 1) return run_piece(*pass, *job, 0);
-  for (std::size_t i = 0; i < pieces; ++i) {
-    try {
-      pass->submit(job->step, [pass, job, i] { run_piece(*pass, *job, i); });
-    } catch (const std::bad_alloc&) {  // Nobody else can be given it.
-      run_piece(*pass, *job, i);
-    }
-  }
+  if (!plan(*pass, *job)) return finish_job(*pass, *job);
+  if (pass->group == nullptr) return submit_pieces(pass, job);
+  read_sides(pass, job);
 }
 
 }  // namespace headrace::pipeline

@@ -1,8 +1,11 @@
 // One pass under way: its jobs (a batch each) and the tasks that build them.
 //
-// Tasks own shares of Pass and Job, which own a share of PassShared: so a pipeline may go while its tasks still run.
-// Threads:  a Job belongs to one task at a time, and to the consumer once `done` was seen under Pass::mutex; its atomics may
-//           be read at any time.
+// What a job reads by position is queued (io/read_queue.h), and no thread is held meanwhile: its next task is submitted when the bytes are
+// there. So a job is planned (what it lacks before it can be laid out), laid out, and assembled piece by piece, each as soon as it can be.
+//
+// Tasks and queued reads own shares of Pass and Job, which own a share of PassShared: so a pipeline may go while its tasks still run.
+// Threads:  a Job belongs to one task or read at a time (its pieces: to many), and to the consumer once `done` was seen under Pass::mutex;
+//           its atomics may be read at any time.
 // Locks:    Pass::mutex guards Job::done.
 #pragma once
 
@@ -19,6 +22,7 @@
 #include "headrace/base/status.h"
 #include "headrace/base/thread_pool.h"
 #include "headrace/pipeline/batch_builder.h"
+#include "headrace/pipeline/chunk_ahead.h"
 #include "headrace/pipeline/counters.h"
 #include "headrace/pipeline/order.h"
 #include "headrace/pipeline/partition.h"
@@ -40,7 +44,7 @@ struct PassShared {
   std::atomic<std::int64_t> active_since{0};  // 0: no pass
 };
 
-enum class Stage : std::uint8_t { kQueued, kPlanning, kAssembling, kDone };
+enum class Stage : std::uint8_t { kQueued, kPlanning, kReading, kAssembling, kDone };
 const char* stage_name(Stage stage);
 
 // out[i] = sample at the share's position begin + i; positions past the end wrap around.
@@ -66,10 +70,13 @@ struct Job {
   bool planned = false;
   std::unique_ptr<BatchBuilder> builder;
   std::atomic<std::size_t> pieces_left{0};
+  std::atomic<std::uint32_t> reads_left{0};    // submissions that have not come back
+  std::atomic<std::int64_t> reads_since_ns{0};  // of the first of them
   std::atomic<bool> out_of_memory{false};
   std::atomic<Stage> stage{Stage::kQueued};
   std::atomic<std::int64_t> since_ns{0};
   std::atomic<std::uint64_t> bytes{0};  // counted in bytes_in_flight
+  std::uint64_t slab_bytes = 0;
   Status status;
   Batch batch;
   bool done = false;
@@ -82,6 +89,7 @@ struct Pass {
   std::atomic<bool> cancelled{false};
   std::mutex mutex;
   std::condition_variable done;
+  std::shared_ptr<ChunkAhead> ahead;      // null: each batch reads for itself
   std::unique_ptr<TaskGroup> group;       // null: tasks wait in `own` for the consumer
   std::deque<std::function<void()>> own;  // the consumer's alone
   // Whether next() runs tasks rather than sleep: only where they cannot be held up by a device, so that it still answers
@@ -95,7 +103,7 @@ struct Pass {
   void run_own();
 };
 
-// The first task of a job: plans it and submits its pieces; the last piece to end finishes it.
+// The first task of a job: plans it and sees to the rest; the last piece to end finishes it.
 void run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
 
 }  // namespace headrace::pipeline

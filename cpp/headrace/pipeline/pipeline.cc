@@ -18,15 +18,24 @@ constexpr std::size_t kKeptSlabBytes = 64u << 20;  // free slabs kept beyond wha
 // Batches that cost about as much as waking a thread. They are launched and taken many at a time.
 constexpr std::uint64_t kSmallBatchBytes = 512u << 10;
 constexpr std::uint64_t kSmallBatchesAhead = 4u << 20;  // bytes under way: not much more than a core's own cache
-constexpr std::uint32_t kMostSmallBatches = 16;
+constexpr std::uint64_t kMostSmallBatches = 16;
 constexpr std::uint64_t kHelpCheck = 64;  // steps
+constexpr std::uint64_t kMostReadBatches = 64;
+constexpr std::uint64_t kReadsUnderWayBytes = 16u << 20;
+constexpr std::uint64_t kSharedBlockBytes = 16u << 10;  // a block of raw values: read whole, whoever wants a part of it
 
-std::uint32_t batches_ahead(const PipelineOptions& options, std::uint64_t sample_bytes) {
+// Twice the threads, and two; more of small batches, and more by position, since what is planned is what the device has to do.
+std::uint32_t batches_ahead(const Dataset& dataset, const PipelineOptions& options, std::uint64_t sample_bytes) {
   if (options.num_threads == 0) return 1;
-  const std::uint32_t usual = 2 * static_cast<std::uint32_t>(options.num_threads) + 2;
+  const std::uint64_t usual = 2 * static_cast<std::uint64_t>(options.num_threads) + 2;
   const std::uint64_t batch_bytes = std::max<std::uint64_t>(1, sample_bytes * options.partition.batch_size);
-  if (batch_bytes > kSmallBatchBytes) return usual;
-  return std::max(usual, static_cast<std::uint32_t>(std::min<std::uint64_t>(kMostSmallBatches, kSmallBatchesAhead / batch_bytes)));
+  std::uint64_t more = 0;
+  if (dataset.table() == nullptr && dataset.reader_name() != std::string("mmap")) {
+    more = std::min(kMostReadBatches, kReadsUnderWayBytes / batch_bytes);
+  } else if (batch_bytes <= kSmallBatchBytes) {
+    more = std::min(kMostSmallBatches, kSmallBatchesAhead / batch_bytes);
+  }
+  return static_cast<std::uint32_t>(std::max(usual, more));
 }
 
 }  // namespace
@@ -55,7 +64,7 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
   options.num_threads = std::clamp(options.num_threads, 0, 1024);
   ThreadPool::shared().follow_machine();
   HR_ASSIGN_OR_RETURN(const std::uint64_t sample_bytes, dataset->average_sample_bytes(options.fields));
-  if (options.prefetch_batches == 0) options.prefetch_batches = batches_ahead(options, sample_bytes);
+  if (options.prefetch_batches == 0) options.prefetch_batches = batches_ahead(*dataset, options, sample_bytes);
   std::unique_ptr<Pipeline> pipeline(new Pipeline(std::move(dataset), std::move(options)));
   pipeline->estimated_sample_bytes_ = sample_bytes;
   return pipeline;
@@ -63,14 +72,18 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
 
 Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options)
     : generation_(fork_generation()), options_(std::move(options)) {
-  bool decodes = dataset->table() == nullptr && dataset->reader_name() != std::string("mmap");
+  const bool positional = dataset->table() == nullptr && dataset->reader_name() != std::string("mmap");
+  bool decodes = positional;
   for (const std::uint32_t f : options_.fields) {
     const format::Field& field = dataset->schema().fields[f];
     decodes = decodes || field.is_variable() || field.codec != codec::Codec::kNone;
   }
+  // By position: a half for batches and what they read, a quarter each for chunks read ahead and for decoded blocks.
+  ahead_budget_ = options_.prefetch_bytes / 4;
+  read_share_ = positional ? 2 : 1;
   batch_budget_ = decodes ? options_.prefetch_bytes / 2 : options_.prefetch_bytes;
-  if (decodes) dataset->runtime().cache().reserve(options_.prefetch_bytes / 2);
-  shared_ = std::make_shared<PassShared>(std::min<std::size_t>(kKeptSlabBytes, batch_budget_), batch_budget_);
+  if (decodes) dataset->runtime().cache().reserve(positional ? options_.prefetch_bytes / 4 : options_.prefetch_bytes / 2);
+  shared_ = std::make_shared<PassShared>(std::min<std::size_t>(kKeptSlabBytes * read_share_, batch_budget_), batch_budget_);
   shared_->context.schema = std::shared_ptr<const format::Schema>(dataset, &dataset->schema());
   shared_->context.dataset = std::move(dataset);
   shared_->context.fields = options_.fields;
@@ -144,6 +157,7 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   is_fed_ = false;
   shared_->context.revisits = options_.order != OrderKind::kGlobal;
   pass_->order = std::move(order);
+  read_ahead();
   pass_samples_ = epoch_size();
   // Epochs follow each other, so what this rank leaves out now it reads soon. A part of the fields may be a small part of the bytes.
   const Dataset& dataset = *shared_->context.dataset;
@@ -152,6 +166,19 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   next_step_ = position / options_.partition.global_batch();
   launch_ahead();
   return Status::ok();
+}
+
+// Whole chunks are read before the batches that need them where the order allows it, threads do it, their bytes fit the budget twice (a
+// window and the next), and this rank wants about all of them.
+void Pipeline::read_ahead() {
+  const std::shared_ptr<const Dataset>& dataset = shared_->context.dataset;
+  const Partition& p = options_.partition;
+  if (pass_->group == nullptr || dataset->table() != nullptr || dataset->view().length != 0 || !pass_->order->takes_chunks()) return;
+  if (p.world_size > 1 && p.world_size * estimated_sample_bytes_ > kSharedBlockBytes) return;
+  const std::uint64_t window = options_.order == OrderKind::kWindow ? options_.window : 1;
+  const std::uint64_t bytes = ChunkAhead::window_bytes(*dataset, options_.fields, window);
+  if (bytes == 0 || bytes > ahead_budget_ / 2) return;
+  pass_->ahead = std::make_shared<ChunkAhead>(dataset, options_.fields, pass_->order, &shared_->slabs, std::shared_ptr<io::Counters>(shared_, &shared_->counters.io), ahead_budget_);
 }
 
 Status Pipeline::check_samples(std::span<const std::uint64_t> samples) const {
@@ -223,7 +250,8 @@ std::shared_ptr<Job> Pipeline::plan_next() {
 bool Pipeline::launch_one() {
   const bool more = is_fed_ ? !fed_.empty() : options_.partition.num_batches(pass_samples_, next_position_) > 0;
   if (!more || jobs_.size() >= options_.prefetch_batches) return false;
-  const std::uint64_t estimate = estimated_sample_bytes_ * (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
+  const std::uint64_t shares = pass_->ahead == nullptr ? read_share_ : 1;
+  const std::uint64_t estimate = shares * estimated_sample_bytes_ * (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
   if (!jobs_.empty() && shared_->bytes_in_flight.load() + estimate > batch_budget_) return false;
   const std::uint64_t position = next_position_, step = next_step_;
   jobs_.emplace_back();
@@ -232,6 +260,7 @@ bool Pipeline::launch_one() {
     job = plan_next();
     job->count_bytes(estimate);
     job->enter(Stage::kQueued);
+    if (pass_->ahead != nullptr) pass_->ahead->expect(job->step, job->share.begin, job->share.count);
     pass_->submit(job->step, [pass = pass_, job] { run_job(pass, job); });
   } catch (...) {  // Out of memory: as if this call had not been, so that no batch is left out, or waited for in vain.
     if (is_fed_ && job != nullptr) fed_.front() = std::move(job->samples);
@@ -339,6 +368,7 @@ std::string Pipeline::describe_wait() const {
   const double seconds = static_cast<double>(now_ns() - job.since_ns.load()) * 1e-9;
   std::string text = strf("step %llu (%s) is %s for %.1f s", static_cast<unsigned long long>(job.step), first_samples(job).c_str(),
                           stage_name(job.stage.load()), seconds);
+  if (const std::uint32_t reads = job.reads_left.load(); reads > 0) text += strf(", %s not come back", reads == 1 ? "a read has" : strf("%u reads have", reads).c_str());
   return text + strf("; %zu batches are under way on %d threads of %s", jobs_.size(), options_.num_threads,
                      shared_->context.dataset->path().c_str());
 }

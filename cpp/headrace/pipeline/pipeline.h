@@ -96,6 +96,7 @@ class Pipeline {
   Status check_usable() const;
   std::uint64_t epoch_size() const;  // positions
   std::shared_ptr<const Order> make_order(std::uint64_t epoch) const;
+  void read_ahead();
   bool launch_one();
   void launch();
   void launch_ahead();
@@ -105,7 +106,7 @@ class Pipeline {
 
   std::uint64_t generation_;
   PipelineOptions options_;
-  std::uint64_t batch_budget_ = 0;
+  std::uint64_t batch_budget_ = 0, ahead_budget_ = 0, read_share_ = 1;
   std::uint64_t estimated_sample_bytes_ = 0;
   std::shared_ptr<PassShared> shared_;  // with tasks, which may outlive the pipeline
   std::shared_ptr<Pass> pass_;

@@ -4,8 +4,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 
+#include "headrace/base/bytes.h"
 #include "headrace/storage/kernel.h"
 
 #ifndef MADV_POPULATE_READ
@@ -23,6 +26,18 @@ int populate_pages(const std::uint8_t* begin, std::size_t bytes) {
   } while (rc != 0 && errno == EINTR);
   if (rc == 0) return 0;
   return errno == EINVAL ? ENOSYS : errno;
+}
+
+bool are_resident(const std::uint8_t* begin, std::size_t bytes) {
+  constexpr std::size_t kPages = 512;
+  std::array<unsigned char, kPages> pages;
+  for (std::size_t at = 0; at < bytes; at += kPages * page_bytes()) {
+    const std::size_t length = std::min(bytes - at, kPages * page_bytes());
+    if (mincore(const_cast<std::uint8_t*>(begin) + at, length, pages.data()) != 0) return true;
+    const auto end = pages.begin() + static_cast<std::ptrdiff_t>(ceil_div(length, page_bytes()));
+    if (std::any_of(pages.begin(), end, [](unsigned char page) { return (page & 1) == 0; })) return false;
+  }
+  return true;
 }
 
 void prefer_huge_pages(void* begin, std::size_t bytes) { (void)madvise(begin, bytes, MADV_HUGEPAGE); }

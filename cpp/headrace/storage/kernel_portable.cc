@@ -8,6 +8,8 @@ int direct_open_flag() { return 0; }
 
 int populate_pages(const std::uint8_t*, std::size_t) { return ENOSYS; }
 
+bool are_resident(const std::uint8_t*, std::size_t) { return true; }
+
 void prefer_huge_pages(void*, std::size_t) {}
 
 void drop_file_pages(int) {}

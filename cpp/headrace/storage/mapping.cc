@@ -14,7 +14,7 @@
 namespace headrace::storage {
 namespace {
 
-constexpr std::uint64_t kHugePageBytes = std::uint64_t{2} << 20;
+constexpr std::uint64_t kHugePageBytes = Mapping::kRegionBytes;
 // Requests to a huge-page range before it is read in whole. That costs about as much as forty single ones: so a large dataset's first batch,
 // which touches every range once, does not wait for all of them, and no range costs more than twice what the better way would have.
 constexpr std::uint8_t kRequestsBeforeWhole = 32;
@@ -75,10 +75,10 @@ Status populate_by_reading(const std::string& path, const FileIdentity& mapped, 
   return Status::ok();
 }
 
-// For each huge-page range of the file: the requests so far, then kPopulated.
+// For each huge-page range of the file: the requests so far, then kPopulated; and a bit, claimed by who populates ahead.
 struct Mapping::Regions {
   static constexpr std::uint8_t kPopulated = 255;
-  explicit Regions(std::uint64_t size) : requests(ceil_div(size, kHugePageBytes)) {}
+  explicit Regions(std::uint64_t size) : requests(ceil_div(size, kHugePageBytes)), claimed(requests.size() / 64 + 1) {}
 
   // Whether it is time to populate all of a region. Lost counts do not matter.
   bool is_worth_it(std::uint64_t region, std::uint64_t length) {
@@ -88,6 +88,7 @@ struct Mapping::Regions {
     return false;
   }
   std::vector<std::atomic<std::uint8_t>> requests;
+  std::vector<std::atomic<std::uint64_t>> claimed;
   std::atomic<bool> whole = false;
 };
 
@@ -184,6 +185,18 @@ void Mapping::expect_whole() const {
   if (regions_ == nullptr || regions_->whole.exchange(true)) return;
   (void)::posix_madvise(const_cast<std::uint8_t*>(data_), size_, POSIX_MADV_NORMAL);
   prefer_huge_pages(const_cast<std::uint8_t*>(data_), size_);
+}
+
+bool Mapping::is_whole() const { return regions_ != nullptr && regions_->whole.load(std::memory_order_relaxed); }
+
+bool Mapping::claim_region(std::uint64_t region) const {
+  if (region >= regions_->requests.size()) return false;
+  const std::uint64_t bit = 1ull << (region % 64), begin = region * kHugePageBytes;
+  std::atomic<std::uint64_t>& claimed = regions_->claimed[region / 64];
+  if ((claimed.load(std::memory_order_relaxed) & bit) != 0) return false;
+  if ((claimed.fetch_or(bit, std::memory_order_relaxed) & bit) != 0) return false;
+  if (regions_->requests[region].load(std::memory_order_acquire) == Regions::kPopulated) return false;
+  return !are_resident(data_ + begin, std::min(kHugePageBytes, size_ - begin));
 }
 
 void Mapping::advise_random() const {

@@ -49,6 +49,11 @@ class Mapping {
   // they were asked for often, and asks the kernel to keep them as huge pages (a random row then misses the TLB a hundred times less often).
   // Any thread, at any time.
   void expect_whole() const;
+  bool is_whole() const;
+  // For who populates ahead on a thread of his own: true to one caller, once, for a huge-page range that is neither in memory nor
+  // populated. REQUIRES: is_whole().
+  bool claim_region(std::uint64_t region) const;
+  static constexpr std::uint64_t kRegionBytes = std::uint64_t{2} << 20;
 
  private:
   Status populate_exactly(std::uint64_t offset, std::uint64_t length, unsigned* retries) const;

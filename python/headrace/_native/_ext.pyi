@@ -144,6 +144,9 @@ class Dataset:
     def reader_fallback(self) -> str:
         """Why `reader` is not the one asked for; empty if it is. Known once something was read."""
     @property
+    def reader_reason(self) -> str:
+        """Why reader="auto" chose `reader`; empty if the reader was named."""
+    @property
     def newer_minor(self) -> bool: ...
     @property
     def shards(self) -> list[dict[str, Any]]:

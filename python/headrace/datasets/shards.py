@@ -81,7 +81,7 @@ class Dataset:
 
     def note_fallback(self) -> None:
         """Log, once, that the system refused the reader that was asked for. Some refuse at the first read: whoever reads calls this afterwards."""
-        if self.reader not in ("auto", "mmap", "pread"):
+        if self.reader not in ("mmap", "pread"):
             note_fallback(self._native, self.reader)
 
     def _fetch(self, indices: npt.NDArray[np.int64]) -> _native.Batch:
@@ -108,6 +108,12 @@ class Dataset:
     def fingerprint(self) -> int:
         """Hash of the version's manifest, and of sequences(): equal only for the same samples in the same order."""
         return self._native.fingerprint
+
+    @property
+    def reader_choice(self) -> str:
+        """What reads, and for reader="auto" why: "mmap: it fits into memory, ...". `reader` stays what was asked for."""
+        reason = self._opened.reader_reason
+        return f"{self._native.reader}: {reason}" if reason else self._native.reader
 
     @property
     def native(self) -> _native.Dataset:
@@ -208,9 +214,10 @@ def _reopen(
 def open(path: str | os.PathLike[str], version: int | None = None, *, reader: str = "auto", verify: str = "once") -> Dataset:
     """Open a dataset for reading, the newest version unless one is named.
 
-    reader: "mmap" (what "auto" takes), "pread", "direct" (O_DIRECT) or "uring" (io_uring); the last three fall back to pread where the system
-    refuses them: `stats()["reader"]` says what is used, and one line of the logger "headrace" (INFO)
-    says why. verify: check each block's checksum when it is first read ("once"), on
+    reader: "mmap", "pread", "direct" (O_DIRECT, past the page cache) or "uring" (io_uring, through it); direct and uring fall back to pread where
+    the system refuses them: `stats()["reader"]` says what is used, and one line of the logger "headrace" (INFO) says why. "auto" looks once: "direct"
+    for files that are cold and larger than half of the memory, else "mmap", which serves later passes from the page cache;
+    `Dataset.reader_choice` says what it took and why. verify: check each block's checksum when it is first read ("once"), on
     every read ("always"; for mapped files whenever a block is decoded or gathered), or "never".
     Raises NotFoundError (no dataset, or no such version), TruncatedError, CorruptDataError, UnsupportedVersionError, ChangedError.
     """
