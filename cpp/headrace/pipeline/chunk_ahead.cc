@@ -105,11 +105,12 @@ void ChunkAhead::read(const std::shared_ptr<ChunkImage>& image, const io::ShardS
   if (reads.empty()) return image->set_ready();
   pending_bytes_->fetch_add(image->counted_bytes_, std::memory_order_relaxed);
   // The dataset outlives its reads: the files' sources are its own.
-  source.queue().submit(std::move(reads), [image, pending = pending_bytes_, counters = counters_, dataset = dataset_](std::span<io::RangeRead> done) {
-    image->bytes_.arrived(0, done, *counters);
-    pending->fetch_sub(image->counted_bytes_, std::memory_order_relaxed);
-    image->set_ready();
-  });
+  source.queue().submit(std::move(reads),
+                        [image, pending = pending_bytes_, counters = counters_, dataset = dataset_](std::span<io::RangeRead> done) {
+                          image->bytes_.arrived(0, done, *counters);
+                          pending->fetch_sub(image->counted_bytes_, std::memory_order_relaxed);
+                          image->set_ready();
+                        });
 }
 
 void ChunkAhead::start(std::uint64_t step) {

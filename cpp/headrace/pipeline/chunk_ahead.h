@@ -106,7 +106,7 @@ class ChunkAhead {
   std::uint64_t budget_bytes_;
   std::shared_ptr<std::atomic<std::uint64_t>> live_bytes_ = std::make_shared<std::atomic<std::uint64_t>>(0);     // of images
   std::shared_ptr<std::atomic<std::uint64_t>> pending_bytes_ = std::make_shared<std::atomic<std::uint64_t>>(0);  // of those under way
-  std::mutex mutex_;  // guards what follows
+  std::mutex mutex_;                                                                                             // guards what follows
   std::deque<Expected> expected_;
   std::deque<Started> started_;  // by slot
   std::unordered_map<std::uint64_t, std::shared_ptr<ChunkImage>> images_;

@@ -178,7 +178,8 @@ void Pipeline::read_ahead() {
   const std::uint64_t window = options_.order == OrderKind::kWindow ? options_.window : 1;
   const std::uint64_t bytes = ChunkAhead::window_bytes(*dataset, options_.fields, window);
   if (bytes == 0 || bytes > ahead_budget_ / 2) return;
-  pass_->ahead = std::make_shared<ChunkAhead>(dataset, options_.fields, pass_->order, &shared_->slabs, std::shared_ptr<io::Counters>(shared_, &shared_->counters.io), ahead_budget_);
+  pass_->ahead = std::make_shared<ChunkAhead>(dataset, options_.fields, pass_->order, &shared_->slabs,
+                                              std::shared_ptr<io::Counters>(shared_, &shared_->counters.io), ahead_budget_);
 }
 
 Status Pipeline::check_samples(std::span<const std::uint64_t> samples) const {
@@ -368,7 +369,8 @@ std::string Pipeline::describe_wait() const {
   const double seconds = static_cast<double>(now_ns() - job.since_ns.load()) * 1e-9;
   std::string text = strf("step %llu (%s) is %s for %.1f s", static_cast<unsigned long long>(job.step), first_samples(job).c_str(),
                           stage_name(job.stage.load()), seconds);
-  if (const std::uint32_t reads = job.reads_left.load(); reads > 0) text += strf(", %s not come back", reads == 1 ? "a read has" : strf("%u reads have", reads).c_str());
+  if (const std::uint32_t reads = job.reads_left.load(); reads > 0)
+    text += strf(", %s not come back", reads == 1 ? "a read has" : strf("%u reads have", reads).c_str());
   return text + strf("; %zu batches are under way on %d threads of %s", jobs_.size(), options_.num_threads,
                      shared_->context.dataset->path().c_str());
 }
