@@ -79,7 +79,10 @@ py::dict stats_dict(const Pipeline& p) {
   out["bytes_decoded"] = s.decoded_bytes;
   out["blocks_read"] = s.blocks_read;
   out["cache_hits"] = s.cache_hits;
+  out["cache_misses"] = s.cache_misses;
   out["cache_bytes"] = s.cache_bytes;
+  out["cache_capacity_bytes"] = s.cache_capacity_bytes;
+  out["cache_evictions"] = s.cache_evictions;
   out["batches_in_flight"] = s.batches_in_flight;
   out["batches_ready"] = s.batches_ready;
   out["bytes_in_flight"] = s.bytes_in_flight;

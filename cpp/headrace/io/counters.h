@@ -16,7 +16,8 @@ struct Counters {
   std::atomic<std::uint64_t> stored_bytes{0};   // asked of the file (first touch of mapped blocks, every positional read)
   std::atomic<std::uint64_t> decoded_bytes{0};  // made by codecs and filters
   std::atomic<std::uint64_t> blocks_read{0};
-  std::atomic<std::uint64_t> cache_hits{0};  // blocks found decoded
+  std::atomic<std::uint64_t> cache_hits{0};    // blocks found decoded
+  std::atomic<std::uint64_t> cache_misses{0};  // blocks looked for in vain, and so decoded
 };
 
 // Adds the time of a scope to a counter.

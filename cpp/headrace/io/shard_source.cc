@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 
 namespace headrace::io {
 namespace {
@@ -14,13 +13,6 @@ using format::Section;
 constexpr std::uint64_t kTableBit = 1ull << 63;  // keys of block tables in the cache
 
 std::unique_ptr<std::atomic<std::uint64_t>[]> zeroed(std::uint64_t count) { return std::make_unique<std::atomic<std::uint64_t>[]>(count); }
-
-Status allocate(CachedBlock& block, std::size_t size) {
-  block.data.reset(new (std::nothrow) std::uint8_t[size]);
-  if (block.data == nullptr) return {Code::kOutOfMemory, strf("allocate %zu bytes for a decoded block: out of memory", size)};
-  block.size = size;
-  return Status::ok();
-}
 
 }  // namespace
 
@@ -44,8 +36,9 @@ ShardSource::ShardSource(std::shared_ptr<const format::Shard> shard, std::uint32
 }
 
 Result<std::unique_ptr<ShardSource>> ShardSource::open(std::shared_ptr<const format::Shard> shard, std::uint32_t number,
-                                                       const SourceContext& context) {
+                                                       const SourceContext& context, std::uint64_t first_row) {
   std::unique_ptr<ShardSource> source(new ShardSource(std::move(shard), number, context));
+  source->first_row_ = first_row;
   if (!source->is_mapped()) return source;
   HR_ASSIGN_OR_RETURN(const storage::File file, storage::File::open(source->shard_->path()));
   HR_ASSIGN_OR_RETURN(const storage::FileIdentity identity, file.identity());
@@ -115,8 +108,26 @@ void ShardSource::will_need(const BlockId& id) const {
   mapping_.will_need(values.offset + from, std::min<std::uint64_t>(values.block_bytes, values.decoded_bytes - from));
 }
 
-std::uint64_t ShardSource::table_key(const BlockId& id) const {
-  return kTableBit | cache_key(id.chunk * shard_->schema().fields.size() + id.field);
+BlockKey ShardSource::table_key(const BlockId& id) const {
+  BlockKey key = cache_key(id.chunk * shard_->schema().fields.size() + id.field);
+  key.block |= kTableBit;
+  return key;
+}
+
+// The rows that the block holds bytes of: exact for rows of one size, else as if they had one.
+BlockUse ShardSource::with_rows(const BlockUse& use, const BlockId& id, const PageRef& page) const {
+  BlockUse out = use;
+  if (use.reader == nullptr) return out;
+  for (const format::SectionRef& section : page.sections) {
+    if (id.block < section.first_block || id.block - section.first_block >= section.num_blocks || section.decoded_bytes == 0) continue;
+    const std::uint64_t begin = std::uint64_t{id.block - section.first_block} * section.block_bytes;
+    const std::uint64_t end = std::min<std::uint64_t>(begin + section.block_bytes, section.decoded_bytes);
+    const std::uint64_t row_bytes = std::max<std::uint64_t>(1, section.decoded_bytes / page.num_samples);
+    const std::uint64_t first = std::min<std::uint64_t>(begin / row_bytes, page.num_samples - 1);
+    const std::uint64_t last = std::min<std::uint64_t>((end - 1) / row_bytes, page.num_samples - 1);
+    out.rows = {first_row_ + id.chunk * shard_->chunk_samples() + first, last - first + 1};
+  }
+  return out;
 }
 
 Result<std::shared_ptr<const storage::File>> ShardSource::file() {
@@ -138,8 +149,8 @@ Status ShardSource::read_now(std::uint64_t offset, MutableBytes out, Counters& c
 }
 
 Result<BlockHandle> ShardSource::table(const BlockId& id, const PageRef& page, Counters& counters) {
-  return context_.cache->get(table_key(id), [&](CachedBlock& out) -> Status {
-    HR_RETURN_IF_ERROR(allocate(out, page.num_blocks * 24ull));
+  return context_.cache->get(table_key(id), {}, [&](CachedBlock& out) -> Status {
+    HR_RETURN_IF_ERROR(context_.cache->allocate(out, page.num_blocks * 24ull));
     HR_RETURN_IF_ERROR(
         read_now(page.offset, {out.data.get(), out.size}, counters).with_context("read " + shard_->describe(id.chunk, id.field)));
     return shard_->check_table(id.chunk, id.field, out.bytes());
@@ -157,7 +168,7 @@ Status ShardSource::check_and_decode(const BlockId& id, const PageRef& page, con
   }
   ScopedTime time(counters.decode_ns);
   thread_local std::vector<std::uint8_t> scratch;
-  HR_RETURN_IF_ERROR(allocate(out, ref.decoded_bytes));
+  HR_RETURN_IF_ERROR(context_.cache->allocate(out, ref.decoded_bytes));
   counters.decoded_bytes.fetch_add(ref.decoded_bytes, std::memory_order_relaxed);
   if (id.block < page.section(Section::kValues).first_block) {  // Validity and offsets are stored as they are.
     std::memcpy(out.data.get(), stored.data(), stored.size());
@@ -166,9 +177,9 @@ Status ShardSource::check_and_decode(const BlockId& id, const PageRef& page, con
   return shard_->decode_block(id.chunk, id.field, id.block, ref, stored, {out.data.get(), out.size}, scratch);
 }
 
-BlockHandle ShardSource::cached_block(const BlockId& id, const PageRef& page, Counters& counters) {
-  BlockHandle found = context_.cache->try_get(cache_key(page.first_block + id.block));
-  if (found != nullptr) counters.cache_hits.fetch_add(1, std::memory_order_relaxed);
+BlockHandle ShardSource::cached_block(const BlockId& id, const PageRef& page, Counters& counters, const BlockUse& use) {
+  BlockHandle found = context_.cache->try_get(cache_key(page.first_block + id.block), with_rows(use, id, page));
+  (found != nullptr ? counters.cache_hits : counters.cache_misses).fetch_add(1, std::memory_order_relaxed);
   return found;
 }
 
@@ -180,7 +191,8 @@ void ShardSource::prefetch_block(const PageRef& page, std::uint32_t block) const
   for (std::uint32_t at = 0; at < std::min(ref.stored_bytes, kLine * kMostLines); at += kLine) __builtin_prefetch(from + at);
 }
 
-Status ShardSource::decode_block(const BlockId& id, const PageRef& page, MutableBytes out, Keep keep, Counters& counters) {
+Status ShardSource::decode_block(const BlockId& id, const PageRef& page, MutableBytes out, const BlockUse& use,
+                                 Counters& counters) {
   HR_RETURN_IF_ERROR(touch(id, page, counters));
   const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
   const Bytes stored{mapping_.data() + ref.offset, ref.stored_bytes};
@@ -190,12 +202,12 @@ Status ShardSource::decode_block(const BlockId& id, const PageRef& page, Mutable
     HR_RETURN_IF_ERROR(shard_->decode_block(id.chunk, id.field, id.block, ref, stored, out, scratch));
   }
   counters.decoded_bytes.fetch_add(out.size(), std::memory_order_relaxed);
-  const std::uint64_t key = cache_key(page.first_block + id.block);
-  if (!context_.cache->would_keep(key, out.size(), keep)) return Status::ok();
-  const auto copy = std::make_shared<CachedBlock>();
-  if (!allocate(*copy, out.size()).is_ok()) return Status::ok();  // No memory to keep it: the batch has it all the same.
+  const BlockKey key = cache_key(page.first_block + id.block);
+  const BlockUse again = with_rows(use, id, page);
+  const std::shared_ptr<CachedBlock> copy = context_.cache->room_for(key, out.size(), again);
+  if (copy == nullptr) return Status::ok();  // Not worth keeping, or no memory to keep it: the batch has it all the same.
   std::memcpy(copy->data.get(), out.data(), out.size());
-  context_.cache->put(key, copy, keep);
+  context_.cache->put(key, copy, again);
   return Status::ok();
 }
 
@@ -215,18 +227,18 @@ Status ShardSource::make_positional(const BlockId& id, const PageRef& page, Cach
   return check_and_decode(id, page, ref, stored, out, counters);
 }
 
-Result<BlockHandle> ShardSource::block(const BlockId& id, Counters& counters) {
+Result<BlockHandle> ShardSource::block(const BlockId& id, Counters& counters, const BlockUse& use) {
   const PageRef page = shard_->page(id.chunk, id.field);
   bool hit = false;
   auto found = context_.cache->get(
-      cache_key(page.first_block + id.block),
+      cache_key(page.first_block + id.block), with_rows(use, id, page),
       [&](CachedBlock& out) { return is_mapped() ? make_mapped(id, page, out, counters) : make_positional(id, page, out, counters); },
       &hit);
-  if (hit) counters.cache_hits.fetch_add(1, std::memory_order_relaxed);
+  (hit ? counters.cache_hits : counters.cache_misses).fetch_add(1, std::memory_order_relaxed);
   return found;
 }
 
-void ShardSource::prefetch(std::span<const BlockId> ids, Counters& counters) {
+void ShardSource::prefetch(std::span<const BlockId> ids, Counters& counters, const BlockUse& use) {
   struct Wanted {
     BlockId id;
     PageRef page;
@@ -255,7 +267,7 @@ void ShardSource::prefetch(std::span<const BlockId> ids, Counters& counters) {
     if (!requests[i].status.is_ok()) continue;
     counters.blocks_read.fetch_add(1, std::memory_order_relaxed);
     const Wanted& w = wanted[i];
-    const auto kept = context_.cache->get(cache_key(w.page.first_block + w.id.block),
+    const auto kept = context_.cache->get(cache_key(w.page.first_block + w.id.block), with_rows(use, w.id, w.page),
                                           [&](CachedBlock& out) { return check_and_decode(w.id, w.page, w.ref, w.stored, out, counters); });
     (void)kept;  // A failure is met again, and reported, by the row that needs the block.
   }

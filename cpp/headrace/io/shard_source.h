@@ -31,6 +31,7 @@ Result<Verify> verify_from_name(std::string_view name);
 // What sources of one dataset share.
 struct SourceContext {
   BlockCache* cache = nullptr;
+  std::uint64_t owner = 0;  // the dataset, in keys of the cache
   FileTable* files = nullptr;
   ReadEngine* engine = nullptr;  // null: mapped
   Verify verify = Verify::kOnce;
@@ -44,9 +45,9 @@ struct BlockId {
 
 class ShardSource {
  public:
-  // `number` is the shard's place in its dataset: part of the keys in the cache.
+  // `number` is the shard's place in its dataset: part of the keys in the cache. `first_row`: rows of the dataset before it.
   static Result<std::unique_ptr<ShardSource>> open(std::shared_ptr<const format::Shard> shard, std::uint32_t number,
-                                                   const SourceContext& context);
+                                                   const SourceContext& context, std::uint64_t first_row = 0);
 
   const format::Shard& shard() const { return *shard_; }
   bool is_mapped() const { return context_.engine == nullptr; }
@@ -66,12 +67,13 @@ class ShardSource {
   void will_need(const BlockId& id) const;
 
   // The decoded bytes of a block of any section, from the cache or made now.
-  Result<BlockHandle> block(const BlockId& id, Counters& counters);
+  // `use` says who reads it and when again; its rows are filled in here.
+  Result<BlockHandle> block(const BlockId& id, Counters& counters, const BlockUse& use = {});
   // Mapped: the same from the cache alone, null if it is not there.
-  BlockHandle cached_block(const BlockId& id, const format::PageRef& page, Counters& counters);
+  BlockHandle cached_block(const BlockId& id, const format::PageRef& page, Counters& counters, const BlockUse& use = {});
   // Mapped: decodes a block of the values section into exactly its decoded bytes, past the cache. `out` may be of a batch: the bytes are
   // copied nowhere else, except into the cache if it keeps a copy.
-  Status decode_block(const BlockId& id, const format::PageRef& page, MutableBytes out, Keep keep, Counters& counters);
+  Status decode_block(const BlockId& id, const format::PageRef& page, MutableBytes out, const BlockUse& use, Counters& counters);
   // Mapped: asks for the cache lines that decode_block() will touch first. Never waits, never faults.
   void prefetch_entry(const format::PageRef& page, std::uint32_t block) const {
     __builtin_prefetch(mapping_.data() + page.offset + block * 24ull);
@@ -79,12 +81,13 @@ class ShardSource {
   void prefetch_block(const format::PageRef& page, std::uint32_t block) const;
   // Positional: reads at depth those of `ids` that the cache lacks and puts them there decoded. Errors stay with the blocks:
   // whoever asks for one later meets its error.
-  void prefetch(std::span<const BlockId> ids, Counters& counters);
+  void prefetch(std::span<const BlockId> ids, Counters& counters, const BlockUse& use = {});
 
  private:
   ShardSource(std::shared_ptr<const format::Shard> shard, std::uint32_t number, const SourceContext& context);
-  std::uint64_t cache_key(std::uint64_t ordinal) const { return static_cast<std::uint64_t>(number_) << 40 | ordinal; }
-  std::uint64_t table_key(const BlockId& id) const;
+  BlockKey cache_key(std::uint64_t ordinal) const { return {context_.owner, static_cast<std::uint64_t>(number_) << 40 | ordinal}; }
+  BlockKey table_key(const BlockId& id) const;
+  BlockUse with_rows(const BlockUse& use, const BlockId& id, const format::PageRef& page) const;
   Status touch_table(const BlockId& id, const format::PageRef& page, Counters& counters);
   Result<BlockHandle> table(const BlockId& id, const format::PageRef& page, Counters& counters);
   Result<std::shared_ptr<const storage::File>> file();
@@ -101,6 +104,7 @@ class ShardSource {
 
   std::shared_ptr<const format::Shard> shard_;
   std::uint32_t number_;
+  std::uint64_t first_row_ = 0;
   SourceContext context_;
   storage::Mapping mapping_;
   std::unique_ptr<std::atomic<std::uint64_t>[]> checked_;         // a bit a block

@@ -35,6 +35,7 @@ struct BuildContext {
   Counters* counters = nullptr;
 };
 
+
 struct SampleError {
   std::uint32_t slot = 0;  // in the batch
   Status status;
@@ -45,6 +46,12 @@ class BatchBuilder {
   // REQUIRES: every sample < dataset->num_samples(), the dataset delivers the fields (check_fields()); at most 2^32 - 1 of them.
   BatchBuilder(const BuildContext& context, std::vector<std::uint64_t> samples);
 
+  // Which positions the batch covers, on the reader's clock: what the cache keeps depends on it. Before prepare().
+  void set_place(const io::CacheReader* reader, std::uint64_t begin, std::uint64_t end) {
+    reader_ = reader;
+    clock_begin_ = begin;
+    clock_end_ = end;
+  }
   // Errors: what concerns the whole batch (a shard cannot be opened, memory). Failures of samples are in errors().
   Status prepare();
   std::size_t num_pieces() const { return pieces_.size(); }
@@ -134,6 +141,9 @@ class BatchBuilder {
   void will_need_direct(std::size_t out_field);
   void run_needs(std::size_t begin, std::size_t end);
   void run_need(const Need& need);
+  // What the cache is told: wanted next after this batch, or (where it is only being brought in) by this batch.
+  io::BlockUse use_of(io::Keep keep) const { return {reader_, clock_end_, keep, {}}; }
+  io::BlockUse use_now() const { return {reader_, clock_begin_, io::Keep::kEvict, {}}; }
   void ask_ahead(std::size_t need, std::size_t end) const;
   MutableBytes whole_place(const Need& need) const;
   void copy_rows(const Need& need, Bytes block);
@@ -148,6 +158,8 @@ class BatchBuilder {
   bool is_changed(std::size_t out_field) const { return makes_runs_ || conversions_[out_field].needed; }
 
   BuildContext context_;
+  const io::CacheReader* reader_ = nullptr;  // of context_; null: its order is not known
+  std::uint64_t clock_begin_ = 0, clock_end_ = 0;
   std::vector<std::uint64_t> samples_;
   std::vector<Location> places_;                     // [slot]
   std::vector<io::ShardSource*> sources_;            // [shard], null where no sample lies there

@@ -59,7 +59,7 @@ void BatchBuilder::run_needs(std::size_t begin, std::size_t end) {
     for (; to < end && &source_of(needs_[to]) == &source; ++to) {
       if (!source.is_mapped()) ids.push_back(block_id(needs_[to]));
     }
-    if (!source.is_mapped()) source.prefetch(ids, context_.counters->io);
+    if (!source.is_mapped()) source.prefetch(ids, context_.counters->io, use_now());
     for (; from < to; ++from) {
       if (source.is_mapped()) ask_ahead(from, to);
       run_need(needs_[from]);
@@ -95,20 +95,20 @@ void BatchBuilder::run_need(const Need& need) {
   io::Counters& counters = context_.counters->io;
   Status status;
   if (!source.is_mapped()) {
-    const auto block = source.block(id, counters);
+    const auto block = source.block(id, counters, use_of(io::Keep::kEvict));
     if (block.is_ok()) return copy_rows(need, (*block)->bytes());
     status = block.status();
-  } else if (const io::BlockHandle block = source.cached_block(id, page_of(need), counters)) {
+  } else if (const io::BlockHandle block = source.cached_block(id, page_of(need), counters, use_of(io::Keep::kEvict))) {
     return copy_rows(need, block->bytes());
   } else if (const MutableBytes place = whole_place(need); !place.empty()) {
     // Nothing of it is left for another batch of this pass.
-    status = source.decode_block(id, page_of(need), place, io::Keep::kIfRoom, counters);
+    status = source.decode_block(id, page_of(need), place, use_of(io::Keep::kIfRoom), counters);
     if (status.is_ok()) return;
   } else {
     thread_local std::vector<std::uint8_t> decoded;
     if (decoded.size() < need.bytes) decoded.resize(need.bytes);
     const MutableBytes out = MutableBytes(decoded).first(need.bytes);
-    status = source.decode_block(id, page_of(need), out, context_.revisits ? io::Keep::kEvict : io::Keep::kIfRoom, counters);
+    status = source.decode_block(id, page_of(need), out, use_of(context_.revisits ? io::Keep::kEvict : io::Keep::kIfRoom), counters);
     if (status.is_ok()) return copy_rows(need, out);
   }
   for (std::uint32_t row = need.first_row; row < need.end_row; ++row) add_error(rows_[row].slot, status);

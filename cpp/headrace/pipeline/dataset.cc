@@ -9,7 +9,7 @@
 namespace headrace::pipeline {
 namespace {
 
-constexpr std::size_t kCacheBytes = 32u << 20;  // for single samples; loaders reserve more
+constexpr std::size_t kCacheBytes = 32u << 20;  // what a dataset brings to the cache's budget, for single samples; loaders bring more
 constexpr std::size_t kSlabBytes = 16u << 20;   // free slabs kept for single fetches
 constexpr std::uint32_t kTableChunk = 4096;     // rows of a table in memory that the window order takes for a chunk
 constexpr std::size_t kEagerShards = 256;       // opened (and so checked) by open(); about 50 us each
@@ -17,7 +17,12 @@ constexpr std::size_t kEagerShards = 256;       // opened (and so checked) by op
 }  // namespace
 
 Runtime::Runtime(const DatasetOptions& options, std::size_t num_shards)
-    : options_(options), cache_(kCacheBytes), slabs_(kSlabBytes), sources_(num_shards) {
+    : options_(options),
+      cache_(io::BlockCache::shared()),
+      cache_owner_(io::new_owner()),
+      slabs_(kSlabBytes),
+      sources_(num_shards) {
+  cache_.reserve(cache_owner_, kCacheBytes);
   if (options_.reader == io::ReaderKind::kMmap) return;
   auto engine = io::make_read_engine(options_.reader);
   engine_status_ = engine.status();
@@ -25,6 +30,7 @@ Runtime::Runtime(const DatasetOptions& options, std::size_t num_shards)
 }
 
 Runtime::~Runtime() {
+  cache_.drop(cache_owner_);
   for (auto& source : sources_) delete source.load(std::memory_order_acquire);
 }
 
@@ -32,7 +38,8 @@ const char* Runtime::reader_name() const { return io::reader_name(engine_ == nul
 
 std::string Runtime::reader_fallback() const { return engine_ == nullptr ? std::string() : engine_->fallback_reason(); }
 
-Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest) {
+Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest,
+                                         std::uint64_t first_row) {
   if (io::ShardSource* open = sources_[shard].load(std::memory_order_acquire)) return open;
   HR_RETURN_IF_ERROR(engine_status_);
   std::lock_guard lock(mutex_);
@@ -42,8 +49,8 @@ Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string&
   if (!checked->schema().same_values(manifest.schema)) {
     return Status(Code::kCorrupt, "open " + checked->path() + ": its schema differs from the manifest's");
   }
-  io::SourceContext context{&cache_, &files_, engine_.get(), options_.verify};
-  HR_ASSIGN_OR_RETURN(auto source, io::ShardSource::open(std::move(checked), shard, context));
+  io::SourceContext context{&cache_, cache_owner_, &files_, engine_.get(), options_.verify};
+  HR_ASSIGN_OR_RETURN(auto source, io::ShardSource::open(std::move(checked), shard, context, first_row));
   if (expect_whole_ && source->is_mapped()) source->expect_whole();
   io::ShardSource* open = source.release();
   sources_[shard].store(open, std::memory_order_release);

@@ -105,6 +105,9 @@ std::size_t plan(const Pass& pass, Job& job) {
     }
     job.planned = true;
     job.builder = std::make_unique<BatchBuilder>(pass.shared->context, job.samples);
+    if (pass.clock.has_value()) {
+      job.builder->set_place(&pass.shared->subscription->reader(), *pass.clock + job.position_before, *pass.clock + job.position_after);
+    }
     job.status = job.builder->prepare();
     return job.status.is_ok() ? job.builder->num_pieces() : 0;
   } catch (const std::bad_alloc&) {

@@ -44,7 +44,7 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
 
 
 _DELIVERED = ("batches", "samples", "bytes_delivered", "errors", "seconds", "stall_seconds")
-_READ = ("bytes_stored_read", "bytes_decoded", "blocks_read", "cache_hits")
+_READ = ("bytes_stored_read", "bytes_decoded", "blocks_read", "cache_hits", "cache_misses")
 _HELD = ("batches_in_flight", "batches_ready", "bytes_in_flight", "slab_bytes", "slabs_made", "slabs_reused")
 
 
@@ -309,6 +309,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """What the loader did since it was made, in this process. Seconds, bytes, counts; over all of its passes, also those that run side by side.
 
         batches, samples, bytes_delivered: handed to the consumer. seconds: passes under way. stall_seconds: spent inside next(); stall_share: of seconds.
+        cache_hits, cache_misses: decoded blocks found and not found. cache_bytes, cache_capacity_bytes, cache_evictions: of the cache that all
+        loaders of the process share (headrace.set_cache_bytes()).
         time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode and assemble (which includes the read,
         verify and decode that it meets). bytes_in_flight, peak_bytes: batches under way, now and at most. reader: what reads, after any fallback.
         """
