@@ -44,7 +44,7 @@ struct BlockCache::Entry {
   std::shared_ptr<Making> making;  // null once it is made
   BlockUse use;                    // the latest
   Place place;
-  std::uint64_t used_at = 0;                      // on the stripe's clock
+  std::uint64_t used_at = 0;       // on clock_
   enum class In { kNothing, kFresh, kAges, kForetold } in = In::kNothing;
   // Its one node: in the stripe's fresh or ages, else here. So moving it allocates nothing and cannot fail.
   std::list<Entry*> node;
@@ -64,7 +64,6 @@ struct BlockCache::Stripe {
   std::unordered_map<BlockKey, Entry, KeyHash> entries;
   std::list<Entry*> fresh, ages;
   std::unordered_map<const CacheReader*, std::set<std::pair<std::uint64_t, Entry*>>> foretold;
-  std::uint64_t clock = 0;  // bytes of blocks used
   std::uint64_t hits = 0, misses = 0;
 };
 
@@ -119,10 +118,11 @@ BlockCache::Place BlockCache::place_of(std::uint64_t owner, const BlockUse& use)
 }
 
 // In bytes. REQUIRES: place.reader is not null.
-std::uint64_t BlockCache::distance(const Place& place) {
+std::uint64_t BlockCache::distance(const Place& place) const {
   if (place.next == kFar) return kFar;
-  const std::uint64_t now = place.reader->now();
-  return place.next <= now ? 0 : static_cast<std::uint64_t>(std::min(9e18, static_cast<double>(place.next - now) * place.reader->step_bytes()));
+  const std::uint64_t now = place.reader->now(), clock = clock_.load(std::memory_order_relaxed), used_at = place.reader->used_at();
+  const std::uint64_t rest = clock > used_at ? clock - used_at : 0;
+  return rest + (place.next <= now ? 0 : static_cast<std::uint64_t>(std::min(4e18, static_cast<double>(place.next - now) * place.reader->step_bytes())));
 }
 
 // Of a block that comes in.
@@ -164,11 +164,11 @@ void BlockCache::file(Stripe& s, Entry& entry) const {
 }
 
 // The settled entry that goes first, or null. REQUIRES: s.mutex held.
-BlockCache::Entry* BlockCache::furthest(Stripe& s, std::uint64_t* far) {
+BlockCache::Entry* BlockCache::furthest(Stripe& s, std::uint64_t* far) const {
   Entry* out = nullptr;
   if (!s.ages.empty()) {
     out = s.ages.back();
-    *far = (s.clock - out->used_at) * kStripes;
+    *far = clock_.load(std::memory_order_relaxed) - out->used_at;
   }
   for (const auto& [reader, times] : s.foretold) {
     if (times.empty()) continue;
@@ -209,6 +209,7 @@ bool BlockCache::evict(std::optional<std::uint64_t> closer) {
 }
 
 bool BlockCache::take_room(std::size_t wanted, std::uint64_t owner, const BlockUse& use) {
+  if (use.reader != nullptr) use.reader->used(clock_.load(std::memory_order_relaxed));  // It does not rest.
   std::optional<std::uint64_t> far;
   std::size_t now = bytes_.load();
   while (true) {
@@ -223,6 +224,11 @@ bool BlockCache::take_room(std::size_t wanted, std::uint64_t owner, const BlockU
     now = bytes_.load();
   }
   refusals_.fetch_add(1, std::memory_order_relaxed);
+  const std::uint64_t clock = clock_.fetch_add(wanted, std::memory_order_relaxed) + wanted;
+  if (use.reader != nullptr) {
+    use.reader->come_to(use.after);
+    use.reader->used(clock);
+  }
   return false;
 }
 
@@ -282,12 +288,14 @@ void BlockCache::leave(Stripe& s, Entry& entry) {
 
 // REQUIRES: s.mutex held, the entry holds a block.
 void BlockCache::touch(Stripe& s, Entry& entry, const BlockUse& use) {
-  s.clock += entry.block->size;
-  entry.used_at = s.clock;
+  entry.used_at = clock_.fetch_add(entry.block->size, std::memory_order_relaxed) + entry.block->size;
   const std::uint64_t after = use.reader == entry.use.reader ? std::max(use.after, entry.use.after) : use.after;
   entry.use = use;
   entry.use.after = after;
-  if (use.reader != nullptr) use.reader->come_to(after);
+  if (use.reader != nullptr) {
+    use.reader->come_to(after);
+    use.reader->used(entry.used_at);
+  }
   if (entry.in == Entry::In::kFresh) {
     s.fresh.splice(s.fresh.begin(), s.fresh, entry.at);
     return;
@@ -354,7 +362,6 @@ BlockHandle BlockCache::try_get(const BlockKey& key, const BlockUse& use) {
 }
 
 void BlockCache::put(const BlockKey& key, const BlockHandle& block, const BlockUse& use) {
-  if (use.reader != nullptr) use.reader->come_to(use.after);
   if (block->reserved == 0) {
     if (block->size > capacity_bytes() || contains(key) || !take_room(cost(block->size), key.owner, use)) return;
   }

@@ -1,8 +1,9 @@
 // Decoded blocks of all datasets of the process, kept while they fit one byte budget. What is needed furthest in the future goes first.
 //
 // Blocks of a reader whose order is known (io/cache_reader.h) are compared by the bytes that it reads before it comes back to them
-// (Belady's rule; of several readers of one dataset the nearest counts). A block that comes back later than everything kept is not taken
-// in. Blocks of others, whose next use nobody knows, are expected after as many bytes as they have been unused: least recently used first.
+// (Belady's rule; of several readers of one dataset the nearest counts), and those that others read since it last read any: a loader that
+// rests is expected to rest as long again. A block that comes back later than everything kept is not taken in. Blocks whose next use nobody
+// knows are expected after as many bytes as they have been unused: least recently used first.
 //
 // Budget:   set_capacity(), or else what reserve() was given for each owner, a fourth of the memory at most.
 // Owns:     the blocks. A handle keeps its block alive after it was dropped from the cache. An owner's blocks go with drop().
@@ -108,14 +109,14 @@ class BlockCache {
   Stripe& stripe(const BlockKey& key) const;
   void file(Stripe& s, Entry& entry) const;
   Place place_of(std::uint64_t owner, const BlockUse& use) const;
-  static std::uint64_t distance(const Place& place);
+  std::uint64_t distance(const Place& place) const;
   std::uint64_t distance_of(std::uint64_t owner, const BlockUse& use) const;
   bool take_room(std::size_t bytes, std::uint64_t owner, const BlockUse& use);
   bool evict(std::optional<std::uint64_t> closer);
   void settle(Stripe& s);
-  static Entry* furthest(Stripe& s, std::uint64_t* distance);
+  Entry* furthest(Stripe& s, std::uint64_t* distance) const;
   void keep(const BlockKey& key, const BlockHandle& block, const BlockUse& use);
-  static void touch(Stripe& s, Entry& entry, const BlockUse& use);
+  void touch(Stripe& s, Entry& entry, const BlockUse& use);
   static void leave(Stripe& s, Entry& entry);
   static void finish(Stripe& s, const BlockKey& key, Making& making);
   void failed();
@@ -123,6 +124,7 @@ class BlockCache {
   void trim();
 
   std::atomic<std::size_t> bytes_{0}, capacity_bytes_{0};
+  std::atomic<std::uint64_t> clock_{0};  // bytes of all blocks that were used
   std::atomic<std::uint64_t> evictions_{0}, refusals_{0}, failures_{0};
   mutable std::mutex readers_mutex_;  // guards readers_
   std::unordered_map<std::uint64_t, std::vector<std::shared_ptr<const CacheReader>>> readers_;

@@ -40,8 +40,10 @@ class CacheReader {
   // Steps by which its reads may be out of order.
   virtual std::uint64_t slack() const = 0;
 
-  // The furthest that it has come.
+  // The furthest that it has come, and when it last used a block, on the cache's clock.
   std::uint64_t now() const { return now_.load(std::memory_order_relaxed); }
+  std::uint64_t used_at() const { return used_at_.load(std::memory_order_relaxed); }
+  void used(std::uint64_t cache_clock) const { used_at_.store(cache_clock, std::memory_order_relaxed); }
   void come_to(std::uint64_t time) const {
     std::uint64_t seen = now();
     while (seen < time && !now_.compare_exchange_weak(seen, time, std::memory_order_relaxed)) {
@@ -49,7 +51,7 @@ class CacheReader {
   }
 
  private:
-  mutable std::atomic<std::uint64_t> now_{0};
+  mutable std::atomic<std::uint64_t> now_{0}, used_at_{0};
 };
 
 // kIfRoom: only where nothing else has to go. Blocks that come back after everything else did (any order over more than fits) gain

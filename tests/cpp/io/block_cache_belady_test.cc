@@ -132,6 +132,29 @@ TEST_CASE("of several readers the nearest use counts") {
   CHECK(others >= 1);
 }
 
+TEST_CASE("blocks of a reader that rests give way in the end") {
+  const auto resting = std::make_shared<const ListReader>(std::vector<std::uint64_t>{0, 1, 0, 1});
+  BlockCache cache(2 * (kSize + BlockCache::kEntryBytes));
+  cache.add_reader(kOwner, resting);
+  std::uint64_t hits = 0;
+  for (std::uint64_t at = 0; at < 2; ++at) use(cache, resting.get(), at, at, &hits);
+  const auto reader = std::make_shared<const ListReader>(shuffles(10, 20, 1));  // As rows of another dataset: 0 to 9 of that.
+  cache.add_reader(kOwner + 1, reader);
+  std::uint64_t found = 0;
+  for (std::uint64_t at = 0; at < reader->order().size(); ++at) {
+    const BlockKey key{kOwner + 1, reader->order()[at]};
+    const BlockUse again{reader.get(), at + 1, Keep::kEvict, {key.block, 1}};
+    if (cache.try_get(key, again) != nullptr) {
+      ++found;
+    } else if (const auto room = cache.room_for(key, kSize, again)) {
+      cache.put(key, room, again);
+    }
+  }
+  CHECK_FALSE(cache.contains({kOwner, 0}));
+  CHECK_FALSE(cache.contains({kOwner, 1}));
+  CHECK(found > 30);
+}
+
 TEST_CASE("blocks of a reader that is gone make room for others") {
   const auto gone = std::make_shared<const ListReader>(std::vector<std::uint64_t>{0, 1, 0, 1});
   BlockCache cache(2 * (kSize + BlockCache::kEntryBytes));
