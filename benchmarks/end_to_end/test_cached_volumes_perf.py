@@ -18,7 +18,7 @@ from headrace._native import Order, copy_limit
 ROUNDS = 7
 VOLUME_BYTES = 4 * SIDE**3
 # Beyond every cache of the processor, as the decoded volumes are; two threads read one each.
-COPY_SOURCE_BYTES = 512 << 20
+COPY_SOURCE_BYTES = 256 << 20
 
 
 @pytest.fixture(scope="module")

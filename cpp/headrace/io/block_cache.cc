@@ -44,7 +44,7 @@ struct BlockCache::Entry {
   std::shared_ptr<Making> making;  // null once it is made
   BlockUse use;                    // the latest
   Place place;
-  std::uint64_t used_at = 0;       // on clock_
+  std::uint64_t used_at = 0;  // on clock_
   enum class In { kNothing, kFresh, kAges, kForetold } in = In::kNothing;
   // Its one node: in the stripe's fresh or ages, else here. So moving it allocates nothing and cannot fail.
   std::list<Entry*> node;
@@ -122,7 +122,9 @@ std::uint64_t BlockCache::distance(const Place& place) const {
   if (place.next == kFar) return kFar;
   const std::uint64_t now = place.reader->now(), clock = clock_.load(std::memory_order_relaxed), used_at = place.reader->used_at();
   const std::uint64_t rest = clock > used_at ? clock - used_at : 0;
-  return rest + (place.next <= now ? 0 : static_cast<std::uint64_t>(std::min(4e18, static_cast<double>(place.next - now) * place.reader->step_bytes())));
+  return rest + (place.next <= now
+                     ? 0
+                     : static_cast<std::uint64_t>(std::min(4e18, static_cast<double>(place.next - now) * place.reader->step_bytes())));
 }
 
 // Of a block that comes in.

@@ -191,8 +191,7 @@ void ShardSource::prefetch_block(const PageRef& page, std::uint32_t block) const
   for (std::uint32_t at = 0; at < std::min(ref.stored_bytes, kLine * kMostLines); at += kLine) __builtin_prefetch(from + at);
 }
 
-Status ShardSource::decode_block(const BlockId& id, const PageRef& page, MutableBytes out, const BlockUse& use,
-                                 Counters& counters) {
+Status ShardSource::decode_block(const BlockId& id, const PageRef& page, MutableBytes out, const BlockUse& use, Counters& counters) {
   HR_RETURN_IF_ERROR(touch(id, page, counters));
   const BlockRef ref = format::Shard::block(page, {mapping_.data() + page.offset, page.num_blocks * 24ull}, id.block);
   const Bytes stored{mapping_.data() + ref.offset, ref.stored_bytes};

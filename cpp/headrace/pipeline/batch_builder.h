@@ -35,7 +35,6 @@ struct BuildContext {
   Counters* counters = nullptr;
 };
 
-
 struct SampleError {
   std::uint32_t slot = 0;  // in the batch
   Status status;

@@ -17,11 +17,7 @@ constexpr std::size_t kEagerShards = 256;       // opened (and so checked) by op
 }  // namespace
 
 Runtime::Runtime(const DatasetOptions& options, std::size_t num_shards)
-    : options_(options),
-      cache_(io::BlockCache::shared()),
-      cache_owner_(io::new_owner()),
-      slabs_(kSlabBytes),
-      sources_(num_shards) {
+    : options_(options), cache_(io::BlockCache::shared()), cache_owner_(io::new_owner()), slabs_(kSlabBytes), sources_(num_shards) {
   cache_.reserve(cache_owner_, kCacheBytes);
   if (options_.reader == io::ReaderKind::kMmap) return;
   auto engine = io::make_read_engine(options_.reader);

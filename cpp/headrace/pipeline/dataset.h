@@ -104,9 +104,7 @@ class Dataset {
   Location locate(std::uint64_t row) const;
   // The same for many; out.size() == rows.size().
   void locate(std::span<const std::uint64_t> rows, std::span<Location> out) const;
-  Result<io::ShardSource*> source(std::uint32_t shard) const {
-    return runtime().source(shard, path(), manifest(), first_sample(shard));
-  }
+  Result<io::ShardSource*> source(std::uint32_t shard) const { return runtime().source(shard, path(), manifest(), first_sample(shard)); }
   // Whether all values of `fields` are in memory and checked, to be read in place: no task of theirs waits for a device.
   bool in_memory(const std::vector<std::uint32_t>& fields) const;
   // Says that a pass over all samples begins: where the files fit well into memory, they are brought in as huge pages.

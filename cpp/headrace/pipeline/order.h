@@ -7,7 +7,8 @@
 // listed:     what a sampler drew, position by position.
 // weighted:   each position draws a sample by its weight, with replacement; an epoch has as many positions as one likes.
 //
-// Immutable after making (but for the index of a list, made once); any thread. Holds O(shards) memory (O(chunks) only if shards differ in chunk size).
+// Immutable after making (but for the index of a list, made once); any thread. Holds O(shards) memory (O(chunks) only if shards differ in
+// chunk size).
 #pragma once
 
 #include <cstdint>

@@ -49,8 +49,8 @@ class OrderReader final : public io::CacheReader {
   const std::uint64_t ahead_;
   std::atomic<double> step_bytes_;
   std::atomic<std::uint64_t> slack_{0};
-  std::uint64_t clock_end_ = 0;  // of the latest pass; the consumer's alone
-  mutable std::mutex mutex_;     // guards plan_
+  std::uint64_t clock_end_ = 0;       // of the latest pass; the consumer's alone
+  mutable std::mutex mutex_;          // guards plan_
   std::shared_ptr<const Plan> plan_;  // null: not known
 };
 

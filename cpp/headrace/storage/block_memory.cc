@@ -27,8 +27,8 @@ std::size_t slot_bytes(std::size_t bytes) { return round_up(bytes, std::max(kPag
 struct BlockMemory::Region {
   std::shared_ptr<State> owner;
   std::unique_ptr<Slab> slab;
-  std::size_t slot = 0;                    // bytes
-  std::vector<std::uint8_t*> free;         // slots
+  std::size_t slot = 0;             // bytes
+  std::vector<std::uint8_t*> free;  // slots
   // Its one node is in State::with_free while there are free slots, else here: listing it allocates nothing, so it cannot fail.
   std::list<std::weak_ptr<Region>> unlisted;
   std::list<std::weak_ptr<Region>>::iterator node;
@@ -39,7 +39,7 @@ struct BlockMemory::State {
   const std::uint64_t generation = fork_generation();
   mutable std::mutex mutex;
   std::size_t limit = ~std::size_t{0};
-  std::size_t bytes = 0;  // of regions
+  std::size_t bytes = 0;                                              // of regions
   std::map<std::size_t, std::list<std::weak_ptr<Region>>> with_free;  // by slot size
 
   bool forked() const { return generation != fork_generation(); }

@@ -1,7 +1,7 @@
 // Memory for single blocks that come and go: large ones from huge pages that are used again, small ones from malloc.
 //
-// A block of kSlotBytes or more takes a slot of a region (4 MiB or one slab, huge pages where the kernel gives them) that holds slots of one
-// size, so that replacing one block by another costs no page fault. A region whose slots are all free goes back to the system.
+// A block of kSlotBytes or more takes a slot of a region (4 MiB or one slab, huge pages where the kernel gives them) that holds slots of
+// one size, so that replacing one block by another costs no page fault. A region whose slots are all free goes back to the system.
 //
 // Owns:     regions. A Memory is the right to use one slot or piece; it goes back when it dies, on any thread, and may outlive everything.
 // Memory:   regions take at most what limit() allows, beyond it malloc serves. A slot is at most an eighth larger than its block.

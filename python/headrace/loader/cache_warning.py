@@ -16,7 +16,7 @@ _warned = False
 
 def warn_of_failures() -> None:
     """Warn once a process if an allocation of the cache failed. Nothing else came of it: the cache is smaller, every batch was delivered."""
-    global _warned  # noqa: PLW0603
+    global _warned
     if _warned or _native.cache_stats()["failures"] == 0:
         return
     with _lock:

@@ -55,7 +55,8 @@ std::uint64_t belady_hits(const std::vector<std::uint64_t>& order, std::size_t r
   std::map<std::uint64_t, std::uint64_t> kept;  // block -> next use
   std::uint64_t hits = 0;
   for (std::size_t at = 0; at < order.size(); ++at) {
-    const auto next = static_cast<std::uint64_t>(std::find(order.begin() + static_cast<std::ptrdiff_t>(at) + 1, order.end(), order[at]) - order.begin());
+    const auto next =
+        static_cast<std::uint64_t>(std::find(order.begin() + static_cast<std::ptrdiff_t>(at) + 1, order.end(), order[at]) - order.begin());
     if (kept.contains(order[at])) {
       ++hits;
       kept[order[at]] = next;

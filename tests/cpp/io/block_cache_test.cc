@@ -69,7 +69,8 @@ Flight eight_ask(BlockCache& cache, std::uint64_t key, const std::function<Statu
   on_eight_threads([&](unsigned t) {
     ++arrived;
     bool hit = false;
-    flight.got[t] = cache.get(key_of(key), {},
+    flight.got[t] = cache.get(
+        key_of(key), {},
         [&](CachedBlock& block) {
           ++makes;
           while (arrived < 8) std::this_thread::yield();

@@ -295,7 +295,8 @@ TEST_CASE("the next use of samples is the one that looking finds") {
       left -= held;
     }
     const auto layout = std::make_shared<const ChunkLayout>(shards);
-    for (const std::uint32_t window : {1u, 4u, 100u}) check_next_use(Order(OrderKind::kWindow, size, seed, 2, window, layout), size, random);
+    for (const std::uint32_t window : {1u, 4u, 100u})
+      check_next_use(Order(OrderKind::kWindow, size, seed, 2, window, layout), size, random);
     std::vector<std::uint64_t> listed(random() % 500);  // Some samples several times, most never.
     for (std::uint64_t& sample : listed) sample = random() % size;
     check_next_use(Order(listed), size, random);
