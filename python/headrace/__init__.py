@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace import sampling
-    from headrace._native import Field, Schema, num_threads, set_num_threads
+    from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
     from headrace.datasets.arrays import ArrayDataset, from_arrays
     from headrace.datasets.shards import Dataset, open
     from headrace.errors import (
@@ -47,6 +47,7 @@ _HOMES = {
     "from_arrays": "headrace.datasets.arrays",
     "num_threads": "headrace._native",
     "open": "headrace.datasets.shards",
+    "set_cache_bytes": "headrace._native",
     "set_num_threads": "headrace._native",
     "verify": "headrace.writing.verify",
     "write": "headrace.writing.writer",
@@ -99,6 +100,7 @@ __all__ = [
     "num_threads",
     "open",
     "sampling",
+    "set_cache_bytes",
     "set_num_threads",
     "verify",
     "write",

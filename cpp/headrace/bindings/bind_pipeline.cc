@@ -80,7 +80,10 @@ py::dict stats_dict(const Pipeline& p) {
   out["blocks_read"] = s.blocks_read;
   out["cache_hits"] = s.cache_hits;
   out["read_retries"] = s.read_retries;
+  out["cache_misses"] = s.cache_misses;
   out["cache_bytes"] = s.cache_bytes;
+  out["cache_capacity_bytes"] = s.cache_capacity_bytes;
+  out["cache_evictions"] = s.cache_evictions;
   out["batches_in_flight"] = s.batches_in_flight;
   out["batches_ready"] = s.batches_ready;
   out["bytes_in_flight"] = s.bytes_in_flight;

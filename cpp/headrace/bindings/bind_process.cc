@@ -1,4 +1,5 @@
 #include <lz4.h>
+#include <pybind11/stl.h>
 #include <zstd.h>
 
 #include "headrace/base/cpu.h"
@@ -8,6 +9,7 @@
 #include "headrace/codec/checksum.h"
 #include "headrace/format/layout.h"
 #include "headrace/format/utf8.h"
+#include "headrace/io/block_cache.h"
 #include "headrace/storage/host_register.h"
 
 namespace py = pybind11;
@@ -54,6 +56,28 @@ py::dict build_info() {
   return out;
 }
 
+void set_cache_bytes(std::optional<std::int64_t> count) {
+  if (count.has_value() && (*count < 0 || *count >= std::int64_t{1} << 48))
+    throw py::value_error(strf("count is %lld; expected 0 to 2^48 - 1 bytes, or None", static_cast<long long>(*count)));
+  py::gil_scoped_release release;
+  io::BlockCache::set_shared_capacity(count.has_value() ? std::optional(static_cast<std::size_t>(*count)) : std::nullopt);
+}
+
+py::dict cache_stats() {
+  const io::BlockCache& cache = io::BlockCache::shared();
+  const io::BlockCache::Stats s = cache.stats();
+  py::dict out;
+  out["bytes"] = cache.bytes();
+  out["capacity_bytes"] = cache.capacity_bytes();
+  out["blocks"] = s.blocks;
+  out["hits"] = s.hits;
+  out["misses"] = s.misses;
+  out["evictions"] = s.evictions;
+  out["refusals"] = s.refusals;
+  out["failures"] = s.failures;
+  return out;
+}
+
 }  // namespace
 
 void register_process(py::module_& m) {
@@ -79,6 +103,8 @@ void register_process(py::module_& m) {
              reinterpret_cast<int (*)()>(clear_error), reinterpret_cast<int (*)(int*)>(get_device), reinterpret_cast<int (*)(int)>(set_device)});
       },
       py::arg("lock"), py::arg("unlock"), py::arg("clear_error") = 0, py::arg("get_device") = 0, py::arg("set_device") = 0);
+  m.def("set_cache_bytes", &set_cache_bytes, py::arg("count"));
+  m.def("cache_stats", &cache_stats);
   m.def("build_info", &build_info);
   m.def("available_memory_bytes", &available_memory_bytes);
   m.def(

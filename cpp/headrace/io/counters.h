@@ -18,6 +18,7 @@ struct Counters {
   std::atomic<std::uint64_t> blocks_read{0};
   std::atomic<std::uint64_t> cache_hits{0};    // blocks found decoded
   std::atomic<std::uint64_t> read_retries{0};  // reads that the device failed and that were tried once more
+  std::atomic<std::uint64_t> cache_misses{0};  // blocks looked for in vain, and so decoded
 };
 
 // Adds the time of a scope to a counter.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <new>
 
 #include "headrace/base/clock.h"
 #include "headrace/io/populate_ahead.h"
@@ -21,13 +20,6 @@ constexpr std::int64_t kLookPauseNs = 10'000'000, kLookPauseShardNs = 100'000;
 constexpr std::uint64_t kTableBit = 1ull << 63;  // keys of block tables in the cache
 
 std::unique_ptr<std::atomic<std::uint64_t>[]> zeroed(std::uint64_t count) { return std::make_unique<std::atomic<std::uint64_t>[]>(count); }
-
-Status allocate(CachedBlock& block, std::size_t size) {
-  block.data.reset(new (std::nothrow) std::uint8_t[size]);
-  if (block.data == nullptr) return {Code::kOutOfMemory, strf("allocate %zu bytes for a decoded block: out of memory", size)};
-  block.size = size;
-  return Status::ok();
-}
 
 }  // namespace
 
@@ -47,8 +39,9 @@ ShardSource::ShardSource(std::shared_ptr<const format::Shard> shard, std::uint32
 }
 
 Result<std::unique_ptr<ShardSource>> ShardSource::open(std::shared_ptr<const format::Shard> shard, std::uint32_t number,
-                                                       const SourceContext& context) {
+                                                       const SourceContext& context, std::uint64_t first_row) {
   std::unique_ptr<ShardSource> source(new ShardSource(std::move(shard), number, context));
+  source->first_row_ = first_row;
   if (!source->is_mapped()) return source;
   HR_ASSIGN_OR_RETURN(const storage::File file, storage::File::open(source->shard_->path()));
   HR_ASSIGN_OR_RETURN(const storage::FileIdentity identity, file.identity());
@@ -191,8 +184,26 @@ void ShardSource::will_need(std::uint64_t offset, std::uint64_t length) const {
   }
 }
 
-std::uint64_t ShardSource::table_key(const BlockId& id) const {
-  return kTableBit | cache_key(id.chunk * shard_->schema().fields.size() + id.field);
+BlockKey ShardSource::table_key(const BlockId& id) const {
+  BlockKey key = cache_key(id.chunk * shard_->schema().fields.size() + id.field);
+  key.block |= kTableBit;
+  return key;
+}
+
+// The rows that the block holds bytes of: exact for rows of one size, else as if they had one.
+BlockUse ShardSource::with_rows(const BlockUse& use, const BlockId& id, const PageRef& page) const {
+  BlockUse out = use;
+  if (use.reader == nullptr) return out;
+  for (const format::SectionRef& section : page.sections) {
+    if (id.block < section.first_block || id.block - section.first_block >= section.num_blocks || section.decoded_bytes == 0) continue;
+    const std::uint64_t begin = std::uint64_t{id.block - section.first_block} * section.block_bytes;
+    const std::uint64_t end = std::min<std::uint64_t>(begin + section.block_bytes, section.decoded_bytes);
+    const std::uint64_t row_bytes = std::max<std::uint64_t>(1, section.decoded_bytes / page.num_samples);
+    const std::uint64_t first = std::min<std::uint64_t>(begin / row_bytes, page.num_samples - 1);
+    const std::uint64_t last = std::min<std::uint64_t>((end - 1) / row_bytes, page.num_samples - 1);
+    out.rows = {first_row_ + id.chunk * shard_->chunk_samples() + first, last - first + 1};
+  }
+  return out;
 }
 
 Result<std::shared_ptr<const storage::File>> ShardSource::file() {
@@ -215,8 +226,8 @@ Status ShardSource::read_now(std::uint64_t offset, MutableBytes out, Counters& c
 }
 
 Result<BlockHandle> ShardSource::table(const BlockId& id, const PageRef& page, const std::uint8_t* stored, Counters& counters) {
-  return context_.cache->get(table_key(id), [&](CachedBlock& out) -> Status {
-    HR_RETURN_IF_ERROR(allocate(out, page.num_blocks * 24ull));
+  return context_.cache->get(table_key(id), {}, [&](CachedBlock& out) -> Status {
+    HR_RETURN_IF_ERROR(context_.cache->allocate(out, page.num_blocks * 24ull));
     if (stored != nullptr) {
       std::memcpy(out.data.get(), stored, out.size);
     } else {
@@ -248,7 +259,7 @@ Status ShardSource::check_and_decode(const BlockId& id, const PageRef& page, con
   HR_RETURN_IF_ERROR(check(id, page, ref, stored, counters));
   ScopedTime time(counters.decode_ns);
   thread_local std::vector<std::uint8_t> scratch;
-  HR_RETURN_IF_ERROR(allocate(out, ref.decoded_bytes));
+  HR_RETURN_IF_ERROR(context_.cache->allocate(out, ref.decoded_bytes));
   counters.decoded_bytes.fetch_add(ref.decoded_bytes, std::memory_order_relaxed);
   if (id.block < page.section(Section::kValues).first_block) {  // Validity and offsets are stored as they are.
     std::memcpy(out.data.get(), stored.data(), stored.size());
@@ -257,9 +268,9 @@ Status ShardSource::check_and_decode(const BlockId& id, const PageRef& page, con
   return shard_->decode_block(id.chunk, id.field, id.block, ref, stored, {out.data.get(), out.size}, scratch);
 }
 
-BlockHandle ShardSource::cached_block(const BlockId& id, const PageRef& page, Counters& counters) {
-  BlockHandle found = context_.cache->try_get(cache_key(page.first_block + id.block));
-  if (found != nullptr) counters.cache_hits.fetch_add(1, std::memory_order_relaxed);
+BlockHandle ShardSource::cached_block(const BlockId& id, const PageRef& page, Counters& counters, const BlockUse& use) {
+  BlockHandle found = context_.cache->try_get(cache_key(page.first_block + id.block), with_rows(use, id, page));
+  (found != nullptr ? counters.cache_hits : counters.cache_misses).fetch_add(1, std::memory_order_relaxed);
   return found;
 }
 
@@ -271,31 +282,31 @@ void ShardSource::prefetch_block(const PageRef& page, std::uint32_t block) const
   for (std::uint32_t at = 0; at < std::min(ref.stored_bytes, kLine * kMostLines); at += kLine) __builtin_prefetch(from + at);
 }
 
-Status ShardSource::decode_block(const BlockId& id, const PageRef& page, MutableBytes out, Keep keep, Counters& counters) {
+Status ShardSource::decode_block(const BlockId& id, const PageRef& page, MutableBytes out, const BlockUse& use, Counters& counters) {
   HR_RETURN_IF_ERROR(touch(id, page, counters));
   const BlockRef ref = format::Shard::block(page, {base_ + page.offset, page.num_blocks * 24ull}, id.block);
-  return decode_stored(id, page, ref, {base_ + ref.offset, ref.stored_bytes}, out, keep, counters);
+  return decode_stored(id, page, ref, {base_ + ref.offset, ref.stored_bytes}, out, use, counters);
 }
 
-Status ShardSource::decode_stored(const BlockId& id, const PageRef& page, const BlockRef& ref, Bytes stored, MutableBytes out, Keep keep,
-                                  Counters& counters) {
+Status ShardSource::decode_stored(const BlockId& id, const PageRef& page, const BlockRef& ref, Bytes stored, MutableBytes out,
+                                  const BlockUse& use, Counters& counters) {
   thread_local std::vector<std::uint8_t> scratch;
   {
     ScopedTime time(counters.decode_ns);
     HR_RETURN_IF_ERROR(explain(shard_->decode_block(id.chunk, id.field, id.block, ref, stored, out, scratch)));
   }
   counters.decoded_bytes.fetch_add(out.size(), std::memory_order_relaxed);
-  keep_copy(page, id.block, out, keep);
+  keep_copy(id, page, out, use);
   return Status::ok();
 }
 
-void ShardSource::keep_copy(const PageRef& page, std::uint32_t block, Bytes decoded, Keep keep) {
-  const std::uint64_t key = cache_key(page.first_block + block);
-  if (!context_.cache->would_keep(key, decoded.size(), keep)) return;
-  const auto copy = std::make_shared<CachedBlock>();
-  if (!allocate(*copy, decoded.size()).is_ok()) return;  // No memory to keep it: the batch has it all the same.
+void ShardSource::keep_copy(const BlockId& id, const PageRef& page, Bytes decoded, const BlockUse& use) {
+  const BlockKey key = cache_key(page.first_block + id.block);
+  const BlockUse again = with_rows(use, id, page);
+  const std::shared_ptr<CachedBlock> copy = context_.cache->room_for(key, decoded.size(), again);
+  if (copy == nullptr) return;  // Not worth keeping, or no memory to keep it: the batch has it all the same.
   std::memcpy(copy->data.get(), decoded.data(), decoded.size());
-  context_.cache->put(key, copy, keep);
+  context_.cache->put(key, copy, again);
 }
 
 Status ShardSource::make_mapped(const BlockId& id, const PageRef& page, CachedBlock& out, Counters& counters) {
@@ -322,18 +333,18 @@ Status ShardSource::make_positional(const BlockId& id, const PageRef& page, Byte
   return check_and_decode(id, page, ref, {stored, ref.stored_bytes}, out, counters);
 }
 
-Result<BlockHandle> ShardSource::block(const BlockId& id, Counters& counters) {
-  return block(id, shard_->page(id.chunk, id.field), {}, nullptr, counters);
+Result<BlockHandle> ShardSource::block(const BlockId& id, Counters& counters, const BlockUse& use) {
+  return block(id, shard_->page(id.chunk, id.field), {}, nullptr, use, counters);
 }
 
 Result<BlockHandle> ShardSource::block(const BlockId& id, const PageRef& page, Bytes entries, const std::uint8_t* stored,
-                                       Counters& counters) {
+                                       const BlockUse& use, Counters& counters) {
   bool hit = false;
   const auto make = [&](CachedBlock& out) {
     return is_mapped() ? make_mapped(id, page, out, counters) : make_positional(id, page, entries, stored, out, counters);
   };
-  auto found = context_.cache->get(cache_key(page.first_block + id.block), make, &hit);
-  if (hit) counters.cache_hits.fetch_add(1, std::memory_order_relaxed);
+  auto found = context_.cache->get(cache_key(page.first_block + id.block), with_rows(use, id, page), make, &hit);
+  (hit ? counters.cache_hits : counters.cache_misses).fetch_add(1, std::memory_order_relaxed);
   return found;
 }
 

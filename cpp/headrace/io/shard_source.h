@@ -35,6 +35,7 @@ Result<Verify> verify_from_name(std::string_view name);
 // What sources of one dataset share.
 struct SourceContext {
   BlockCache* cache = nullptr;
+  std::uint64_t owner = 0;  // the dataset, in keys of the cache
   FileTable* files = nullptr;
   ReadEngine* engine = nullptr;  // null: mapped
   Verify verify = Verify::kOnce;
@@ -49,9 +50,9 @@ struct BlockId {
 
 class ShardSource {
  public:
-  // `number` is the shard's place in its dataset: part of the keys in the cache.
+  // `number` is the shard's place in its dataset: part of the keys in the cache. `first_row`: rows of the dataset before it.
   static Result<std::unique_ptr<ShardSource>> open(std::shared_ptr<const format::Shard> shard, std::uint32_t number,
-                                                   const SourceContext& context);
+                                                   const SourceContext& context, std::uint64_t first_row = 0);
 
   const format::Shard& shard() const { return *shard_; }
   bool is_mapped() const { return context_.engine == nullptr; }
@@ -80,12 +81,13 @@ class ShardSource {
   void will_need(std::uint64_t offset, std::uint64_t length) const;  // the same for any range
 
   // The decoded bytes of a block of any section, from the cache or made now.
-  Result<BlockHandle> block(const BlockId& id, Counters& counters);
+  // `use` says who reads it and when again; its rows are filled in here.
+  Result<BlockHandle> block(const BlockId& id, Counters& counters, const BlockUse& use = {});
   // Mapped: the same from the cache alone, null if it is not there.
-  BlockHandle cached_block(const BlockId& id, const format::PageRef& page, Counters& counters);
+  BlockHandle cached_block(const BlockId& id, const format::PageRef& page, Counters& counters, const BlockUse& use = {});
   // Mapped: decodes a block of the values section into exactly its decoded bytes, past the cache. `out` may be of a batch: the bytes are
   // copied nowhere else, except into the cache if it keeps a copy.
-  Status decode_block(const BlockId& id, const format::PageRef& page, MutableBytes out, Keep keep, Counters& counters);
+  Status decode_block(const BlockId& id, const format::PageRef& page, MutableBytes out, const BlockUse& use, Counters& counters);
   // Mapped: asks for the cache lines that decode_block() will touch first. Never waits, never faults.
   void prefetch_entry(const format::PageRef& page, std::uint32_t block) const { __builtin_prefetch(base_ + page.offset + block * 24ull); }
   void prefetch_block(const format::PageRef& page, std::uint32_t block) const;
@@ -102,26 +104,28 @@ class ShardSource {
   // The block table of a page, checked: from the cache, from `stored` (null: not read), or read now.
   Result<BlockHandle> table(const BlockId& id, const format::PageRef& page, const std::uint8_t* stored, Counters& counters);
   // The same for a block of any section, decoded.
-  Result<BlockHandle> block(const BlockId& id, const format::PageRef& page, Bytes table, const std::uint8_t* stored, Counters& counters);
+  Result<BlockHandle> block(const BlockId& id, const format::PageRef& page, Bytes table, const std::uint8_t* stored, const BlockUse& use,
+                            Counters& counters);
   // Checks a block's stored bytes, if `verify` wants that now.
   Status check(const BlockId& id, const format::PageRef& page, const format::BlockRef& ref, Bytes stored, Counters& counters);
   // decode_block() from stored bytes that were checked.
   Status decode_stored(const BlockId& id, const format::PageRef& page, const format::BlockRef& ref, Bytes stored, MutableBytes out,
-                       Keep keep, Counters& counters);
-  // Puts a copy of a decoded block into the cache, if there is room by `keep`.
-  void keep_copy(const format::PageRef& page, std::uint32_t block, Bytes decoded, Keep keep);
+                       const BlockUse& use, Counters& counters);
+  // Puts a copy of a decoded block into the cache, if it is worth keeping.
+  void keep_copy(const BlockId& id, const format::PageRef& page, Bytes decoded, const BlockUse& use);
 
  private:
   ShardSource(std::shared_ptr<const format::Shard> shard, std::uint32_t number, const SourceContext& context);
   // A mapped file's blocks of another revision are not found again: they may have been decoded from a mixture.
-  std::uint64_t cache_key(std::uint64_t ordinal) const {
-    return (number_ + (revision() & kRevisions) * context_.num_shards) << 40 | ordinal;
+  BlockKey cache_key(std::uint64_t ordinal) const {
+    return {context_.owner, (number_ + (revision() & kRevisions) * context_.num_shards) << 36 | ordinal};
   }
   static constexpr std::uint64_t kRevisions = 255;
   storage::FileIdentity identity_now();
   // An error of a checksum or a codec, as what it is if the file is not what was opened: kTruncated, kChanged, or kIoError.
   Status explain(const Status& found);
-  std::uint64_t table_key(const BlockId& id) const;
+  BlockKey table_key(const BlockId& id) const;
+  BlockUse with_rows(const BlockUse& use, const BlockId& id, const format::PageRef& page) const;
   Status populate(std::uint64_t offset, std::uint64_t bytes, Counters& counters);
   Status touch_table(const BlockId& id, const format::PageRef& page, Counters& counters);
   Status read_now(std::uint64_t offset, MutableBytes out, Counters& counters);
@@ -138,6 +142,7 @@ class ShardSource {
 
   std::shared_ptr<const format::Shard> shard_;
   std::uint32_t number_;
+  std::uint64_t first_row_ = 0;
   SourceContext context_;
   std::shared_ptr<const storage::Mapping> mapping_;               // with who populates ahead
   const std::uint8_t* base_ = nullptr;                            // of it

@@ -50,6 +50,12 @@ class BatchBuilder {
   // REQUIRES: every sample < dataset->num_samples(), the dataset delivers the fields (check_fields()); at most 2^32 - 1 of them.
   BatchBuilder(const BuildContext& context, std::vector<std::uint64_t> samples);
 
+  // Which positions the batch covers, on the reader's clock: what the cache keeps depends on it. Before prepare().
+  void set_place(const io::CacheReader* reader, std::uint64_t begin, std::uint64_t end) {
+    reader_ = reader;
+    clock_begin_ = begin;
+    clock_end_ = end;
+  }
   // Errors: what concerns the whole batch (a shard cannot be opened, memory). Failures of samples are in errors().
   Status prepare();
   // Afterwards sides() has one group at most, and images() are those to wait for. `ahead` may be null.
@@ -162,7 +168,11 @@ class BatchBuilder {
   static MutableBytes decode_buffer(std::size_t bytes);
   Status run_mapped(const Need& need);
   Status run_positional(const Need& need, std::size_t piece);
-  io::Keep keep_of(bool whole) const { return whole || !context_.revisits ? io::Keep::kIfRoom : io::Keep::kEvict; }
+  // What the cache is told: wanted next after this batch. `whole`: nothing of the block is left for another batch of this pass.
+  io::BlockUse use_of(bool whole) const {
+    return {reader_, clock_end_, whole || !context_.revisits ? io::Keep::kIfRoom : io::Keep::kEvict, {}};
+  }
+  io::BlockUse use_found() const { return {reader_, clock_end_, io::Keep::kEvict, {}}; }
   const std::uint8_t* stored(const Need& need, const format::BlockRef& ref, std::size_t piece) const;
   void ask_ahead(std::size_t need, std::size_t end) const;
   MutableBytes whole_place(const Need& need) const;
@@ -178,6 +188,8 @@ class BatchBuilder {
   bool is_changed(std::size_t out_field) const { return makes_runs_ || conversions_[out_field].needed; }
 
   BuildContext context_;
+  const io::CacheReader* reader_ = nullptr;  // of context_; null: its order is not known
+  std::uint64_t clock_begin_ = 0, clock_end_ = 0;
   std::vector<std::uint64_t> samples_;
   std::vector<Location> places_;                     // [slot]
   std::vector<io::ShardSource*> sources_;            // [shard], null where no sample lies there

@@ -100,14 +100,14 @@ Status BatchBuilder::run_mapped(const Need& need) {
   io::ShardSource& source = source_of(need);
   const io::BlockId id = block_id(need);
   io::Counters& counters = context_.counters->io;
-  if (const io::BlockHandle block = source.cached_block(id, page_of(need), counters)) {
+  if (const io::BlockHandle block = source.cached_block(id, page_of(need), counters, use_found())) {
     copy_rows(need, block->bytes());
     return Status::ok();
   }
   const MutableBytes place = whole_place(need);
-  if (!place.empty()) return source.decode_block(id, page_of(need), place, keep_of(true), counters);
+  if (!place.empty()) return source.decode_block(id, page_of(need), place, use_of(true), counters);
   const MutableBytes out = decode_buffer(need.bytes);
-  HR_RETURN_IF_ERROR(source.decode_block(id, page_of(need), out, keep_of(false), counters));
+  HR_RETURN_IF_ERROR(source.decode_block(id, page_of(need), out, use_of(false), counters));
   copy_rows(need, out);
   return Status::ok();
 }

@@ -145,13 +145,13 @@ Status BatchBuilder::run_positional(const Need& need, std::size_t piece) {
   const bool in_image = !images_.empty() && images_[need.run] != nullptr;
   const std::uint8_t* const there = stored(need, ref, piece);
   if (!raw || !in_image || there == nullptr) {
-    if (const io::BlockHandle block = source.cached_block(id, page, counters)) {
+    if (const io::BlockHandle block = source.cached_block(id, page, counters, use_found())) {
       copy_rows(need, block->bytes());
       return Status::ok();
     }
   }
   if (there == nullptr) {  // It was in the cache when the batch was planned, or could not be read: then its error is met here.
-    HR_ASSIGN_OR_RETURN(const io::BlockHandle block, source.block(id, page, table.entries, nullptr, counters));
+    HR_ASSIGN_OR_RETURN(const io::BlockHandle block, source.block(id, page, table.entries, nullptr, use_found(), counters));
     copy_rows(need, block->bytes());
     return Status::ok();
   }
@@ -161,12 +161,12 @@ Status BatchBuilder::run_positional(const Need& need, std::size_t piece) {
   const MutableBytes place = whole_place(need);
   if (raw) {
     copy_rows(need, bytes);
-    if (!in_image) source.keep_copy(page, need.block, bytes, keep_of(!place.empty()));
+    if (!in_image) source.keep_copy(id, page, bytes, use_of(!place.empty()));
     return Status::ok();
   }
-  if (!place.empty()) return source.decode_stored(id, page, ref, bytes, place, keep_of(true), counters);
+  if (!place.empty()) return source.decode_stored(id, page, ref, bytes, place, use_of(true), counters);
   const MutableBytes out = decode_buffer(need.bytes);
-  HR_RETURN_IF_ERROR(source.decode_stored(id, page, ref, bytes, out, keep_of(false), counters));
+  HR_RETURN_IF_ERROR(source.decode_stored(id, page, ref, bytes, out, use_of(false), counters));
   copy_rows(need, out);
   return Status::ok();
 }

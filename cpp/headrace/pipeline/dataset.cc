@@ -14,7 +14,7 @@
 namespace headrace::pipeline {
 namespace {
 
-constexpr std::size_t kCacheBytes = 32u << 20;  // for single samples; loaders reserve more
+constexpr std::size_t kCacheBytes = 32u << 20;  // what a dataset brings to the cache's budget, for single samples; loaders bring more
 constexpr std::size_t kSlabBytes = 16u << 20;   // free slabs kept for single fetches
 constexpr std::uint32_t kTableChunk = 4096;     // rows of a table in memory that the window order takes for a chunk
 // Shards that open() opens, and so checks: the first ones, as long as all their indexes together stay below this, about 0.2 ms of work. Of
@@ -32,7 +32,8 @@ std::uint64_t index_bytes(const format::Manifest& manifest, const format::ShardE
 }  // namespace
 
 Runtime::Runtime(const DatasetOptions& options, std::size_t num_shards)
-    : options_(options), cache_(kCacheBytes), slabs_(kSlabBytes), sources_(num_shards) {
+    : options_(options), cache_(io::BlockCache::shared()), cache_owner_(io::new_owner()), slabs_(kSlabBytes), sources_(num_shards) {
+  cache_.reserve(cache_owner_, kCacheBytes);
   if (options_.reader == io::ReaderKind::kMmap) return;
   auto engine = io::make_read_engine(options_.reader);
   engine_status_ = engine.status();
@@ -40,6 +41,7 @@ Runtime::Runtime(const DatasetOptions& options, std::size_t num_shards)
 }
 
 Runtime::~Runtime() {
+  cache_.drop(cache_owner_);
   for (auto& source : sources_) delete source.load(std::memory_order_acquire);
 }
 
@@ -47,7 +49,8 @@ const char* Runtime::reader_name() const { return io::reader_name(engine_ == nul
 
 std::string Runtime::reader_fallback() const { return engine_ == nullptr ? std::string() : engine_->fallback_reason(); }
 
-Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest) {
+Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest,
+                                         std::uint64_t first_row) {
   if (io::ShardSource* open = sources_[shard].load(std::memory_order_acquire)) return open;
   HR_RETURN_IF_ERROR(engine_status_);
   std::lock_guard lock(opening_[shard % opening_.size()]);
@@ -57,8 +60,8 @@ Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string&
   if (!checked->schema().same_values(manifest.schema)) {
     return Status(Code::kCorrupt, "open " + checked->path() + ": its schema differs from the manifest's");
   }
-  io::SourceContext context{&cache_, &files_, engine_.get(), options_.verify, static_cast<std::uint32_t>(sources_.size())};
-  HR_ASSIGN_OR_RETURN(auto source, io::ShardSource::open(std::move(checked), shard, context));
+  io::SourceContext context{&cache_, cache_owner_, &files_, engine_.get(), options_.verify, static_cast<std::uint32_t>(sources_.size())};
+  HR_ASSIGN_OR_RETURN(auto source, io::ShardSource::open(std::move(checked), shard, context, first_row));
   io::ShardSource* open = source.release();
   // Stored, then looked for; expect_whole() does it the other way round: so one of the two always tells the source.
   sources_[shard].store(open);

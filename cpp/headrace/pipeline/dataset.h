@@ -1,6 +1,6 @@
 // What a pipeline reads: one version of a dataset on disk (manifest, shards, and what reads them in this process), or a table in memory.
 //
-// Owns:     the manifest; a Runtime (block cache, descriptors, read engine, mapped shards).
+// Owns:     the manifest; a Runtime (its blocks in the process's cache, descriptors, read engine, mapped shards).
 // Threads:  any. The first shards are opened at open(), others when first needed, each under one of Runtime's locks.
 // Forking:  a child builds a Runtime of its own at first use and abandons the parent's: a lock in it may be held for ever.
 #pragma once
@@ -46,12 +46,15 @@ class Runtime {
   Runtime(const DatasetOptions& options, std::size_t num_shards);
   ~Runtime();
   // Errors: those of format::Shard::open and io::ShardSource::open, and kChanged.
-  Result<io::ShardSource*> source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest);
+  Result<io::ShardSource*> source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest,
+                                  std::uint64_t first_row);
   // Sources, those opened later too, expect to be used whole.
   void expect_whole();
   // The source if it is open, else null.
   const io::ShardSource* opened(std::uint32_t shard) const { return sources_[shard].load(std::memory_order_acquire); }
+  // The process's, and by which name it knows this dataset's blocks.
   io::BlockCache& cache() { return cache_; }
+  std::uint64_t cache_owner() const { return cache_owner_; }
   // For single fetches: small slabs that come and go quickly.
   storage::SlabPool& slabs() { return slabs_; }
   const char* reader_name() const;
@@ -60,7 +63,8 @@ class Runtime {
 
  private:
   DatasetOptions options_;
-  io::BlockCache cache_;
+  io::BlockCache& cache_;
+  const std::uint64_t cache_owner_;
   storage::SlabPool slabs_;
   io::FileTable files_;
   std::unique_ptr<io::ReadEngine> engine_;  // null: mapped
@@ -102,7 +106,7 @@ class Dataset {
   Location locate(std::uint64_t row) const;
   // The same for many; out.size() == rows.size().
   void locate(std::span<const std::uint64_t> rows, std::span<Location> out) const;
-  Result<io::ShardSource*> source(std::uint32_t shard) const { return runtime().source(shard, path(), manifest()); }
+  Result<io::ShardSource*> source(std::uint32_t shard) const { return runtime().source(shard, path(), manifest(), first_sample(shard)); }
   // Whether all values of `fields` are in memory and checked, to be read in place: no task of theirs waits for a device.
   bool in_memory(const std::vector<std::uint32_t>& fields) const;
   // Says that a pass over all samples begins: where the files fit well into memory, they are brought in as huge pages.

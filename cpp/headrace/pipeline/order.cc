@@ -1,11 +1,18 @@
 #include "headrace/pipeline/order.h"
 
 #include <algorithm>
+#include <array>
+#include <mutex>
 #include <numeric>
 
 #include "headrace/base/bytes.h"
 
 namespace headrace::pipeline {
+namespace {
+
+constexpr std::uint64_t kMostListed = 1u << 22;  // positions that are indexed; sorting them in takes about 50 ms, once
+
+}  // namespace
 
 Result<OrderKind> order_from_name(std::string_view name) {
   if (name == "sequential") return OrderKind::kSequential;
@@ -49,6 +56,12 @@ std::uint64_t ChunkLayout::first_sample(std::uint64_t chunk) const {
   return first_sample_[shard] + (chunk - first_chunk_[shard]) * shard_chunk_samples_[shard];
 }
 
+std::uint64_t ChunkLayout::chunk_of(std::uint64_t sample) const {
+  const auto next = std::upper_bound(first_sample_.begin(), first_sample_.end(), sample);
+  const auto shard = static_cast<std::size_t>(next - first_sample_.begin()) - 1;
+  return first_chunk_[shard] + (sample - first_sample_[shard]) / shard_chunk_samples_[shard];
+}
+
 std::uint32_t ChunkLayout::samples_in(std::uint64_t chunk) const {
   const std::size_t shard = shard_of(chunk);
   const std::uint64_t before = (chunk - first_chunk_[shard]) * shard_chunk_samples_[shard];
@@ -56,11 +69,22 @@ std::uint32_t ChunkLayout::samples_in(std::uint64_t chunk) const {
       std::min<std::uint64_t>(shard_chunk_samples_[shard], first_sample_[shard + 1] - first_sample_[shard] - before));
 }
 
-std::uint64_t ChunkLayout::chunk_of(std::uint64_t sample) const {
-  const auto next = std::upper_bound(first_sample_.begin(), first_sample_.end(), sample);
-  const auto shard = static_cast<std::size_t>(next - first_sample_.begin()) - 1;
-  return first_chunk_[shard] + (sample - first_sample_[shard]) / shard_chunk_samples_[shard];
-}
+// Positions grouped by sample, ascending in each group: those of sample s are at[begin[s] .. begin[s + 1]).
+struct Order::Places {
+  std::once_flag made;
+  std::vector<std::uint32_t> begin;
+  std::vector<std::uint32_t> at;
+
+  void make(const std::vector<std::uint64_t>& samples) {
+    const std::uint64_t largest = samples.empty() ? 0 : *std::max_element(samples.begin(), samples.end());
+    begin.assign(largest + 2, 0);
+    for (const std::uint64_t sample : samples) ++begin[sample + 1];
+    std::partial_sum(begin.begin(), begin.end(), begin.begin());
+    at.resize(samples.size());
+    std::vector<std::uint32_t> next(begin.begin(), begin.end() - 1);
+    for (std::size_t i = 0; i < samples.size(); ++i) at[next[samples[i]]++] = static_cast<std::uint32_t>(i);
+  }
+};
 
 struct Order::Window {
   std::uint64_t begin = 1, end = 0;         // positions
@@ -85,11 +109,12 @@ Order::Order(OrderKind kind, std::uint64_t num_samples, std::uint64_t seed, std:
   for (std::size_t i = 1; i < deficits_.size(); ++i) deficits_[i].missing += deficits_[i - 1].missing;
 }
 
-Order::Order(std::vector<std::uint64_t> samples) : kind_(OrderKind::kListed), num_samples_(samples.size()), listed_(std::move(samples)) {}
+Order::Order(std::vector<std::uint64_t> samples)
+    : kind_(OrderKind::kListed), num_samples_(samples.size()), listed_(std::move(samples)), places_(std::make_shared<Places>()) {}
 
-// Position of the first sample of a window: all slots before it, less what the short ones among them miss.
-std::uint64_t Order::window_begin(std::uint64_t window) const {
-  const std::uint64_t slot = std::min<std::uint64_t>(window * window_chunks_, layout_->num_chunks());
+// Samples of all slots before this one: all full, less what the short ones among them miss.
+std::uint64_t Order::slot_begin(std::uint64_t slot) const {
+  slot = std::min<std::uint64_t>(slot, layout_->num_chunks());
   const auto after =
       std::lower_bound(deficits_.begin(), deficits_.end(), slot, [](const Deficit& d, std::uint64_t s) { return d.slot < s; });
   return slot * layout_->chunk_samples() - (after == deficits_.begin() ? 0 : std::prev(after)->missing);
@@ -152,6 +177,68 @@ void Order::fill(std::uint64_t begin, std::span<std::uint64_t> out) const {
       out[i] = window.first_sample[which] + (inside - window.chunk_begin[which]);
     }
   }
+}
+
+bool Order::knows_next_use() const {
+  if (kind_ != OrderKind::kListed) return kind_ != OrderKind::kWeighted;
+  return num_samples_ <= kMostListed && std::all_of(listed_.begin(), listed_.end(), [](std::uint64_t s) { return s < 2 * kMostListed; });
+}
+
+// The positions of samples [first, first + out.size()), which lie in one chunk or several.
+void Order::positions_in_windows(std::uint64_t first, std::span<std::uint64_t> out) const {
+  for (std::size_t done = 0; done < out.size();) {
+    const std::uint64_t chunk = layout_->chunk_of(first + done);
+    const std::uint64_t row = first + done - layout_->first_sample(chunk);
+    const std::uint64_t held = std::min<std::uint64_t>(out.size() - done, layout_->samples_in(chunk) - row);
+    const std::uint64_t slot = permutation_.inverse(chunk);
+    const std::uint64_t window = slot / window_chunks_;
+    const std::uint64_t begin = window_begin(window);
+    const Permutation inside(window_begin(window + 1) - begin, mix_key(key_, window));
+    const std::span<std::uint64_t> part = out.subspan(done, held);
+    inside.inverse(slot_begin(slot) - begin + row, part);
+    for (std::uint64_t& position : part) position += begin;
+    done += held;
+  }
+}
+
+std::uint64_t Order::next_listed(std::uint64_t first, std::uint64_t count, std::uint64_t from,
+                                 const std::function<bool(std::uint64_t)>& mine) const {
+  std::call_once(places_->made, [&] { places_->make(listed_); });
+  const std::vector<std::uint32_t>& at = places_->at;
+  std::uint64_t nearest = kNever;
+  const std::uint64_t end = std::min<std::uint64_t>(first + count, places_->begin.size() - 1);
+  for (std::uint64_t sample = first; sample < end; ++sample) {
+    const auto last = at.begin() + places_->begin[sample + 1];
+    auto place = std::lower_bound(at.begin() + places_->begin[sample], last, from);
+    while (place != last && mine != nullptr && !mine(*place)) ++place;
+    if (place != last) nearest = std::min<std::uint64_t>(nearest, *place);
+  }
+  return nearest;
+}
+
+std::uint64_t Order::next_use(std::uint64_t first, std::uint64_t count, std::uint64_t from,
+                              const std::function<bool(std::uint64_t)>& mine) const {
+  if (kind_ == OrderKind::kListed) return next_listed(first, std::min(count, kMostAsked), from, mine);
+  count = first < num_samples_ ? std::min(count, num_samples_ - first) : 0;
+  if (kind_ == OrderKind::kSequential && from > first) {  // What comes before `from` is over.
+    const std::uint64_t over = std::min(count, from - first);
+    first += over;
+    count -= over;
+  }
+  std::array<std::uint64_t, kMostAsked> positions;
+  const std::span<std::uint64_t> asked(positions.data(), std::min(count, kMostAsked));
+  if (kind_ == OrderKind::kSequential) {
+    std::iota(asked.begin(), asked.end(), first);
+  } else if (kind_ == OrderKind::kGlobal) {
+    permutation_.inverse(first, asked);
+  } else {
+    positions_in_windows(first, asked);
+  }
+  std::uint64_t nearest = kNever;
+  for (const std::uint64_t position : asked) {
+    if (position >= from && position < nearest && (mine == nullptr || mine(position))) nearest = position;
+  }
+  return nearest;
 }
 
 }  // namespace headrace::pipeline

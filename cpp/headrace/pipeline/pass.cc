@@ -134,6 +134,9 @@ bool plan(const Pass& pass, Job& job) {
     }
     job.planned = true;
     job.builder = std::make_unique<BatchBuilder>(pass.shared->context, job.samples);
+    if (pass.clock.has_value()) {
+      job.builder->set_place(&pass.shared->subscription->reader(), *pass.clock + job.position_before, *pass.clock + job.position_after);
+    }
     if (pass.ahead != nullptr) pass.ahead->start(job.step);
     // Without threads of our own, everything happens here and now.
     job.status = pass.group == nullptr ? job.builder->prepare() : job.builder->begin(pass.ahead.get());

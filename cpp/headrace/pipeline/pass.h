@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -25,6 +26,7 @@
 #include "headrace/pipeline/chunk_ahead.h"
 #include "headrace/pipeline/counters.h"
 #include "headrace/pipeline/order.h"
+#include "headrace/pipeline/order_reader.h"
 #include "headrace/pipeline/partition.h"
 #include "headrace/storage/slab_pool.h"
 
@@ -36,6 +38,7 @@ struct PassShared {
   storage::SlabPool slabs;
   Counters counters;
   BuildContext context;
+  std::unique_ptr<CacheSubscription> subscription;  // null: no blocks are decoded
   OnError on_error = OnError::kRaise;
   std::uint64_t seed = 0;
   std::shared_ptr<const AliasTable> weights;  // null: all samples alike
@@ -64,7 +67,7 @@ struct Job {
   void leave();
 
   std::shared_ptr<PassShared> shared;
-  std::uint64_t step = 0, position_after = 0;
+  std::uint64_t step = 0, position_before = 0, position_after = 0;
   Partition::Share share;              // of positions, unless `planned`
   std::vector<std::uint64_t> samples;  // given (fed) and constant, or filled by the task
   bool planned = false;
@@ -86,6 +89,7 @@ struct Job {
 struct Pass {
   std::shared_ptr<PassShared> shared;
   std::shared_ptr<const Order> order;
+  std::optional<std::uint64_t> clock;  // of the cache's reader at position 0; none: it does not know this order
   std::atomic<bool> cancelled{false};
   std::mutex mutex;
   std::condition_variable done;

@@ -39,6 +39,21 @@ void encrypt_all(std::uint64_t begin, std::uint64_t* out, std::size_t count, con
   }
 }
 
+// The same for the network's inverse.
+HR_MULTIVERSION
+void decrypt_all(std::uint64_t begin, std::uint64_t* out, std::size_t count, const std::uint64_t* keys, int low_bits, int high_bits) {
+  const std::uint64_t low_mask = (1ull << low_bits) - 1;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::uint64_t low = (begin + i) & low_mask;
+    std::uint64_t high = (begin + i) >> low_bits;
+    for (int round = Permutation::kRounds; round > 0; round -= 2) {
+      low ^= round_hash(high, keys[round - 1], low_bits);
+      high ^= round_hash(low, keys[round - 2], high_bits);
+    }
+    out[i] = high << low_bits | low;
+  }
+}
+
 }  // namespace
 
 std::uint64_t mix_key(std::uint64_t a, std::uint64_t b) {
@@ -96,6 +111,15 @@ void Permutation::forward(std::uint64_t begin, std::span<std::uint64_t> out) con
     while (value >= size_) value = encrypt(value);
     value = swapped(value);
   }
+}
+
+void Permutation::inverse(std::uint64_t begin, std::span<std::uint64_t> out) const {
+  decrypt_all(begin, out.data(), out.size(), keys_.data(), low_bits_, high_bits_);
+  for (std::uint64_t& position : out) {
+    while (position >= size_) position = decrypt(position);
+  }
+  // Values 0 and 1 may have changed places; they are the first of a run or not in it.
+  for (std::uint64_t value = begin; value < std::min<std::uint64_t>(2, begin + out.size()); ++value) out[value - begin] = inverse(value);
 }
 
 }  // namespace headrace::pipeline

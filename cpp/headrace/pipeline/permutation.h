@@ -32,6 +32,8 @@ class Permutation {
   std::uint64_t inverse(std::uint64_t value) const;
   // out[i] = forward(begin + i). REQUIRES: begin + out.size() <= size().
   void forward(std::uint64_t begin, std::span<std::uint64_t> out) const;
+  // out[i] = inverse(begin + i). REQUIRES: begin + out.size() <= size().
+  void inverse(std::uint64_t begin, std::span<std::uint64_t> out) const;
 
  private:
   std::uint64_t encrypt(std::uint64_t value) const;

@@ -65,13 +65,11 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
   ThreadPool::shared().follow_machine();
   HR_ASSIGN_OR_RETURN(const std::uint64_t sample_bytes, dataset->average_sample_bytes(options.fields));
   if (options.prefetch_batches == 0) options.prefetch_batches = batches_ahead(*dataset, options, sample_bytes);
-  std::unique_ptr<Pipeline> pipeline(new Pipeline(std::move(dataset), std::move(options)));
-  pipeline->estimated_sample_bytes_ = sample_bytes;
-  return pipeline;
+  return std::unique_ptr<Pipeline>(new Pipeline(std::move(dataset), std::move(options), sample_bytes));
 }
 
-Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options)
-    : generation_(fork_generation()), options_(std::move(options)) {
+Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options, std::uint64_t sample_bytes)
+    : generation_(fork_generation()), options_(std::move(options)), estimated_sample_bytes_(sample_bytes) {
   const bool positional = dataset->table() == nullptr && dataset->reader_name() != std::string("mmap");
   bool decodes = positional;
   for (const std::uint32_t f : options_.fields) {
@@ -82,7 +80,6 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   ahead_budget_ = options_.prefetch_bytes / 4;
   read_share_ = positional ? 2 : 1;
   batch_budget_ = decodes ? options_.prefetch_bytes / 2 : options_.prefetch_bytes;
-  if (decodes) dataset->runtime().cache().reserve(positional ? options_.prefetch_bytes / 4 : options_.prefetch_bytes / 2);
   shared_ = std::make_shared<PassShared>(std::min<std::size_t>(kKeptSlabBytes * read_share_, batch_budget_), batch_budget_);
   shared_->context.schema = std::shared_ptr<const format::Schema>(dataset, &dataset->schema());
   shared_->context.dataset = std::move(dataset);
@@ -93,6 +90,17 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   shared_->on_error = options_.on_error;
   shared_->seed = options_.seed;
   if (options_.order == OrderKind::kWeighted) shared_->weights = options_.weights;
+  if (!decodes || shared_->context.dataset->table() != nullptr) return;
+  Runtime& runtime = shared_->context.dataset->runtime();
+  runtime.cache().reserve(runtime.cache_owner(), positional ? options_.prefetch_bytes / 4 : options_.prefetch_bytes / 2);
+  shared_->subscription = std::make_unique<CacheSubscription>(
+      std::make_shared<OrderReader>(shared_->context.dataset, sample_bytes, options_.prefetch_batches), runtime);
+}
+
+// Tells the cache what this pass reads when; `next` (may be null) follows it.
+void Pipeline::foretell(std::shared_ptr<const Order> next, std::uint64_t epoch, std::uint64_t position, const Partition& partition) {
+  if (shared_->subscription == nullptr) return;
+  pass_->clock = shared_->subscription->reader().begin({pass_->order, std::move(next), partition, epoch, position});
 }
 
 Pipeline::~Pipeline() {
@@ -158,6 +166,7 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   shared_->context.revisits = options_.order != OrderKind::kGlobal;
   pass_->order = std::move(order);
   read_ahead();
+  foretell(make_order(epoch + 1), epoch, position, options_.partition);
   pass_samples_ = epoch_size();
   // Epochs follow each other, so what this rank leaves out now it reads soon. A part of the fields may be a small part of the bytes.
   const Dataset& dataset = *shared_->context.dataset;
@@ -204,6 +213,7 @@ Status Pipeline::start_listed(std::vector<std::uint64_t> samples, std::uint64_t 
   is_fed_ = false;
   pass_samples_ = count;
   pass_->order = std::move(order);
+  foretell(nullptr, 0, position, {options_.partition.batch_size, 0, 1, options_.partition.drop_last});
   next_position_ = position;
   next_step_ = position / options_.partition.batch_size;
   launch_ahead();
@@ -214,6 +224,7 @@ Status Pipeline::start_fed() {
   HR_RETURN_IF_ERROR(begin_pass());
   is_fed_ = true;
   shared_->context.revisits = true;
+  if (shared_->subscription != nullptr) shared_->subscription->reader().begin_unknown();
   next_position_ = 0;
   return Status::ok();
 }
@@ -235,6 +246,7 @@ Status Pipeline::end_feed() {
 std::shared_ptr<Job> Pipeline::plan_next() {
   auto job = std::make_shared<Job>(shared_);
   job->step = next_step_++;
+  job->position_before = next_position_;
   if (is_fed_) {
     job->samples = std::move(fed_.front());
     job->planned = true;
@@ -432,6 +444,7 @@ PipelineStats Pipeline::stats() const {
   out.blocks_read = s.counters.io.blocks_read;
   out.cache_hits = s.counters.io.cache_hits;
   out.read_retries = s.counters.io.read_retries;
+  out.cache_misses = s.counters.io.cache_misses;
   out.batches_in_flight = s.batches_in_flight;
   out.batches_ready = s.batches_ready;
   out.bytes_in_flight = s.bytes_in_flight;
@@ -441,7 +454,10 @@ PipelineStats Pipeline::stats() const {
     out.slab_bytes = slabs.bytes;
     out.slabs_made = slabs.made;
     out.slabs_reused = slabs.reused;
-    out.cache_bytes = s.context.dataset->runtime().cache().bytes();
+    const io::BlockCache& cache = io::BlockCache::shared();
+    out.cache_bytes = cache.bytes();
+    out.cache_capacity_bytes = cache.capacity_bytes();
+    out.cache_evictions = cache.stats().evictions;
     out.reader = s.context.dataset->reader_name();
   }
   out.num_threads = options_.num_threads;

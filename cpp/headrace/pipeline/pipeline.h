@@ -5,7 +5,7 @@
 //
 // Owns:     slabs (free ones), the pass under way. A dropped pass lets its running tasks end by themselves; nothing is joined.
 // Memory:   batches under way stay within `prefetch_bytes` (one batch is always allowed), half of it where blocks are decoded:
-//           the other half is the cache of decoded blocks.
+//           the other half is what the dataset brings to the process's cache of decoded blocks.
 // Threads:  one consumer at a time calls start/feed/next/replay/stop; stats() from any. Tasks touch their own batch, and the
 //           pass's mutex when a batch is done.
 // Forking:  every call in a child answers kForked; the destructor there leaks.
@@ -49,7 +49,8 @@ struct PipelineStats {
   std::uint64_t active_ns = 0;                                    // from start() to the end of each pass (or now)
   std::uint64_t first_batch_ns = 0;                               // from start() to the first batch of the latest pass; 0 before
   std::uint64_t plan_ns = 0, read_ns = 0, verify_ns = 0, decode_ns = 0, assemble_ns = 0;  // summed over threads
-  std::uint64_t stored_bytes = 0, decoded_bytes = 0, blocks_read = 0, cache_hits = 0, cache_bytes = 0, read_retries = 0;
+  std::uint64_t stored_bytes = 0, decoded_bytes = 0, blocks_read = 0, cache_hits = 0, cache_misses = 0, read_retries = 0;
+  std::uint64_t cache_bytes = 0, cache_capacity_bytes = 0, cache_evictions = 0;  // of the process: all loaders share them
   std::uint64_t batches_in_flight = 0, batches_ready = 0, bytes_in_flight = 0, peak_bytes_in_flight = 0;
   std::uint64_t slab_bytes = 0, slabs_made = 0, slabs_reused = 0;
   std::string reader;
@@ -90,7 +91,8 @@ class Pipeline {
   const PipelineOptions& options() const { return options_; }
 
  private:
-  Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options);
+  Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options, std::uint64_t sample_bytes);
+  void foretell(std::shared_ptr<const Order> next, std::uint64_t epoch, std::uint64_t position, const Partition& partition);
   Status begin_pass();
   Status check_samples(std::span<const std::uint64_t> samples) const;
   Status check_usable() const;

@@ -17,6 +17,7 @@ from headrace._native._ext import (
     Verification,
     available_memory_bytes,
     build_info,
+    cache_stats,
     copy_limit,
     decode_rate,
     gather_limit,
@@ -24,6 +25,7 @@ from headrace._native._ext import (
     num_threads,
     read_benchmark,
     running_threads,
+    set_cache_bytes,
     set_host_register,
     set_num_threads,
     subset_table,
@@ -39,6 +41,12 @@ _numa = os.environ.get("HEADRACE_NUMA", "")
 if _numa not in ("", "on", "off"):
     raise ValueError(f"the environment variable HEADRACE_NUMA is {_numa!r}; expected 'on' or 'off', or nothing")
 
+_cache_bytes = os.environ.get("HEADRACE_CACHE_BYTES", "")
+if _cache_bytes:
+    if not (_cache_bytes.isdecimal() and int(_cache_bytes) < 1 << 48):
+        raise ValueError(f"the environment variable HEADRACE_CACHE_BYTES is {_cache_bytes!r}; expected a whole number of bytes, or nothing")
+    set_cache_bytes(int(_cache_bytes))
+
 __all__ = [
     "AliasTable",
     "Batch",
@@ -52,6 +60,7 @@ __all__ = [
     "Verification",
     "available_memory_bytes",
     "build_info",
+    "cache_stats",
     "copy_limit",
     "decode_rate",
     "gather_limit",
@@ -59,6 +68,7 @@ __all__ = [
     "num_threads",
     "read_benchmark",
     "running_threads",
+    "set_cache_bytes",
     "set_host_register",
     "set_num_threads",
     "subset_table",

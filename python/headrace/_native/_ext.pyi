@@ -339,6 +339,19 @@ def decode_rate(
     Raises IndexError, ValueError, the errors of reading, and ValueError where the dataset is not mapped.
     """
 
+def set_cache_bytes(count: int | None) -> None:
+    """Bound the cache of decoded blocks that all loaders of the process share, in bytes; blocks go until the rest fits. 0 keeps none.
+
+    None, the start: each dataset brings 32 MiB, or half the prefetch_bytes of its loader, while it lives; a fourth of the memory at most.
+    Children forked afterwards start with the same bound and an empty cache. Raises ValueError unless 0 <= count < 2**48.
+    """
+
+def cache_stats() -> dict[str, int]:
+    """The cache of decoded blocks: {"bytes", "capacity_bytes", "blocks", "hits", "misses", "evictions", "refusals", "failures"}.
+
+    refusals: blocks not taken in, since all others are wanted sooner. failures: allocations that the system refused; each halved the capacity.
+    """
+
 def num_threads() -> int:
     """Most threads of the process's pool."""
 

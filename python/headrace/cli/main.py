@@ -34,6 +34,7 @@ environment:
   NO_COLOR=1        no colour             HEADRACE_DEBUG=1   tracebacks for errors
   HEADRACE_NUM_THREADS=N   threads of the engine, instead of one per core
   HEADRACE_NUMA=off        memory where the kernel puts it, instead of beside the cores that the process was given
+  HEADRACE_CACHE_BYTES=N   decoded blocks kept in memory, instead of half of each loader's prefetch_bytes
 """
 
 

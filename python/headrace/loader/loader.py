@@ -320,6 +320,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """What the loader did since it was made, in this process. Seconds, bytes, counts; over all of its passes, also those that run side by side.
 
         batches, samples, bytes_delivered: handed to the consumer. seconds: passes under way. stall_seconds: spent inside next(); stall_share: of seconds.
+        cache_hits, cache_misses: decoded blocks found and not found. cache_bytes, cache_capacity_bytes, cache_evictions: of the cache that all
+        loaders of the process share (headrace.set_cache_bytes()).
         time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode and assemble (which includes the read,
         verify and decode that it meets). read_retries: reads that the device failed (EIO) and that were tried once more. bytes_in_flight, peak_bytes:
         batches under way, now and at most. reader: what reads, after any fallback.

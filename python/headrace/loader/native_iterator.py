@@ -12,6 +12,7 @@ import torch
 
 from headrace import _native
 from headrace.errors import ForkError, LoaderTimeoutError, TooManyErrorsError
+from headrace.loader.cache_warning import warn_of_failures
 from headrace.loader.feeding import IndexFeed
 from headrace.sampling.order import OrderSampler
 
@@ -91,6 +92,7 @@ class NativeIterator:
         if batch is None:
             self._state.finished = True
             self._release()
+            warn_of_failures()
             return False
         self._state.deliver(batch.position if self._begin is None else self._begin + batch.step + 1)
         if batch.skipped:

@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["add_rates", "add_stats"]
 
 _DELIVERED = ("batches", "samples", "bytes_delivered", "errors", "seconds", "stall_seconds")
-_READ = ("bytes_stored_read", "bytes_decoded", "blocks_read", "cache_hits", "read_retries")
+_READ = ("bytes_stored_read", "bytes_decoded", "blocks_read", "cache_hits", "cache_misses", "read_retries")
 _HELD = ("batches_in_flight", "batches_ready", "bytes_in_flight", "slab_bytes", "slabs_made", "slabs_reused")
 
 

@@ -14,6 +14,9 @@
 namespace headrace::io {
 namespace {
 
+BlockUse with(Keep keep) { return {nullptr, 0, keep, {}}; }
+BlockKey key_of(std::uint64_t number) { return {1, number}; }
+
 // A maker of blocks of `size` bytes that all hold the key's lowest byte.
 auto filled(std::uint64_t key, std::size_t size) {
   return [=](CachedBlock& block) {
@@ -42,13 +45,13 @@ void on_eight_threads(const std::function<void(unsigned)>& body) {
 TEST_CASE("a block is made once and then found") {
   BlockCache cache(1 << 20);
   bool hit = true;
-  CHECK_FALSE(cache.contains(7));
-  auto made = cache.get(7, filled(7, 100), &hit);
+  CHECK_FALSE(cache.contains(key_of(7)));
+  auto made = cache.get(key_of(7), {}, filled(7, 100), &hit);
   REQUIRE(made.is_ok());
   CHECK_FALSE(hit);
   CHECK(holds(*made, 7, 100));
-  CHECK(cache.contains(7));
-  auto found = cache.get(7, must_not_make, &hit);
+  CHECK(cache.contains(key_of(7)));
+  auto found = cache.get(key_of(7), {}, must_not_make, &hit);
   REQUIRE(found.is_ok());
   CHECK(hit);
   CHECK(found->get() == made->get());
@@ -67,7 +70,7 @@ Flight eight_ask(BlockCache& cache, std::uint64_t key, const std::function<Statu
     ++arrived;
     bool hit = false;
     flight.got[t] = cache.get(
-        key,
+        key_of(key), {},
         [&](CachedBlock& block) {
           ++makes;
           while (arrived < 8) std::this_thread::yield();
@@ -102,7 +105,7 @@ TEST_CASE("a block too large to keep is made once for all that wait") {
     REQUIRE(got.is_ok());
     CHECK(holds(*got, 3, 5000));
   }
-  CHECK_FALSE(cache.contains(3));
+  CHECK_FALSE(cache.contains(key_of(3)));
   CHECK(cache.bytes() == 0);
 }
 
@@ -115,8 +118,8 @@ TEST_CASE("a failure reaches all that wait and is not kept") {
     CHECK(got.status().code() == Code::kCorrupt);
     CHECK(got.status().message() == "bad block");
   }
-  CHECK_FALSE(cache.contains(3));
-  auto again = cache.get(3, filled(3, 10));
+  CHECK_FALSE(cache.contains(key_of(3)));
+  auto again = cache.get(key_of(3), {}, filled(3, 10));
   REQUIRE(again.is_ok());
   CHECK(holds(*again, 3, 10));
 }
@@ -128,7 +131,7 @@ TEST_CASE("a maker that throws leaves nobody waiting") {
   on_eight_threads([&](unsigned) {
     ++arrived;
     try {
-      const auto got = cache.get(3, [&](CachedBlock&) -> Status {
+      const auto got = cache.get(key_of(3), {}, [&](CachedBlock&) -> Status {
         while (arrived < 8) std::this_thread::yield();
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
         throw std::bad_alloc();
@@ -140,7 +143,7 @@ TEST_CASE("a maker that throws leaves nobody waiting") {
   });
   CHECK(thrown >= 1);
   CHECK(thrown + failed == 8);
-  CHECK_FALSE(cache.contains(3));
+  CHECK_FALSE(cache.contains(key_of(3)));
 }
 
 TEST_CASE("bytes never exceed the capacity") {
@@ -150,7 +153,7 @@ TEST_CASE("bytes never exceed the capacity") {
   for (int i = 0; i < 20'000; ++i) {
     const std::uint64_t key = random() % 3000;
     const std::size_t size = key * 7 % 20'000;
-    const auto got = cache.get(key, filled(key, size));
+    const auto got = cache.get(key_of(key), {}, filled(key, size));
     REQUIRE(got.is_ok());
     REQUIRE(holds(*got, key, size));
     REQUIRE(cache.bytes() <= kCapacity);
@@ -160,9 +163,9 @@ TEST_CASE("bytes never exceed the capacity") {
 
 TEST_CASE("empty blocks are bounded too") {
   BlockCache cache(100'000);
-  for (std::uint64_t key = 0; key < 10'000; ++key) REQUIRE(cache.get(key, filled(key, 0)).is_ok());
+  for (std::uint64_t key = 0; key < 10'000; ++key) REQUIRE(cache.get(key_of(key), {}, filled(key, 0)).is_ok());
   int kept = 0;
-  for (std::uint64_t key = 0; key < 10'000; ++key) kept += cache.contains(key);
+  for (std::uint64_t key = 0; key < 10'000; ++key) kept += cache.contains(key_of(key));
   CHECK(kept > 0);
   CHECK(kept < 1000);
   CHECK(cache.bytes() <= 100'000);
@@ -172,7 +175,7 @@ TEST_CASE("a cache of no bytes hands blocks out and keeps none") {
   BlockCache cache(0);
   for (int i = 0; i < 3; ++i) {
     bool hit = true;
-    const auto got = cache.get(1, filled(1, 50), &hit);
+    const auto got = cache.get(key_of(1), {}, filled(1, 50), &hit);
     REQUIRE(got.is_ok());
     CHECK_FALSE(hit);
     CHECK(holds(*got, 1, 50));
@@ -182,25 +185,23 @@ TEST_CASE("a cache of no bytes hands blocks out and keeps none") {
 
 TEST_CASE("a handle outlives its block's place in the cache") {
   BlockCache cache(16 * 4096);
-  const auto got = cache.get(1, filled(1, 3000));
+  const auto got = cache.get(key_of(1), {}, filled(1, 3000));
   REQUIRE(got.is_ok());
-  for (std::uint64_t key = 2; cache.contains(1); ++key) REQUIRE(cache.get(key, filled(key, 3000)).is_ok());
+  for (std::uint64_t key = 2; cache.contains(key_of(1)); ++key) REQUIRE(cache.get(key_of(key), {}, filled(key, 3000)).is_ok());
   CHECK(holds(*got, 1, 3000));
 }
 
-TEST_CASE("the least recently used block goes first") {
-  BlockCache cache(16 * 4096);      // Each of the 16 stripes holds one block of 3000 bytes, or four of 800.
-  std::vector<std::uint64_t> keys;  // All in the stripe of key 0.
-  for (std::uint64_t key = 0; keys.size() < 5; ++key) {
-    if ((key * 0x9E3779B97F4A7C15ull) >> 60 == 0) keys.push_back(key);
-  }
-  for (int i = 0; i < 4; ++i) REQUIRE(cache.get(keys[i], filled(keys[i], 800)).is_ok());
-  for (int i = 0; i < 4; ++i) CHECK(cache.contains(keys[i]));
-  REQUIRE(cache.get(keys[0], must_not_make).is_ok());  // Used again: key 1 is the oldest now.
-  REQUIRE(cache.get(keys[4], filled(keys[4], 800)).is_ok());
-  CHECK(cache.contains(keys[0]));
-  CHECK_FALSE(cache.contains(keys[1]));
-  CHECK(cache.contains(keys[2]));
+TEST_CASE("of blocks whose next use nobody knows the least recently used goes first") {
+  BlockCache cache(4 * (800 + BlockCache::kEntryBytes));
+  const std::vector<std::uint64_t> keys = {3, 14, 15, 92, 65};
+  for (int i = 0; i < 4; ++i) REQUIRE(cache.get(key_of(keys[i]), {}, filled(keys[i], 800)).is_ok());
+  for (int i = 0; i < 4; ++i) CHECK(cache.contains(key_of(keys[i])));
+  REQUIRE(cache.get(key_of(keys[0]), {}, must_not_make).is_ok());  // Used again: key 1 is the oldest now.
+  REQUIRE(cache.get(key_of(keys[4]), {}, filled(keys[4], 800)).is_ok());
+  CHECK(cache.contains(key_of(keys[0])));
+  CHECK_FALSE(cache.contains(key_of(keys[1])));
+  CHECK(cache.contains(key_of(keys[2])));
+  CHECK(cache.stats().evictions == 1);
 }
 
 TEST_CASE("eight threads over few keys and little room get the right bytes") {
@@ -210,7 +211,7 @@ TEST_CASE("eight threads over few keys and little room get the right bytes") {
     std::mt19937_64 random(t);
     for (int i = 0; i < 3000; ++i) {
       const std::uint64_t key = random() % 200;
-      const auto got = cache.get(key, filled(key, 500 + key * 20));
+      const auto got = cache.get(key_of(key), {}, filled(key, 500 + key * 20));
       right += got.is_ok() && holds(*got, key, 500 + key * 20);
     }
   });
@@ -226,23 +227,23 @@ BlockHandle block_of(std::uint64_t key, std::size_t size) {
 
 TEST_CASE("a block that was put is found, and the first one stays") {
   BlockCache cache(1 << 20);
-  CHECK(cache.try_get(5) == nullptr);
+  CHECK(cache.try_get(key_of(5), {}) == nullptr);
   const BlockHandle first = block_of(5, 100);
-  cache.put(5, first, Keep::kIfRoom);
-  cache.put(5, block_of(6, 100), Keep::kEvict);
-  CHECK(cache.try_get(5) == first);
-  CHECK(cache.get(5, must_not_make).value() == first);
+  cache.put(key_of(5), first, with(Keep::kIfRoom));
+  cache.put(key_of(5), block_of(6, 100), with(Keep::kEvict));
+  CHECK(cache.try_get(key_of(5), {}) == first);
+  CHECK(cache.get(key_of(5), {}, must_not_make).value() == first);
 }
 
 TEST_CASE("kIfRoom pushes nothing out, kEvict does") {
   BlockCache cache(1 << 20);
   constexpr std::size_t kSize = 1000;
-  for (std::uint64_t key = 0; key < 5000; ++key) cache.put(key, block_of(key, kSize), Keep::kIfRoom);
+  for (std::uint64_t key = 0; key < 5000; ++key) cache.put(key_of(key), block_of(key, kSize), with(Keep::kIfRoom));
   const std::size_t full = cache.bytes();
   CHECK(full <= 1u << 20);
   std::uint64_t kept = 0, refused = 0;
   for (std::uint64_t key = 0; key < 5000; ++key) {
-    const BlockHandle block = cache.try_get(key);
+    const BlockHandle block = cache.try_get(key_of(key), {});
     if (block == nullptr) {
       refused = key;
       continue;
@@ -252,22 +253,24 @@ TEST_CASE("kIfRoom pushes nothing out, kEvict does") {
   }
   CHECK(kept > 500);
   CHECK(kept < 1100);
-  CHECK_FALSE(cache.would_keep(refused, kSize, Keep::kIfRoom));
-  CHECK(cache.would_keep(refused, kSize, Keep::kEvict));
-  cache.put(refused, block_of(refused, kSize), Keep::kEvict);
-  CHECK(cache.try_get(refused) != nullptr);
+  CHECK(cache.room_for(key_of(refused), kSize, with(Keep::kIfRoom)) == nullptr);
+  cache.put(key_of(refused), block_of(refused, kSize), with(Keep::kEvict));
+  CHECK(cache.try_get(key_of(refused), {}) != nullptr);
   CHECK(cache.bytes() <= full);
 }
 
-TEST_CASE("what outgrows its share is kept by nobody") {
-  BlockCache cache(1 << 20);
+TEST_CASE("a block as large as the budget is kept, a larger one is not") {
+  constexpr std::size_t kSize = 1 << 20;
+  BlockCache cache(kSize + BlockCache::kEntryBytes);
+  cache.put(key_of(1), block_of(1, kSize), with(Keep::kIfRoom));
+  CHECK(holds(cache.try_get(key_of(1), {}), 1, kSize));
   for (const Keep keep : {Keep::kIfRoom, Keep::kEvict}) {
-    CHECK_FALSE(cache.would_keep(1, 1 << 17, keep));
-    CHECK_FALSE(cache.would_keep(1, ~std::size_t{0}, keep));
-    cache.put(1, block_of(1, 1 << 17), keep);
-    CHECK(cache.try_get(1) == nullptr);
+    CHECK(cache.room_for(key_of(2), kSize + 1, with(keep)) == nullptr);
+    CHECK(cache.room_for(key_of(2), ~std::size_t{0}, with(keep)) == nullptr);
+    cache.put(key_of(2), block_of(2, kSize + 1), with(keep));
+    CHECK(cache.try_get(key_of(2), {}) == nullptr);
   }
-  CHECK(cache.bytes() == 0);
+  CHECK(cache.contains(key_of(1)));
 }
 
 TEST_CASE("eight threads put and take") {
@@ -277,13 +280,13 @@ TEST_CASE("eight threads put and take") {
     std::mt19937_64 random(thread);
     for (int i = 0; i < 3000; ++i) {
       const std::uint64_t key = random() % 600;
-      if (const BlockHandle block = cache.try_get(key)) {
+      if (const BlockHandle block = cache.try_get(key_of(key), {})) {
         if (!holds(block, key, 500)) ++wrong;
       } else if (i % 3 == 0) {
-        const auto made = cache.get(key, filled(key, 500));
+        const auto made = cache.get(key_of(key), {}, filled(key, 500));
         if (!made.is_ok() || !holds(*made, key, 500)) ++wrong;
       } else {
-        cache.put(key, block_of(key, 500), i % 2 == 0 ? Keep::kIfRoom : Keep::kEvict);
+        cache.put(key_of(key), block_of(key, 500), with(i % 2 == 0 ? Keep::kIfRoom : Keep::kEvict));
       }
     }
   });

@@ -257,5 +257,70 @@ TEST_CASE("the window order reaches far positions at once") {
   CHECK(std::equal(shifted.begin(), shifted.end(), tail.end() - 1000));
 }
 
+// By looking at every position.
+std::uint64_t looked_up(const std::vector<std::uint64_t>& order, std::uint64_t first, std::uint64_t count, std::uint64_t from) {
+  for (std::uint64_t at = from; at < order.size(); ++at) {
+    if (order[at] >= first && order[at] - first < count) return at;
+  }
+  return Order::kNever;
+}
+
+void check_next_use(const Order& order, std::uint64_t samples, std::mt19937_64& random) {
+  REQUIRE(order.knows_next_use());
+  const std::vector<std::uint64_t> all = fill(order, 0, order.size());
+  for (int i = 0; i < 200; ++i) {
+    const std::uint64_t first = random() % samples;
+    const std::uint64_t count = random() % std::min<std::uint64_t>(Order::kMostAsked + 1, samples - first + 1);
+    const std::uint64_t from = random() % (order.size() + 2);
+    REQUIRE(order.next_use(first, count, from) == looked_up(all, first, count, from));
+    // Every third position only.
+    const std::uint64_t mine = order.next_use(first, count, from, [](std::uint64_t position) { return position % 3 == 0; });
+    std::uint64_t expected = looked_up(all, first, count, from);
+    while (expected != Order::kNever && expected % 3 != 0) expected = looked_up(all, first, count, expected + 1);
+    REQUIRE(mine == expected);
+  }
+}
+
+TEST_CASE("the next use of samples is the one that looking finds") {
+  std::mt19937_64 random(5);
+  for (int i = 0; i < 60; ++i) {
+    const std::uint64_t size = i < 5 ? static_cast<std::uint64_t>(i) + 1 : 1 + random() % 3000;
+    const std::uint64_t seed = random();
+    check_next_use(Order(OrderKind::kSequential, size, seed, 0, 1, nullptr), size, random);
+    check_next_use(Order(OrderKind::kGlobal, size, seed, 1, 1, nullptr), size, random);
+    std::vector<ShardChunks> shards;
+    for (std::uint64_t left = size; left > 0;) {
+      const std::uint64_t held = 1 + random() % left;
+      shards.push_back({held, static_cast<std::uint32_t>(1 + random() % 70)});
+      left -= held;
+    }
+    const auto layout = std::make_shared<const ChunkLayout>(shards);
+    for (const std::uint32_t window : {1u, 4u, 100u})
+      check_next_use(Order(OrderKind::kWindow, size, seed, 2, window, layout), size, random);
+    std::vector<std::uint64_t> listed(random() % 500);  // Some samples several times, most never.
+    for (std::uint64_t& sample : listed) sample = random() % size;
+    check_next_use(Order(listed), size, random);
+  }
+}
+
+TEST_CASE("of a long run of samples the first few are asked for") {
+  const Order order(OrderKind::kGlobal, 5000, 1, 1, 1, nullptr);
+  const std::vector<std::uint64_t> all = fill(order, 0, 5000);
+  CHECK(order.next_use(100, 4000, 7) == looked_up(all, 100, Order::kMostAsked, 7));
+  CHECK(Order(OrderKind::kSequential, 5000, 1, 1, 1, nullptr).next_use(100, 4000, 3000) == 3000);
+}
+
+TEST_CASE("inverses of a run are those of its values") {
+  std::mt19937_64 random(6);
+  for (int i = 0; i < 200; ++i) {
+    const std::uint64_t size = 1 + random() % (i < 100 ? 40 : 100'000);
+    const Permutation permutation(size, random());
+    std::vector<std::uint64_t> out(random() % std::min<std::uint64_t>(size, 200) + 1);
+    const std::uint64_t begin = random() % 3 == 0 ? 0 : random() % (size - out.size() + 1);
+    permutation.inverse(begin, out);
+    for (std::size_t k = 0; k < out.size(); ++k) REQUIRE(permutation.forward(out[k]) == begin + k);
+  }
+}
+
 }  // namespace
 }  // namespace headrace::pipeline
