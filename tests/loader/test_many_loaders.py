@@ -148,8 +148,7 @@ def test_affinity_sizes_the_pool_and_a_change_is_taken_up_by_the_next_loader(pat
     assert told["narrow"] == [1, [first]]
     count, inside = told["again"]  # type: ignore[misc]
     assert count == len(cores)
-    assert inside
-    assert all(mask == cores for mask in inside)
+    assert cores in inside  # A thread that found nothing to do moves before its next task.
 
 
 def test_a_number_from_the_environment_outlives_a_change_of_affinity(path: Path) -> None:

@@ -69,17 +69,18 @@ Status check_expected(const ShardEntry& expected, const Header& header, const Fo
 }
 
 // Reads a structure that the footer describes. Its size is known to lie inside the file and below its limit.
-Status read_region(const storage::File& file, const Footer& footer, codec::Region region, std::vector<std::uint8_t>* out) {
+Status read_region(const storage::File& file, const Footer& footer, codec::Region region, std::unique_ptr<std::uint8_t[]>* out) {
   const bool index = region == codec::Region::kIndex;
   const std::uint64_t offset = index ? footer.index_offset : footer.schema_offset;
   const std::uint64_t expected = index ? footer.index_hash : footer.schema_hash;
-  out->resize(index ? footer.index_bytes : footer.schema_bytes);
-  HR_RETURN_IF_ERROR(file.read_exact(offset, *out));
-  const std::uint64_t found = codec::hash(*out, codec::place_seed(footer.uuid, region));
+  const std::size_t bytes = index ? footer.index_bytes : footer.schema_bytes;
+  *out = std::make_unique_for_overwrite<std::uint8_t[]>(bytes);
+  HR_RETURN_IF_ERROR(file.read_exact(offset, {out->get(), bytes}));
+  const std::uint64_t found = codec::hash({out->get(), bytes}, codec::place_seed(footer.uuid, region));
   if (found == expected) return {};
   return corrupt(
       strf("%s at offset %llu (%zu bytes): checksum is %016llx, its bytes give %016llx; the file is damaged, restore it from a copy",
-           index ? "index" : "schema", static_cast<U64>(offset), out->size(), static_cast<U64>(expected), static_cast<U64>(found)));
+           index ? "index" : "schema", static_cast<U64>(offset), bytes, static_cast<U64>(expected), static_cast<U64>(found)));
 }
 
 }  // namespace
@@ -116,18 +117,18 @@ Status Shard::load(const storage::File& file, const ShardEntry* expected) {
   num_chunks_ = footer.num_chunks;
   num_blocks_ = footer.num_blocks;
   footer_hash_ = footer.hash;
-  std::vector<std::uint8_t> schema;
+  std::unique_ptr<std::uint8_t[]> schema;
   HR_RETURN_IF_ERROR(read_region(file, footer, codec::Region::kSchema, &schema));
-  HR_ASSIGN_OR_RETURN(schema_, decode_schema(schema, limits_, &dictionaries_));
+  HR_ASSIGN_OR_RETURN(schema_, decode_schema({schema.get(), footer.schema_bytes}, limits_, &dictionaries_));
   if (schema_.fields.size() != header.num_fields) {
     return corrupt(strf("the schema has %zu fields, the header says %u", schema_.fields.size(), header.num_fields));
   }
   HR_RETURN_IF_ERROR(read_region(file, footer, codec::Region::kIndex, &index_));
-  return check_index({schema_, footer, header.chunk_samples, limits_, newer_minor_}, index_, &sums_);
+  return check_index({schema_, footer, header.chunk_samples, limits_, newer_minor_}, {index_.get(), footer.index_bytes}, &sums_);
 }
 
 const std::uint8_t* Shard::chunk_entry(std::uint64_t chunk) const {
-  return index_.data() + chunk * (kChunkEntryBytes + kPageEntryBytes * schema_.fields.size());
+  return index_.get() + chunk * (kChunkEntryBytes + kPageEntryBytes * schema_.fields.size());
 }
 
 std::uint32_t Shard::samples_in_chunk(std::uint64_t chunk) const { return load_le<std::uint32_t>(chunk_entry(chunk) + 16); }

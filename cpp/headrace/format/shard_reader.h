@@ -58,8 +58,7 @@ struct BlockRef {
 
 // What an index says, beside its entries.
 struct IndexSums {
-  std::vector<std::uint64_t> values_offsets;  // file offset of each values section, [chunk * fields + field]
-  std::vector<std::uint64_t> field_blocks;    // blocks of each field
+  std::vector<std::uint64_t> values_offsets, field_blocks;  // as Shard's of these names say
 };
 
 // What the manifest says of a shard, to hold its file against.
@@ -105,8 +104,7 @@ class Shard {
   }
   // The table behind values_offset(): [chunk * number of fields + field].
   const std::vector<std::uint64_t>& values_offsets() const { return sums_.values_offsets; }
-  // Blocks of a field in all chunks.
-  std::uint64_t field_blocks(std::uint32_t field) const { return sums_.field_blocks[field]; }
+  std::uint64_t field_blocks(std::uint32_t field) const { return sums_.field_blocks[field]; }  // in all chunks
   std::uint64_t page_seed(std::uint64_t chunk, std::uint32_t field) const;
 
   // Checks a block table (`table` is its num_blocks * 24 bytes) against the index and every rule of FORMAT.md section 5.
@@ -145,7 +143,7 @@ class Shard {
   bool newer_minor_ = false;
   Limits limits_;
   storage::FileIdentity identity_;
-  std::vector<std::uint8_t> index_;
+  std::unique_ptr<std::uint8_t[]> index_;
   IndexSums sums_;
 };
 

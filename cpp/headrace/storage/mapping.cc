@@ -40,7 +40,9 @@ Status explain_fault(const std::string& path, const FileIdentity& mapped, std::u
 // Maps a file so that huge pages of it can be mapped whole: at an address that is a multiple of their size. MAP_FAILED with errno if
 // refused.
 void* map_aligned(std::size_t bytes, int descriptor) {
-  if (bytes < kHugePageBytes) return ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
+  void* plain = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
+  if (plain == MAP_FAILED || bytes < kHugePageBytes || reinterpret_cast<std::uintptr_t>(plain) % kHugePageBytes == 0) return plain;
+  ::munmap(plain, bytes);  // Newer kernels choose such an address by themselves; this one did not.
   const std::size_t padded = round_up(bytes, page_bytes()) + kHugePageBytes;
   void* reserved = ::mmap(nullptr, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (reserved == MAP_FAILED) return MAP_FAILED;

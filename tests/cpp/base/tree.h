@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
 
 #include "temp_dir.h"
@@ -16,10 +17,10 @@ class Tree {
     std::filesystem::create_directories(file.parent_path());
     std::ofstream(file) << text;
   }
-  std::string root() const { return dir_.path(); }
+  std::string root() const { return dir_->path(); }
 
  private:
-  TempDir dir_;
+  std::unique_ptr<TempDir> dir_ = std::make_unique<TempDir>();
 };
 
 }  // namespace headrace
