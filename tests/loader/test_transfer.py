@@ -24,16 +24,16 @@ import torch.utils.data as data
 import headrace as hr
 from headrace.loader import cuda, pinning, transfer
 from headrace.loader.leaves import map_leaves
-from tests.loader.fake_cuda import FakeCuda, FakeRuntimeLibrary, release_done
+from tests.loader.fake_cuda import FakeCuda, FakeRuntimeLibrary, fake_library, release_done
 from tests.loader.samples import ROWS, answer_of, assert_same, damage, ids_of, numbered, run_python, torch_batch, write_all_kinds
 
 N = 100
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> FakeRuntimeLibrary:
+@pytest.fixture
+def library() -> FakeRuntimeLibrary:
     """The stand-in for libcudart, loaded."""
-    return FakeRuntimeLibrary(tmp_path_factory.mktemp("cudart"))
+    return fake_library()
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_a_slab_is_leased_until_its_copy_is_done(dataset: hr.Dataset, device: Fa
 
 @late
 def test_the_streams_wait_for_each_other_and_the_host_for_none(dataset: hr.Dataset, device: FakeCuda) -> None:
-    loader = hr.DataLoader(dataset.select("id"), 50, device="cuda:1")
+    loader = hr.DataLoader(dataset.select(["id"]), 50, device="cuda:1")
     batches = list(loader)
     copies, consumer = "copies 1", "consumer 1"
     kinds = [note[:2] for note in device.log]
@@ -221,7 +221,10 @@ def test_errors_of_collate_fn_and_sampler_come_in_their_turn(dataset: hr.Dataset
 def trace_some(loader: hr.DataLoader, run: Callable[[], None] = lambda: None) -> list[Any]:
     """Batches and errors, up to the first error after which nothing comes."""
     seen: list[Any] = []
-    iterator = iter(loader)
+    try:
+        iterator = iter(loader)
+    except OSError:  # With threads, the first indices are drawn here, as torch does.
+        return ["OSError"]
     while "OSError" not in seen:
         try:
             seen.append(next(iterator)["id"])
@@ -234,16 +237,20 @@ def trace_some(loader: hr.DataLoader, run: Callable[[], None] = lambda: None) ->
     return seen
 
 
-def test_an_error_holds_no_memory(tmp_path: Path, device: FakeCuda) -> None:
+def test_an_error_that_was_raised_holds_no_memory(tmp_path: Path, device: FakeCuda) -> None:
     dataset = numbered(tmp_path / "d", N)
-    loader = hr.DataLoader(dataset, 10, collate_fn=lambda samples: 1 / 0, num_workers=1, device="cuda")
+    loader = hr.DataLoader(dataset, 10, collate_fn=lambda samples: 1 / 0, device="cuda")
+    failed = 0
     gc.disable()
     try:
         for _ in range(30):
             iterator = iter(loader)
-            with pytest.raises(ZeroDivisionError):
+            try:
                 next(iterator)
+            except ZeroDivisionError:
+                failed += 1
             del iterator
+        assert failed == 30
         assert loader.stats()["slabs_made"] <= 8  # A ring of error and batch would take one each.
     finally:
         gc.enable()
@@ -437,7 +444,9 @@ def test_structures_keep_their_types(dataset: hr.Dataset, device: FakeCuda) -> N
     def collate(samples: list[Any]) -> Any:
         ids = torch.tensor([int(sample["id"]) for sample in samples])
         point = Point(ids, {"deep": [(ids * 2, "kept", b"too", None, 3)]})
-        return OrderedDict(point=point, words=words, graph=graph, packed=packed, none=None, names=[s["name"] for s in samples], sparse=ids.to_sparse())
+        return OrderedDict(
+            point=point, words=words, graph=graph, packed=packed, none=None, names=[s["name"] for s in samples], sparse=ids.to_sparse()
+        )
 
     got = list(hr.DataLoader(dataset, 10, collate_fn=collate, num_workers=2, device="cuda"))
     device.run()

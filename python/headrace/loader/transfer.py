@@ -55,7 +55,9 @@ class Lane:
 def _completed(event: cuda.Event) -> bool:
     try:
         return event.query()
-    except RuntimeError:  # Of a failed device, of a child after fork: nobody knows what it read, so it stays. The caller's own work raises the error.
+    except (
+        RuntimeError
+    ):  # Of a failed device, of a child after fork: nobody knows what it read, so it stays. The caller's own work raises the error.
         return False
 
 
@@ -90,7 +92,9 @@ class Transfer:
         self.device = torch.device("cuda", cuda.runtime.current_device() if index is None else index)
         self._lane = _lane_of(self.device)
         self._copies: deque[cuda.Event] = deque()  # under way, oldest first
-        self._used: deque[tuple[cuda.Event, int]] = deque()  # batches with which the device may not be finished, but for the latest: their bytes
+        self._used: deque[tuple[cuda.Event, int]] = (
+            deque()
+        )  # batches with which the device may not be finished, but for the latest: their bytes
         self._latest_bytes: int | None = None
         self._may_lock = self._may_stage = True  # Until refused, in this pass: to ask again costs more than to copy once more.
 
@@ -100,7 +104,6 @@ class Transfer:
 
     def has_room(self) -> bool:
         """Whether send() would not wait."""
-        self.release_done()
         while self._copies and _completed(self._copies[0]):
             self._copies.popleft()
         while self._used and _completed(self._used[0][0]):
@@ -115,6 +118,7 @@ class Transfer:
 
         Tensors elsewhere pass through torch's pinned memory. Raises what torch raises, torch.cuda.OutOfMemoryError among it; nothing is lost then.
         """
+        self.release_done()
         if not self.has_room():
             while len(self._copies) >= MAX_COPIES:
                 self._copies.popleft().synchronize()
