@@ -57,6 +57,7 @@ class DeviceIterator(NativeIterator):
                 self._raise(item)
             if self.count(item.batch):
                 return batch
+        self._transfer.end_use()
         raise StopIteration
 
     def _load(self) -> _Item:
