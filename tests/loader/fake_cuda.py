@@ -5,8 +5,10 @@ reused too early shows in the batch, memory that is given back too early ends th
 from __future__ import annotations
 
 import ctypes
+import functools
 import shutil
 import subprocess
+import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -174,10 +176,11 @@ def release_done() -> None:
 class FakeRuntimeLibrary:
     """tests/loader/fake_cudart.c, found and handed to the native slabs as the real one is."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="fake-cudart-")
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         assert compiler is not None, "a C compiler built the extension, so there is one"
-        self.path = folder / "libcudart.so.12"
+        self.path = Path(self._folder.name) / "libcudart.so.12"
         source = Path(__file__).with_name("fake_cudart.c")
         subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-pthread", "-o", self.path, source], check=True)
         self._library = ctypes.CDLL(str(self.path))
@@ -185,8 +188,9 @@ class FakeRuntimeLibrary:
         self._library.fake_is_locked.argtypes = [ctypes.c_void_p]
 
     def hand_over(self) -> bool:
-        """Find the library in this process's mappings, and set it."""
-        return pinning.hand_over(Path("/proc/self/maps").read_text(), "12.8")
+        """Find the library in this process's mappings, and set it; a real one may be there, too."""
+        mappings = Path("/proc/self/maps").read_text().splitlines(keepends=True)
+        return pinning.hand_over("".join(line for line in mappings if str(self.path) in line), "12.8")
 
     def take_back(self) -> None:
         """Slabs that are not locked yet stay so; those that are remember whom to tell."""
@@ -207,3 +211,9 @@ class FakeRuntimeLibrary:
 
     def is_locked(self, address: int) -> bool:
         return bool(self._library.fake_is_locked(address))
+
+
+@functools.cache
+def fake_library() -> FakeRuntimeLibrary:
+    """The one of this process: two would be found one for the other."""
+    return FakeRuntimeLibrary()

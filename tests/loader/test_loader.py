@@ -83,6 +83,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "rank": 0,
         "world_size": 1,
         "parallel": "native",
+        "device": "cpu",
     },
     "given in full": {"sampler": range(5), "collate_fn": len, "generator": torch.Generator()},
 }

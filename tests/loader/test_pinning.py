@@ -15,16 +15,16 @@ import torch.utils.data as data
 
 import headrace as hr
 from headrace.loader import cuda, pinning
-from tests.loader.fake_cuda import FakeCuda, FakeRuntimeLibrary, release_done
+from tests.loader.fake_cuda import FakeCuda, FakeRuntimeLibrary, fake_library, release_done
 from tests.loader.samples import assert_same, ids_of, numbered
 
 N, BATCH = 400, 20
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> FakeRuntimeLibrary:
+@pytest.fixture
+def library() -> FakeRuntimeLibrary:
     """The stand-in for libcudart, loaded."""
-    return FakeRuntimeLibrary(tmp_path_factory.mktemp("cudart"))
+    return fake_library()
 
 
 @pytest.fixture
@@ -226,7 +226,9 @@ def test_pinned_memory_that_is_refused_costs_one_warning_and_no_batch(dataset: h
     monkeypatch.setattr(torch.utils.data._utils.pin_memory, "pin_memory", refuse)
     monkeypatch.setattr(pinning, "_warned", False)
     loader = hr.DataLoader(dataset, BATCH, pin_memory=True, num_workers=2)
-    with pytest.warns(hr.HeadraceWarning, match=r"pin_memory=True: torch could not have pinned memory \(CUDA error: out of memory\)") as caught:
+    with pytest.warns(
+        hr.HeadraceWarning, match=r"pin_memory=True: torch could not have pinned memory \(CUDA error: out of memory\)"
+    ) as caught:
         got = [*loader, *loader]
     assert len(caught) == 1
     assert_same(got, 2 * list(hr.DataLoader(dataset, BATCH)))

@@ -23,17 +23,16 @@ import torch.utils.data as data
 
 import headrace as hr
 from headrace.loader import cuda, pinning, transfer
-from headrace.loader.leaves import map_leaves
-from tests.loader.fake_cuda import FakeCuda, FakeRuntimeLibrary, release_done
+from tests.loader.fake_cuda import FakeCuda, FakeRuntimeLibrary, fake_library, release_done
 from tests.loader.samples import ROWS, answer_of, assert_same, damage, ids_of, numbered, run_python, torch_batch, write_all_kinds
 
 N = 100
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> FakeRuntimeLibrary:
+@pytest.fixture
+def library() -> FakeRuntimeLibrary:
     """The stand-in for libcudart, loaded."""
-    return FakeRuntimeLibrary(tmp_path_factory.mktemp("cudart"))
+    return fake_library()
 
 
 @pytest.fixture(scope="module")
@@ -122,13 +121,13 @@ def test_a_slab_is_leased_until_its_copy_is_done(dataset: hr.Dataset, device: Fa
 
 @late
 def test_the_streams_wait_for_each_other_and_the_host_for_none(dataset: hr.Dataset, device: FakeCuda) -> None:
-    loader = hr.DataLoader(dataset.select("id"), 50, device="cuda:1")
+    loader = hr.DataLoader(dataset.select(["id"]), 50, device="cuda:1")
     batches = list(loader)
     copies, consumer = "copies 1", "consumer 1"
     kinds = [note[:2] for note in device.log]
     one = [("copy", copies), ("record", copies), ("wait", consumer), ("record_stream", consumer)]
     between = [("record", consumer)]  # The consumer's work on the batch before.
-    assert kinds == one + one[:2] + between + one[2:]
+    assert kinds == one + one[:2] + between + one[2:] + between
     recorded = [note[2] for note in device.named("record") if note[1] == copies]
     assert [note[2] for note in device.named("wait")] == recorded
     assert [note[2] for note in device.named("record_stream")] == [400, 400]
@@ -221,7 +220,10 @@ def test_errors_of_collate_fn_and_sampler_come_in_their_turn(dataset: hr.Dataset
 def trace_some(loader: hr.DataLoader, run: Callable[[], None] = lambda: None) -> list[Any]:
     """Batches and errors, up to the first error after which nothing comes."""
     seen: list[Any] = []
-    iterator = iter(loader)
+    try:
+        iterator = iter(loader)
+    except OSError:  # With threads, the first indices are drawn here, as torch does.
+        return ["OSError"]
     while "OSError" not in seen:
         try:
             seen.append(next(iterator)["id"])
@@ -234,16 +236,20 @@ def trace_some(loader: hr.DataLoader, run: Callable[[], None] = lambda: None) ->
     return seen
 
 
-def test_an_error_holds_no_memory(tmp_path: Path, device: FakeCuda) -> None:
+def test_an_error_that_was_raised_holds_no_memory(tmp_path: Path, device: FakeCuda) -> None:
     dataset = numbered(tmp_path / "d", N)
-    loader = hr.DataLoader(dataset, 10, collate_fn=lambda samples: 1 / 0, num_workers=1, device="cuda")
+    loader = hr.DataLoader(dataset, 10, collate_fn=lambda samples: 1 / 0, device="cuda")
+    failed = 0
     gc.disable()
     try:
         for _ in range(30):
             iterator = iter(loader)
-            with pytest.raises(ZeroDivisionError):
+            try:
                 next(iterator)
+            except ZeroDivisionError:
+                failed += 1
             del iterator
+        assert failed == 30
         assert loader.stats()["slabs_made"] <= 8  # A ring of error and batch would take one each.
     finally:
         gc.enable()
@@ -321,31 +327,6 @@ def test_the_device_is_an_attribute_as_it_was_given(dataset: hr.Dataset, device:
         assert batch["id"][0] == 0
         # Without an index: the device that is current where the pass begins.
         assert {note[1] for note in device.named("copy")} == (set() if given in (None, "cpu") else {"copies 1"})
-
-
-WRONG: dict[str, tuple[Any, type[Exception], str]] = {
-    "index": ("cuda:2", ValueError, "device='cuda:2': torch sees 2 CUDA devices, numbered from 0"),
-    "kind": ("mps", ValueError, "device='mps': batches are copied to CUDA devices only"),
-    "meta": (torch.device("meta"), ValueError, "device='meta': batches are copied to CUDA devices only"),
-    "word": ("gpu", ValueError, "device='gpu' is no device; expected 'cuda', 'cuda:N' or 'cpu'"),
-    "number": (0, TypeError, "device must be a string, a torch.device or None, got 0"),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_wrong_devices_are_refused_when_given(dataset: hr.Dataset, device: FakeCuda, name: str) -> None:
-    given, kind, message = WRONG[name]
-    for source in (dataset, list(range(9))):
-        with pytest.raises(kind, match=message.replace("(", r"\(")):
-            hr.DataLoader(source, device=given)
-
-
-def test_cuda_without_cuda_is_refused_when_given(dataset: hr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for given in ("cuda", "cuda:0", torch.device("cuda")):
-        with pytest.raises(ValueError, match=r"torch sees no CUDA device here \(torch.cuda.is_available\(\) is False\)"):
-            hr.DataLoader(dataset, device=given)
-    assert_same(list(hr.DataLoader(dataset, 10, device="cpu")), list(hr.DataLoader(dataset, 10)))
 
 
 def test_replay_break_epochs_and_several_passes(dataset: hr.Dataset, device: FakeCuda) -> None:
@@ -437,7 +418,9 @@ def test_structures_keep_their_types(dataset: hr.Dataset, device: FakeCuda) -> N
     def collate(samples: list[Any]) -> Any:
         ids = torch.tensor([int(sample["id"]) for sample in samples])
         point = Point(ids, {"deep": [(ids * 2, "kept", b"too", None, 3)]})
-        return OrderedDict(point=point, words=words, graph=graph, packed=packed, none=None, names=[s["name"] for s in samples], sparse=ids.to_sparse())
+        return OrderedDict(
+            point=point, words=words, graph=graph, packed=packed, none=None, names=[s["name"] for s in samples], sparse=ids.to_sparse()
+        )
 
     got = list(hr.DataLoader(dataset, 10, collate_fn=collate, num_workers=2, device="cuda"))
     device.run()
@@ -454,15 +437,6 @@ def test_structures_keep_their_types(dataset: hr.Dataset, device: FakeCuda) -> N
         assert ours["packed"] is packed
     # What is no plain tensor of the host moves by itself, when it is handed over.
     assert [note[1] for note in device.named("move")] == ["Graph", "PackedSequence", "Tensor"] * len(want)
-
-
-def test_lists_of_strings_are_not_walked() -> None:
-    names = [f"n{i}" for i in range(5)] + [None]
-    assert map_leaves({"names": names}, lambda leaf: leaf)["names"] is names
-    mixed = ["a", torch.zeros(1)]
-    assert map_leaves(mixed, lambda leaf: leaf + 1)[1] == 1
-    assert map_leaves(range(3), lambda leaf: leaf) == [0, 1, 2]  # As torch makes of what cannot be made anew.
-    assert map_leaves(bytearray(b"ab"), lambda leaf: leaf) == b"ab"
 
 
 EXIT = """

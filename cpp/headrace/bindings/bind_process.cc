@@ -98,9 +98,9 @@ void register_process(py::module_& m) {
   m.def(
       "set_host_register",
       [](std::uintptr_t lock, std::uintptr_t unlock, std::uintptr_t clear_error, std::uintptr_t get_device, std::uintptr_t set_device) {
-        storage::set_host_register(
-            {reinterpret_cast<int (*)(void*, std::size_t, unsigned)>(lock), reinterpret_cast<int (*)(void*)>(unlock),
-             reinterpret_cast<int (*)()>(clear_error), reinterpret_cast<int (*)(int*)>(get_device), reinterpret_cast<int (*)(int)>(set_device)});
+        storage::set_host_register({reinterpret_cast<int (*)(void*, std::size_t, unsigned)>(lock), reinterpret_cast<int (*)(void*)>(unlock),
+                                    reinterpret_cast<int (*)()>(clear_error), reinterpret_cast<int (*)(int*)>(get_device),
+                                    reinterpret_cast<int (*)(int)>(set_device)});
       },
       py::arg("lock"), py::arg("unlock"), py::arg("clear_error") = 0, py::arg("get_device") = 0, py::arg("set_device") = 0);
   m.def("set_cache_bytes", &set_cache_bytes, py::arg("count"));

@@ -38,9 +38,11 @@ class DeviceIterator(NativeIterator):
     def __init__(self, loader: DataLoader, transfer: Transfer) -> None:
         self._transfer = transfer
         self._items: deque[_Item] = deque()
+        transfer.release_done()
         super().__init__(loader)
 
     def _next_alone(self) -> Any:
+        self._transfer.release_done()  # First: the engine may use that memory again.
         while self._items or self.pipeline is not None:
             if not self._items:
                 self._items.append(self._load())
@@ -55,18 +57,22 @@ class DeviceIterator(NativeIterator):
                 self._raise(item)
             if self.count(item.batch):
                 return batch
+        self._transfer.end_use()
         raise StopIteration
 
     def _load(self) -> _Item:
-        item = _Item()
         assert self.pipeline is not None
+        batch, host, failure = None, None, None
         try:
-            item.batch = self.take(self.pipeline)
-            if item.batch is not None and len(item.batch) > 0:
-                item.host = self._loader.to_host(item.batch)
+            batch = self.take(self.pipeline)
+            if batch is not None and len(batch) > 0:
+                host = self._loader.to_host(batch)
         except Exception as error:  # noqa: BLE001 - raised in its turn, by _raise().
-            item.error = error
-        return item
+            failure = error
+        try:
+            return _Item(batch, host, error=failure)
+        finally:
+            del failure  # No ring of error, its frame and itself, which would hold the batch's memory until the collector comes.
 
     def _send(self, item: _Item) -> None:
         assert item.batch is not None
@@ -86,7 +92,7 @@ class DeviceIterator(NativeIterator):
                 item.sent = None
 
     def _raise(self, item: _Item) -> None:
-        error, item.error = item.error, None  # No ring of error, frame and item, which would hold the batch's memory.
+        error, item.error = item.error, None  # Nor here.
         try:
             if item.batch is not None:
                 self.count(item.batch)  # It was collate_fn that failed.

@@ -23,11 +23,11 @@ from headrace.sampling.world import find_world
 import_extra("torch", "torch", "headrace.DataLoader")
 import torch.utils.data  # noqa: E402
 
-from headrace.datasets.recognise import recognise  # noqa: E402
 from headrace.loader.cuda import check_device  # noqa: E402
 from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
+from headrace.loader.source import find_source  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
 from headrace.sampling.order import OrderSampler  # noqa: E402
 
@@ -69,6 +69,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
         strings: strings, bytes and images as "lists" of str and bytes, an object a sample; or as "offsets", without any: the pair (values uint8, offsets
             int64 of shape (batch + 1,)) over the batch's memory, sample i being values[offsets[i]:offsets[i + 1]]; with `<name>.valid` if nullable.
+        device: "cuda", "cuda:N" or a torch.device: tensors arrive there, also those in tuples, dicts, lists and what collate_fn makes; for any dataset.
+            Copies run on a stream of their own, one batch ahead of the consumer; its current stream waits for them, the host does not. pin_memory is
+            not needed then. None or "cpu": batches stay on the host. ValueError without such a device.
     With a headrace dataset, num_workers counts native threads (0: everything on the caller's thread); prefetch_factor counts batches a thread;
     persistent_workers, multiprocessing_context, worker_init_fn and in_order have nothing to act on; timeout works for any num_workers.
     A sampler, batch_sampler or generator of torch's is followed exactly, in its own order; collate_fn gets lists of samples.
@@ -114,7 +117,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
         self.parallel = one_of("parallel", parallel, ("auto", "native", "process"))
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
-        self._source = _find_source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
+        self._source = find_source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
         self.seed = whole_number("seed", seed, 0, 1 << 64)
         self.order, self.weights = order, weights
         self.window = whole_number("window", window, 1, 1 << 32)
@@ -407,23 +410,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         host = self.to_host(batch)
         return pin(host) if self.pin_memory else host
 
+    def converter(self) -> Callable[[_native.Batch], Any]:
+        """convert(), or what it comes to where nothing else is asked for: it runs once a batch."""
+        return self.convert if self.pin_memory or self._custom_collate is not None else self.source.layout.to_torch
+
     def slab_of(self, batch: _native.Batch) -> _native.Batch | None:
         """The batch whose memory holds all that to_host() makes of it; None if collate_fn made its own."""
         return batch if self._custom_collate is None else None
-
-
-def _find_source(dataset: Any, parallel: str, *, whole: bool, plain: bool) -> Dataset | ArrayDataset | None:
-    """What the native engine reads for this dataset, or None: then torch runs it. Raises TypeError if parallel="native" cannot be had."""
-    if parallel == "process":
-        return None
-    ours = isinstance(dataset, Dataset | ArrayDataset)
-    # Torch's own datasets are served natively only where nobody can tell the difference.
-    source = recognise(dataset) if whole and (ours or plain) else None
-    if source is None and parallel == "native":
-        reason = (
-            "it is none that is recognised"
-            if plain and whole
-            else "batch_size=None, collate_fn and worker_init_fn need Python for each sample"
-        )
-        raise TypeError(f"parallel='native': the native engine cannot serve {type(dataset).__name__}: {reason}")
-    return source

@@ -33,7 +33,7 @@ class NativeIterator:
         self._lock = threading.Lock()  # an engine serves one consumer at a time
         self._passed = 0  # batches delivered or failed in this pass
         self._state = loader.place.begin()
-        self._convert = loader.convert if loader.pin_memory else loader.to_host
+        self._convert = loader.converter()
         self.pipeline: _native.Pipeline | None = loader.take_pipeline()
         if isinstance(loader.sampler, OrderSampler):
             loader.sampler.set_epoch(self._state.epoch)

@@ -4,7 +4,7 @@ What keeps memory from being used too early:
     host    whatever a copy reads is held by the device's Lane until the copy's event has completed, whatever becomes of batch, pass and loader
     device  tensors are allocated on the copy stream and recorded on the consumer's: the allocator gives them to nobody before both are done
     order   the consumer's stream waits for the copy's event; the host waits for neither
-What bounds it: at most MAX_COPIES copies of a pass are under way (more would not make the link faster), and batches that the device has not
+What bounds it: at most MAX_COPIES copies are under way to a device (more would not make the link faster), and batches that the device has not
 finished with stay within RUN_AHEAD_BYTES, or two of them. Only beyond that does the host wait, for the oldest.
 """
 
@@ -29,33 +29,53 @@ RUN_AHEAD_BYTES = 256 << 20
 
 
 class Lane:
-    """The copy stream of one device, shared by all loaders of the process, and what its copies still read. Any thread may call anything."""
+    """The copy stream of one device, shared by all loaders of the process, and what is under way there. Any thread may call anything."""
 
     def __init__(self, stream: cuda.Stream) -> None:
         self.stream = stream
         self._lock = threading.Lock()
-        self._held: deque[tuple[cuda.Event, list[torch.Tensor]]] = deque()
+        self._copies: deque[tuple[cuda.Event, list[torch.Tensor]]] = deque()  # oldest first, with the host memory that they read
+        self._uses: deque[tuple[cuda.Event, int]] = deque()  # of batches that consumers were given, with their bytes
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._copies)
 
-    def hold(self, event: cuda.Event, sources: list[torch.Tensor]) -> None:
-        """Keep what a copy reads until its event has completed and somebody asks."""
+    def add_copy(self, event: cuda.Event, sources: list[torch.Tensor]) -> None:
+        """Hold what a copy reads until its event has completed and somebody asks."""
         with self._lock:
-            self._held.append((event, sources))
+            self._copies.append((event, sources))
+
+    def add_use(self, event: cuda.Event, num_bytes: int) -> None:
+        """Note when the device is finished with a batch."""
+        with self._lock:
+            self._uses.append((event, num_bytes))
 
     def release_done(self) -> None:
         """Let go of what completed copies have read."""
         done = []  # Dropped after the lock: the end of a slab may take a while.
         with self._lock:
-            while self._held and _completed(self._held[0][0]):
-                done.append(self._held.popleft())
+            while self._copies and _completed(self._copies[0][0]):
+                done.append(self._copies.popleft())
+            while self._uses and _completed(self._uses[0][0]):
+                self._uses.popleft()
+
+    def oldest_in_the_way(self) -> cuda.Event | None:
+        """What one more copy must wait for, by the bounds above; None if it need not wait."""
+        self.release_done()
+        with self._lock:
+            if len(self._copies) >= MAX_COPIES:
+                return self._copies[0][0]
+            if len(self._uses) > 1 and sum(num_bytes for _, num_bytes in self._uses) > RUN_AHEAD_BYTES:
+                return self._uses[0][0]
+            return None
 
 
 def _completed(event: cuda.Event) -> bool:
     try:
         return event.query()
-    except RuntimeError:  # Of a failed device, of a child after fork: nobody knows what it read, so it stays. The caller's own work raises the error.
+    except (
+        RuntimeError
+    ):  # Of a failed device, of a child after fork: nobody knows what it read, so it stays. Whoever waits for it gets the error.
         return False
 
 
@@ -89,9 +109,7 @@ class Transfer:
         index = cuda.index_of(device)
         self.device = torch.device("cuda", cuda.runtime.current_device() if index is None else index)
         self._lane = _lane_of(self.device)
-        self._copies: deque[cuda.Event] = deque()  # under way, oldest first
-        self._used: deque[tuple[cuda.Event, int]] = deque()  # batches with which the device may not be finished, but for the latest: their bytes
-        self._latest_bytes: int | None = None
+        self._latest_bytes: int | None = None  # of the batch that the consumer has
         self._may_lock = self._may_stage = True  # Until refused, in this pass: to ask again costs more than to copy once more.
 
     def release_done(self) -> None:
@@ -100,26 +118,15 @@ class Transfer:
 
     def has_room(self) -> bool:
         """Whether send() would not wait."""
-        self.release_done()
-        while self._copies and _completed(self._copies[0]):
-            self._copies.popleft()
-        while self._used and _completed(self._used[0][0]):
-            self._used.popleft()
-        return len(self._copies) < MAX_COPIES and not self._is_far_ahead()
-
-    def _is_far_ahead(self) -> bool:
-        return len(self._used) > 1 and sum(size for _, size in self._used) > RUN_AHEAD_BYTES
+        return self._lane.oldest_in_the_way() is None
 
     def send(self, batch: Any, slab: _native.Batch | None = None) -> Sent:
         """Begin to copy a batch. `slab`: the native batch, if its memory is where all the tensors lie; it is page-locked then, once.
 
         Tensors elsewhere pass through torch's pinned memory. Raises what torch raises, torch.cuda.OutOfMemoryError among it; nothing is lost then.
         """
-        if not self.has_room():
-            while len(self._copies) >= MAX_COPIES:
-                self._copies.popleft().synchronize()
-            while self._is_far_ahead():
-                self._used.popleft()[0].synchronize()
+        while (event := self._lane.oldest_in_the_way()) is not None:
+            event.synchronize()
         sources: list[torch.Tensor] = []
         tensors: list[torch.Tensor] = []
         others = 0
@@ -140,19 +147,14 @@ class Transfer:
                 sent = map_leaves(batch, begin)
             finally:  # Also of copies that a failed one followed.
                 event.record(self._lane.stream)
-                self._lane.hold(event, sources)
-        self._copies.append(event)
+                self._lane.add_copy(event, sources)
         return Sent(sent, tensors, sum(tensor.nbytes for tensor in tensors), event, others > 0)
 
     def deliver(self, sent: Sent) -> Any:
         """Hand a batch over to the calling thread's current stream, which waits for the copies; the host does not."""
-        stream = cuda.runtime.current_stream(self.device)
-        if self._latest_bytes is not None:
-            # What the consumer does with the batch before was put on its stream by now.
-            used = cuda.runtime.new_event()
-            used.record(stream)
-            self._used.append((used, self._latest_bytes))
+        self.end_use()
         self._latest_bytes = sent.num_bytes
+        stream = cuda.runtime.current_stream(self.device)
         stream.wait_event(sent.event)
         for tensor in sent.tensors:
             cuda.runtime.record_stream(tensor, stream)
@@ -161,6 +163,15 @@ class Transfer:
         # What has a way to the device of its own goes it on the consumer's stream, and the host waits: nobody knows what it reads.
         ours = {id(tensor) for tensor in sent.tensors}
         return map_leaves(sent.batch, lambda leaf: leaf if id(leaf) in ours else cuda.runtime.move(leaf, self.device))
+
+    def end_use(self) -> None:
+        """Note that what the consumer does with the batch that it has is on its stream by now: it asks for the next, or for no more."""
+        if self._latest_bytes is None:
+            return
+        event = cuda.runtime.new_event()
+        event.record(cuda.runtime.current_stream(self.device))
+        self._lane.add_use(event, self._latest_bytes)
+        self._latest_bytes = None
 
     def copy(self, batch: Any, slab: _native.Batch | None = None) -> Any:
         """Copy a batch and hand it over, nothing ahead."""
