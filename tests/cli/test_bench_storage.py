@@ -131,6 +131,7 @@ def test_a_tainted_run_says_so_and_exits_with_one(file):
     as_json = headrace_python(code.replace("sys.argv[1:]", repr([*arguments, "--json"])))
     assert as_json.code == 1
     assert as_json.json["tainted"] == 8
+    assert "8 of 8 points are tainted: only 0 %" in as_json.err
     assert as_json.json["best"] == {}
 
 

@@ -78,6 +78,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         measured = bench_storage(arguments.path, options, advance=advance)
     if console.json_output:
         console.result_json(measured)
+        if measured.tainted:
+            console.error(f"{measured.tainted} of {len(measured.results)} points are tainted: {_reasons(measured)[0]}")
     else:
         _show(measured, console)
     if arguments.plot:
@@ -309,16 +311,18 @@ def _verdict(measured: Any) -> list[str]:
     return lines
 
 
+def _reasons(measured: Any) -> list[str]:
+    """Why points are tainted, each reason once."""
+    return list(dict.fromkeys(result.reason for result in measured.results if result.proof == "tainted"))
+
+
 def _taint(measured: Any) -> list[str]:
-    reasons = dict.fromkeys(result.reason for result in measured.results if result.proof == "tainted")
+    reasons = _reasons(measured)
     if not reasons:
         return []
-    many = [*reasons][:3] + (["..."] if len(reasons) > 3 else [])
-    claim = "cold" if measured.state == "cold" else "warm"
-    return [
-        f"TAINTED: {measured.tainted} of {len(measured.results)} points are not {claim}, and count for nothing:",
-        *(f"  {reason}" for reason in many),
-    ]
+    many = reasons[:3] + (["..."] if len(reasons) > 3 else [])
+    head = f"TAINTED: {measured.tainted} of {len(measured.results)} points are not {measured.state}, and count for nothing:"
+    return [head, *(f"  {reason}" for reason in many)]
 
 
 def _draw(measured: Any, path: str) -> None:
