@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--threads", type=whole_numbers(1), default=(1,), metavar="A,B", help="threads that read (default: 1)")
     add("--seconds", type=number_above_zero, default=1.0, metavar="T", help="length of each measurement (default: 1)")
+    add(
+        "--rounds",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="measure each point so often, and show the one in the middle (default: 1)",
+    )
     state = parser.add_mutually_exclusive_group()
     state.add_argument(
         "--cold", dest="state", action="store_const", const="cold", help="from the device; the default, but where files are memory"
@@ -66,6 +73,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         readers=arguments.readers,
         threads=tuple(dict.fromkeys(arguments.threads)),
         seconds=arguments.seconds,
+        rounds=arguments.rounds,
         state=arguments.state,
         size_bytes=arguments.size,
         keep=arguments.keep,

@@ -22,6 +22,7 @@ _COLUMNS = (
     Column(title="device", right=True),
     Column(title="of fio", right=True),
     Column(title="binds"),
+    Column(title="rounds", right=True, drop=True),
     Column(title="p99.9", right=True, drop=True),
     Column(title="CPU s/GB", right=True, drop=True),
     Column(title="fio", right=True, drop=True),
@@ -45,6 +46,12 @@ def _short(share: float | None) -> str:
 def _device(result: Any) -> str:
     """The share of the bytes that the device read, and what is wrong with it."""
     return _short(result.device_share) + {"proven": "", "tainted": " TAINTED", "unproven": " unproven"}[result.proof]
+
+
+def _spread(result: Any) -> str:
+    """How far the rounds lie from the one in the middle: "-12 +8 %"."""
+    low, high = min(result.round_bytes_per_second), max(result.round_bytes_per_second)
+    return f"{100 * (low / result.bytes_per_second - 1):+.0f} {100 * (high / result.bytes_per_second - 1):+.0f} %"
 
 
 def _range(shares: Iterable[float | None]) -> str:
@@ -72,6 +79,7 @@ def _cells(result: Any) -> dict[str, str]:
         "device": _device(result),
         "of fio": "" if result.fio_ratio is None else humanise.ratio(result.fio_ratio),
         "binds": result.binding or "-",
+        "rounds": _spread(result),
         "p99.9": humanise.duration(result.latency_p999_seconds),
         "CPU s/GB": humanise.number(result.cpu_seconds_per_gb, 3),
         "fio": "" if fio is None else humanise.byte_rate(fio.bytes_per_second),
@@ -85,6 +93,8 @@ def show(measured: Any, console: Console) -> None:
     """Write the tables, the lines of fio, and what to make of them."""
     console.result(key_values(_facts(measured), width=console.width, style=console.style))
     hidden = set() if any(result.fio for result in measured.results) else set(_FIO_COLUMNS)
+    if measured.rounds == 1:
+        hidden.add("rounds")
     if len({result.threads for result in measured.results}) == 1:
         hidden.add("threads")
     columns = [column for column in _COLUMNS if column.title not in hidden]
@@ -120,6 +130,7 @@ def _facts(measured: Any) -> list[tuple[str, str]]:
     }[measured.kind]
     device = f" on {system.device} {system.model}".rstrip() if system.device else ""
     copies = ", ".join(f"{humanise.byte_rate(rate)} ({count} threads)" for count, rate in measured.memory_copy_bytes_per_second.items())
+    rounds = "" if measured.rounds == 1 else f", the median of {measured.rounds} rounds"
     state = "cold: dropped from memory before each" if measured.state == "cold" else "warm: read into memory before each"
     return [
         (measured.kind, what),
@@ -128,7 +139,7 @@ def _facts(measured: Any) -> list[tuple[str, str]]:
             "in memory",
             f"{_range(r.resident_before for r in measured.results)} before, {_range(r.resident_after for r in measured.results)} after",
         ),
-        ("state", f"{state}; {humanise.duration(measured.seconds)} a point"),
+        ("state", f"{state}; {humanise.duration(measured.seconds)} a point{rounds}"),
         ("fio", measured.fio_version or measured.fio_absence),
         ("machine", f"{machine['cpu']}, {machine['usable_cores']} cores usable, load {humanise.number(machine['load_1_min'], 3)}"),
         ("memory copy", f"{copies.replace('(1 threads)', '(1 thread)')}, measured in this run"),
