@@ -43,6 +43,11 @@ def test_a_recorded_answer_is_parsed():
     assert answer.cpu_seconds == pytest.approx(0.17882118 * 1.002)
 
 
+def test_whole_reads_are_preferred_to_their_completion():
+    read = RECORDED["jobs"][0]["read"] | {"lat_ns": {"mean": 1.0, "percentile": {"50.000000": 360000}}}
+    assert parse_fio(json.dumps({"jobs": [{**RECORDED["jobs"][0], "read": read}]})).latency_p50_seconds == pytest.approx(360e-6)
+
+
 def test_jobs_are_summed_but_not_their_percentiles():
     answer = parse_fio(json.dumps({"jobs": RECORDED["jobs"] * 2}))
     assert answer.bytes == 2 * 126980096

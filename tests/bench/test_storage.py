@@ -104,6 +104,34 @@ def test_every_axis_is_crossed(file, on_disk):
     assert set(measured.memory_copy_bytes_per_second) == {1, 2}
 
 
+def test_rounds_alternate_and_the_middle_one_is_shown(file, on_disk, monkeypatch):
+    order: list[int] = []
+
+    def run(*paths: Any, **facts: Any) -> dict[str, Any]:
+        order.append(facts["depth"])
+        return {**read_benchmark(*paths, **facts), "device_bytes": 1 << 40, "seconds": 100.0 * (1 + len(order) % 3)}
+
+    monkeypatch.setattr(storage_point, "read_benchmark", run)
+    measured = bench_storage(file, options(depths=(1, 2), rounds=3))
+    assert order == [1, 2, 2, 1, 1, 2]
+    for result in measured.results:
+        assert len(result.round_bytes_per_second) == 3
+        assert result.bytes_per_second == sorted(result.round_bytes_per_second)[1]
+
+
+def test_one_tainted_round_taints_the_point(file, on_disk, monkeypatch):
+    rounds: list[int] = []
+
+    def device_bytes(answer: dict[str, Any]) -> int:
+        rounds.append(1)
+        return 0 if len(rounds) == 2 else answer["bytes"]
+
+    counting(monkeypatch, device_bytes)
+    measured = bench_storage(file, options(readers=("mmap",), rounds=3, seconds=0.001))
+    assert len(rounds) >= 3
+    assert measured.tainted == 1
+
+
 def test_a_cold_run_that_the_cache_fed_is_tainted(file, on_disk, monkeypatch):
     counting(monkeypatch, lambda answer: answer["bytes"] // 2)
     measured = bench_storage(file, options(readers=("pread", "mmap")))
@@ -203,6 +231,7 @@ def test_of_many_shards_some_are_read(tmp_path, monkeypatch):
         ({"threads": (65,)}, "threads must be from 1 to 64, got 65"),
         ({"block_bytes": (1 << 30,)}, "block_bytes must be from 1 to 67108864"),
         ({"seconds": 0.0}, "seconds must be above 0"),
+        ({"rounds": 0}, "rounds must be from 1 to 1000, got 0"),
         ({"seconds": float("nan")}, "seconds must be above 0"),
         ({"state": "tepid"}, "state must be 'cold' or 'warm'"),
         ({"fio": "yes"}, "fio must be one of auto, off, all"),

@@ -36,6 +36,7 @@ RESULT_KEYS = {
     "passes",
     "seconds",
     "bytes_per_second",
+    "round_bytes_per_second",
     "operations_per_second",
     "latency_p50_seconds",
     "latency_p99_seconds",
@@ -70,6 +71,7 @@ KEYS = {
     "file_bytes",
     "state",
     "seconds",
+    "rounds",
     "seed",
     "file_system",
     "remark",
@@ -131,6 +133,7 @@ def test_a_tainted_run_says_so_and_exits_with_one(file):
     as_json = headrace_python(code.replace("sys.argv[1:]", repr([*arguments, "--json"])))
     assert as_json.code == 1
     assert as_json.json["tainted"] == 8
+    assert "8 of 8 points are tainted: only 0 %" in as_json.err
     assert as_json.json["best"] == {}
 
 

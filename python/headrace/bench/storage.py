@@ -17,7 +17,7 @@ from headrace.bench.environment import environment
 from headrace.bench.file_system import FileSystem, file_system_of
 from headrace.bench.fio import fio_path, fio_version
 from headrace.bench.storage_limits import Rate, bound
-from headrace.bench.storage_plan import Advance, StorageOptions, Target, checked_file, opened_target, plan
+from headrace.bench.storage_plan import Advance, Point, StorageOptions, Target, checked_file, opened_target, plan
 from headrace.bench.storage_point import Runner
 from headrace.bench.storage_results import Best, StorageBenchmark, StorageResult
 
@@ -52,12 +52,31 @@ def bench_storage(path: str | Path, options: StorageOptions | None = None, *, ad
             )
         copies = {threads: copy_rate(threads) for threads in dict.fromkeys(options.threads)}
         runner = Runner(target, options, state, file_system, fio)
-        results = []
-        for number, point in enumerate(points):
-            report("measuring", number, len(points), "points")
-            results.append(runner.measure(point, fio_first=number % 2 == 1))
-    results = _bound(results, state, copies)
+        results = _bound(_measured(runner, points, options.rounds, report), state, copies)
     return _benchmark(path, target, options, state, file_system, fio, copies, results)
+
+
+def _measured(runner: Runner, points: Sequence[Point], rounds: int, report: Advance) -> list[StorageResult]:
+    """Every point in every round, every other round backwards, so that no point always has the same neighbours; one result a point."""
+    found: list[list[StorageResult]] = [[] for _ in points]
+    for turn in range(rounds):
+        numbers = range(len(points)) if turn % 2 == 0 else range(len(points))[::-1]
+        for done, number in enumerate(numbers, turn * len(points)):
+            report("measuring", done, rounds * len(points), "points")
+            found[number].append(runner.measure(points[number], fio_first=(number + turn) % 2 == 1))
+    return [_middle(results) for results in found]
+
+
+def _middle(results: Sequence[StorageResult]) -> StorageResult:
+    """The round with the median rate; one that is tainted, if any is, or else unproven, if any is."""
+    worst = next((proof for proof in ("tainted", "unproven") if any(result.proof == proof for result in results)), "proven")
+    ranked = sorted((result for result in results if result.proof == worst), key=lambda result: result.bytes_per_second)
+    ratios = [result.fio_ratio for result in results if result.fio_ratio is not None]
+    return replace(
+        ranked[(len(ranked) - 1) // 2],
+        round_bytes_per_second=[result.bytes_per_second for result in results],
+        fio_ratio=statistics.median(ratios) if ratios else None,
+    )
 
 
 def _bound(results: Sequence[StorageResult], state: str, copies: dict[int, float]) -> list[StorageResult]:
@@ -72,7 +91,7 @@ def _bound(results: Sequence[StorageResult], state: str, copies: dict[int, float
             state=state,
             bytes_per_second=result.bytes_per_second,
             cpu_share=result.cpu_share,
-            fio_bytes_per_second=result.fio.bytes_per_second if result.fio and result.fio_exact else None,
+            fio_bytes_per_second=result.bytes_per_second / result.fio_ratio if result.fio_ratio and result.fio_exact else None,
             trusted=result.proof != "tainted",
         )
         for result in results
@@ -122,6 +141,7 @@ def _benchmark(
         file_bytes=target.file_bytes,
         state=state,
         seconds=options.seconds,
+        rounds=options.rounds,
         seed=options.seed,
         file_system=file_system,
         remark=file_system.remark,

@@ -47,7 +47,8 @@ class StorageOptions:
     depths: tuple[int, ...] | None = None
     readers: tuple[str, ...] | None = None
     threads: tuple[int, ...] = (1,)
-    seconds: float = 1.0  # of each point
+    seconds: float = 1.0  # of each point, in each round
+    rounds: int = 1
     state: str | None = None
     size_bytes: int | None = None
     keep: bool = False
@@ -66,6 +67,8 @@ class StorageOptions:
             raise ValueError(f"fio must be one of {', '.join(FIO_CHOICES)}, got {self.fio!r}")
         if not 0 < self.seconds <= 86400:
             raise ValueError(f"seconds must be above 0 and at most a day, got {self.seconds:g}")
+        if not 1 <= self.rounds <= 1000:
+            raise ValueError(f"rounds must be from 1 to 1000, got {self.rounds}")
         if self.size_bytes is not None and self.size_bytes < _DIRECT_BYTES:
             raise ValueError(f"a test file of {self.size_bytes} bytes is smaller than one block of {_DIRECT_BYTES}; take a larger one")
         for name, numbers, most in (

@@ -182,6 +182,7 @@ class Runner:
             passes=measured.passes,
             seconds=measured.seconds,
             bytes_per_second=rate,
+            round_bytes_per_second=[rate],
             operations_per_second=measured.operations / measured.seconds,
             latency_p50_seconds=measured.latency_seconds(0.5),
             latency_p99_seconds=measured.latency_seconds(0.99),

@@ -27,6 +27,7 @@ class StorageResult:
     passes: int  # over the files: a cold file that is smaller than what a run reads is dropped from memory and read again
     seconds: float
     bytes_per_second: float
+    round_bytes_per_second: list[float]  # of all rounds; the rest of this result is of the one in the middle, or of one that is tainted
     operations_per_second: float
     latency_p50_seconds: float
     latency_p99_seconds: float
@@ -49,7 +50,7 @@ class StorageResult:
     fio_remark: str  # what fio's line does otherwise
     fio: FioResult | None
     fio_error: str  # why there is no figure although fio ran; "" if it did not fail
-    fio_ratio: float | None  # our bytes a second / fio's
+    fio_ratio: float | None  # our bytes a second / fio's: the median over the rounds of what each gave
     binding: str  # a key of storage_limits.BOUNDS
 
 
@@ -77,6 +78,7 @@ class StorageBenchmark:
     file_bytes: int
     state: str
     seconds: float
+    rounds: int
     seed: int
     file_system: FileSystem
     remark: str  # what the counters cannot say here

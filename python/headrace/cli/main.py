@@ -19,14 +19,14 @@ _COMMANDS = {
     "info": "show schema, codecs, sizes, versions and shards of a dataset",
     "head": "show samples",
     "verify": "check every byte against its checksum and print each damage",
-    "bench": "measure how fast a dataset can be delivered, and what limits it",
+    "bench": "measure how fast a dataset can be delivered, or storage be read, and what limits it",
     "demo": "convert the New York flights of 2013, train on them, and compare with torch's DataLoader",
 }
 
 _EPILOG = """\
 exit codes:
   0    done; verify: every checksum is right
-  1    failed: the message on stderr says why and what to do
+  1    failed: the message on stderr says why and what to do; bench storage: a run was not cold, or not warm, as it claims
   2    wrong usage, or the data is damaged
   130  interrupted (Ctrl-C)
 
