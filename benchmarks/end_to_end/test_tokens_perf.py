@@ -30,8 +30,8 @@ def tokens(folder: Path) -> Tokens:
     return Tokens.prepare(folder, int(os.environ.get("HEADRACE_BENCH_TOKENS", str(256 << 20))))
 
 
-def loader_of(tokens: Tokens) -> headrace.DataLoader:
-    return headrace.DataLoader(tokens.windows(), TOKENS_BATCH, True, num_workers=THREADS, seed=SEED)
+def loader_of(tokens: Tokens, *, warm: bool = False) -> headrace.DataLoader:
+    return headrace.DataLoader(tokens.windows(warm=warm), TOKENS_BATCH, True, num_workers=THREADS, seed=SEED)
 
 
 def order_of(tokens: Tokens, epoch: int, batches: int) -> npt.NDArray[np.int64]:
@@ -68,7 +68,7 @@ def test_every_window_comes_once(folder: Path) -> None:
 
 @pytest.mark.gate
 def test_tokens(tokens: Tokens, benchmark: Any, report: Any) -> None:
-    loader, rival = loader_of(tokens), HandWrittenWindows(tokens.tokens, WINDOW, TOKENS_BATCH)
+    loader, rival = loader_of(tokens, warm=True), HandWrittenWindows(tokens.tokens, WINDOW, TOKENS_BATCH)
     starts = order_of(tokens, 0, BATCHES)
     check_content(tokens, starts, batches_of(loader, 0, BATCHES))
     tokens.page_in()

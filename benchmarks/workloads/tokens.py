@@ -16,6 +16,7 @@ __all__ = ["TOKENS_BATCH", "WINDOW", "Tokens"]
 
 WINDOW = 2049
 TOKENS_BATCH = 16
+_ONCE = 4096  # divides the number of tokens
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,12 @@ class Tokens:
         """The headrace dataset."""
         return str(self.folder / "dataset")
 
-    def windows(self) -> headrace.Dataset:
-        """Sample i: tokens [i, i + WINDOW) as int64."""
-        return headrace.open(self.path).sequences(WINDOW).cast({"tokens": "int64"})
+    def windows(self, *, warm: bool = False) -> headrace.Dataset:
+        """Sample i: tokens [i, i + WINDOW) as int64. warm: every block has been read and checked once, as after the first hour of training."""
+        dataset = headrace.open(self.path)
+        for _ in headrace.DataLoader(dataset.sequences(_ONCE, _ONCE), 64, num_workers=2) if warm else ():
+            pass
+        return dataset.sequences(WINDOW).cast({"tokens": "int64"})
 
     def page_in(self) -> None:
         """Read every file once."""

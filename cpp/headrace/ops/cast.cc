@@ -1,15 +1,20 @@
 #include "headrace/ops/cast.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <type_traits>
 
 #include "headrace/base/multiversion.h"
+#include "headrace/ops/gather.h"
 
 namespace headrace::ops {
 namespace {
 
 using format::DType;
+
+constexpr std::size_t kShortRow = 1024;    // bytes
+constexpr std::size_t kAheadBytes = 8192;  // of short rows
 
 struct Half {
   std::uint16_t bits;
@@ -85,7 +90,7 @@ HR_INLINE To convert(From value) {
 }
 
 template <typename To, typename From>
-HR_INLINE void convert_all(const std::uint8_t* __restrict in, std::size_t count, std::uint8_t* __restrict out) {
+HR_INLINE void convert_part(const std::uint8_t* __restrict in, std::size_t count, std::uint8_t* __restrict out) {
   for (std::size_t i = 0; i < count; ++i) {
     From value;
     std::memcpy(&value, in + i * sizeof(From), sizeof(From));
@@ -94,8 +99,36 @@ HR_INLINE void convert_all(const std::uint8_t* __restrict in, std::size_t count,
   }
 }
 
+struct Rows {
+  std::span<const std::uint8_t* const> at;
+  std::size_t count;  // elements of each
+};
+
+template <typename To, typename From>
+HR_INLINE void convert_all(const Rows& rows, std::uint8_t* out) {
+  constexpr std::size_t kPart = 128 / sizeof(From);
+  const std::size_t bytes = rows.count * sizeof(From), all = rows.at.size();
+  // Short rows are asked for as a whole, many rows ahead.
+  const std::size_t ahead = bytes > kShortRow ? 0 : std::clamp<std::size_t>(kAheadBytes / std::max<std::size_t>(1, bytes), 4, 64);
+  for (std::size_t i = 0, abreast; i < all; i += abreast) {
+    abreast = ahead != 0 ? 1 : std::min(kRowsAbreast, all - i);
+    if (ahead != 0 && i + ahead < all) prefetch(rows.at[i + ahead], bytes);
+    const std::size_t part = abreast == 1 ? std::max<std::size_t>(1, rows.count) : kPart;
+    for (std::size_t k = 0; k < rows.count; k += part) {
+      const std::size_t lead = k * sizeof(From) + kLeadBytes;
+      for (std::size_t q = 0; q < abreast; ++q) {
+        const std::size_t leader = lead < bytes ? i + q : i + abreast + q;
+        const std::size_t lead_at = lead < bytes ? lead : lead - bytes;
+        if (abreast > 1 && leader < all && lead_at < bytes) prefetch(rows.at[leader] + lead_at, 128);
+        convert_part<To, From>(rows.at[i + q] + k * sizeof(From), std::min(part, rows.count - k),
+                               out + ((i + q) * rows.count + k) * sizeof(To));
+      }
+    }
+  }
+}
+
 template <typename From>
-HR_INLINE void convert_from(DType to, const std::uint8_t* in, std::size_t count, std::uint8_t* out) {
+HR_INLINE void convert_from(DType to, const Rows& rows, std::uint8_t* out) {
   constexpr bool whole = std::is_integral_v<From>;
   // Wider: a wider type of the same sign, or a wider signed one.
   constexpr auto wider = [](std::size_t size, bool is_signed) {
@@ -103,47 +136,47 @@ HR_INLINE void convert_from(DType to, const std::uint8_t* in, std::size_t count,
   };
   switch (to) {
     case DType::kInt16:
-      if constexpr (wider(2, true)) return convert_all<std::int16_t, From>(in, count, out);
+      if constexpr (wider(2, true)) return convert_all<std::int16_t, From>(rows, out);
       return;
     case DType::kUInt16:
-      if constexpr (wider(2, false)) return convert_all<std::uint16_t, From>(in, count, out);
+      if constexpr (wider(2, false)) return convert_all<std::uint16_t, From>(rows, out);
       return;
     case DType::kInt32:
-      if constexpr (wider(4, true)) return convert_all<std::int32_t, From>(in, count, out);
+      if constexpr (wider(4, true)) return convert_all<std::int32_t, From>(rows, out);
       return;
     case DType::kUInt32:
-      if constexpr (wider(4, false)) return convert_all<std::uint32_t, From>(in, count, out);
+      if constexpr (wider(4, false)) return convert_all<std::uint32_t, From>(rows, out);
       return;
     case DType::kInt64:
-      if constexpr (wider(8, true)) return convert_all<std::int64_t, From>(in, count, out);
+      if constexpr (wider(8, true)) return convert_all<std::int64_t, From>(rows, out);
       return;
     case DType::kUInt64:
-      if constexpr (wider(8, false)) return convert_all<std::uint64_t, From>(in, count, out);
+      if constexpr (wider(8, false)) return convert_all<std::uint64_t, From>(rows, out);
       return;
-    case DType::kFloat16: return convert_all<Half, From>(in, count, out);
-    case DType::kBFloat16: return convert_all<BFloat, From>(in, count, out);
-    case DType::kFloat32: return convert_all<float, From>(in, count, out);
-    case DType::kFloat64: return convert_all<double, From>(in, count, out);
+    case DType::kFloat16: return convert_all<Half, From>(rows, out);
+    case DType::kBFloat16: return convert_all<BFloat, From>(rows, out);
+    case DType::kFloat32: return convert_all<float, From>(rows, out);
+    case DType::kFloat64: return convert_all<double, From>(rows, out);
     default: return;
   }
 }
 
 HR_MULTIVERSION
-void cast_any(DType from, DType to, const std::uint8_t* in, std::size_t count, std::uint8_t* out) {
+void cast_any(DType from, DType to, const Rows& rows, std::uint8_t* out) {
   switch (from) {
     case DType::kBool:
-    case DType::kUInt8: return convert_from<std::uint8_t>(to, in, count, out);
-    case DType::kInt8: return convert_from<std::int8_t>(to, in, count, out);
-    case DType::kInt16: return convert_from<std::int16_t>(to, in, count, out);
-    case DType::kUInt16: return convert_from<std::uint16_t>(to, in, count, out);
-    case DType::kInt32: return convert_from<std::int32_t>(to, in, count, out);
-    case DType::kUInt32: return convert_from<std::uint32_t>(to, in, count, out);
-    case DType::kInt64: return convert_from<std::int64_t>(to, in, count, out);
-    case DType::kUInt64: return convert_from<std::uint64_t>(to, in, count, out);
-    case DType::kFloat16: return convert_from<Half>(to, in, count, out);
-    case DType::kBFloat16: return convert_from<BFloat>(to, in, count, out);
-    case DType::kFloat32: return convert_from<float>(to, in, count, out);
-    case DType::kFloat64: return convert_from<double>(to, in, count, out);
+    case DType::kUInt8: return convert_from<std::uint8_t>(to, rows, out);
+    case DType::kInt8: return convert_from<std::int8_t>(to, rows, out);
+    case DType::kInt16: return convert_from<std::int16_t>(to, rows, out);
+    case DType::kUInt16: return convert_from<std::uint16_t>(to, rows, out);
+    case DType::kInt32: return convert_from<std::int32_t>(to, rows, out);
+    case DType::kUInt32: return convert_from<std::uint32_t>(to, rows, out);
+    case DType::kInt64: return convert_from<std::int64_t>(to, rows, out);
+    case DType::kUInt64: return convert_from<std::uint64_t>(to, rows, out);
+    case DType::kFloat16: return convert_from<Half>(to, rows, out);
+    case DType::kBFloat16: return convert_from<BFloat>(to, rows, out);
+    case DType::kFloat32: return convert_from<float>(to, rows, out);
+    case DType::kFloat64: return convert_from<double>(to, rows, out);
     default: return;
   }
 }
@@ -195,7 +228,15 @@ void cast(DType from, DType to, const std::uint8_t* in, std::size_t count, std::
   if (same_bytes(from, to)) {
     std::memcpy(out, in, count * shape_of(from).bytes);
   } else {
-    cast_any(from, to, in, count, out);
+    cast_any(from, to, {{&in, 1}, count}, out);
+  }
+}
+
+void cast_rows(DType from, DType to, std::span<const std::uint8_t* const> rows, std::size_t count, std::uint8_t* out) {
+  if (same_bytes(from, to)) {
+    gather_rows(rows, count * shape_of(from).bytes, out);
+  } else {
+    cast_any(from, to, {rows, count}, out);
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "headrace/format/schema.h"
 
@@ -18,5 +19,8 @@ bool can_cast(format::DType from, format::DType to);
 
 // out[i] = in[i] as `to`, for `count` elements. No alignment is needed. REQUIRES: can_cast(from, to).
 void cast(format::DType from, format::DType to, const std::uint8_t* in, std::size_t count, std::uint8_t* out);
+
+// The same for rows of `count` elements from anywhere, one after the other in `out`; asks for bytes ahead as gather_rows() does.
+void cast_rows(format::DType from, format::DType to, std::span<const std::uint8_t* const> rows, std::size_t count, std::uint8_t* out);
 
 }  // namespace headrace::ops

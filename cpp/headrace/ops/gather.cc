@@ -8,11 +8,9 @@
 namespace headrace::ops {
 namespace {
 
-constexpr std::size_t kAheadBytes = 8192;    // of loads kept in flight: enough to cover the latency of memory at one core's bandwidth
-constexpr std::size_t kMaxAhead = 64;        // rows
-constexpr std::size_t kWideRow = 1024;       // bytes: longer rows are copied, and the next asked for, a part at a time
-constexpr std::size_t kPart = 512;           // bytes of such a part
-constexpr std::size_t kMaxRowAhead = 16384;  // bytes: of a row that is asked for as a whole while the one before it is copied
+constexpr std::size_t kAheadBytes = 8192;  // of rows asked for ahead: enough to cover the latency of memory at one core's bandwidth
+constexpr std::size_t kMaxAhead = 64;      // rows
+constexpr std::size_t kWideRow = 1024;     // bytes: longer rows are copied several at a time
 
 // kRow > 0 fixes the size at compile time, so that memcpy becomes a few vector moves.
 template <std::size_t kRow>
@@ -29,24 +27,26 @@ HR_INLINE void gather(std::span<const std::uint8_t* const> rows, std::size_t row
   for (; i < count; ++i, out += size) std::memcpy(out, rows[i], size);
 }
 
-// The processor follows a row by itself, but stops at each page, and starts anew with each row.
+// Several rows side by side: a processor follows each of them by itself, but only up to the end of a page, and one at a time does not keep
+// memory busy.
 HR_INLINE void gather_wide(std::span<const std::uint8_t* const> rows, std::size_t size, std::uint8_t* out) {
-  const bool by_row = size <= kMaxRowAhead;
-  const std::size_t ahead = by_row ? std::max<std::size_t>(1, kAheadBytes / size) : 1;
-  for (std::size_t i = 0; i < rows.size(); ++i, out += size) {
-    const std::uint8_t* const row = rows[i];
-    const std::uint8_t* const later = i + ahead < rows.size() ? rows[i + ahead] : nullptr;
+  constexpr std::size_t kPart = 128;
+  const std::size_t count = rows.size();
+  std::size_t i = 0;
+  for (; i + kRowsAbreast <= count; i += kRowsAbreast) {
+    const std::size_t next = i + 2 * kRowsAbreast <= count ? i + kRowsAbreast : i;
     std::size_t at = 0;
     for (; at + kPart <= size; at += kPart) {
-      if (!by_row && at + kAheadBytes < size) {
-        prefetch(row + at + kAheadBytes, std::min(kPart, size - at - kAheadBytes));
-      } else if (later != nullptr) {
-        prefetch(later + (by_row ? at : at + kAheadBytes - size), kPart);
+      const bool inside = at + kLeadBytes < size;
+      const std::size_t lead = inside ? at + kLeadBytes : at + kLeadBytes - size;
+      for (std::size_t q = 0; q < kRowsAbreast; ++q) {
+        if (lead < size) prefetch(rows[(inside ? i : next) + q] + lead, kPart);
+        std::memcpy(out + (i + q) * size + at, rows[i + q] + at, kPart);
       }
-      std::memcpy(out + at, row + at, kPart);
     }
-    std::memcpy(out + at, row + at, size - at);
+    for (std::size_t q = 0; q < kRowsAbreast; ++q) std::memcpy(out + (i + q) * size + at, rows[i + q] + at, size - at);
   }
+  for (; i < count; ++i) std::memcpy(out + i * size, rows[i], size);
 }
 
 template <std::size_t kRow>

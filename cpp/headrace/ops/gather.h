@@ -21,6 +21,10 @@ void gather_rows(std::span<const std::uint8_t* const> rows, std::size_t row_byte
 void scatter_rows(const std::uint8_t* base, std::uint32_t first_row, std::span<const std::uint32_t> rows,
                   std::span<const std::uint32_t> slots, std::size_t row_bytes, std::uint8_t* out);
 
+// Long rows are copied this many at a time, each asked for so many bytes ahead.
+inline constexpr std::size_t kRowsAbreast = 4;
+inline constexpr std::size_t kLeadBytes = 4096;
+
 // Starts loading bytes that will be read soon, into the second level of cache: the first has too few misses under way for more than a few
 // lines. Any address: one that is not mapped is ignored.
 HR_INLINE void prefetch(const std::uint8_t* from, std::size_t bytes) {

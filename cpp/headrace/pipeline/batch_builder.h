@@ -157,8 +157,9 @@ class BatchBuilder {
   void cut_pieces();
   void run_direct(std::size_t begin, std::size_t end);
   void gather_runs(std::size_t out_field, std::size_t begin, std::size_t end);
-  static void gather_converted(const Conversion& conversion, std::span<const std::uint8_t* const> from, std::uint64_t out_bytes,
-                               std::uint8_t* to);
+  const std::uint8_t* whole_run(std::size_t out_field, std::size_t slot) const;
+  const std::uint8_t* address(std::uint32_t field, const Location& at, std::uint64_t row_bytes) const;
+  void copy_parts(std::size_t out_field, std::size_t slot, std::uint8_t* to);
   static void copy_rows_of(const Conversion& conversion, const std::uint8_t* from, std::uint64_t rows, std::uint8_t* to);
   void convert_staged();
   void touch_direct(std::size_t out_field, std::size_t begin, std::size_t end);

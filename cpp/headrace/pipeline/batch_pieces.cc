@@ -12,11 +12,6 @@ namespace {
 using format::Section;
 using format::SectionRef;
 
-constexpr std::size_t kRowsAhead = 8;
-constexpr std::size_t kMaxPrefetch = 512;  // bytes of a row: the processor itself follows from there
-// Bytes of a run that is converted: the processor follows it up to the end of a page only, and converting leaves time to load the next.
-constexpr std::size_t kMaxRunPrefetch = 8192;
-
 }  // namespace
 
 void BatchBuilder::run_piece(std::size_t piece) {
@@ -82,7 +77,8 @@ void BatchBuilder::run_direct(std::size_t begin, std::size_t end) {
     }
     std::uint8_t* to = batch_.slab->data() + out.values_at + begin * out.row_bytes;
     if (conversions_[i].needed) {
-      gather_converted(conversions_[i], from, out.row_bytes, to);
+      const Conversion& c = conversions_[i];
+      ops::cast_rows(c.from, c.to, from, c.row_bytes / c.in_bytes, to);
     } else {
       ops::gather_rows(from, out.row_bytes, to);
     }
@@ -98,40 +94,68 @@ void BatchBuilder::copy_rows_of(const Conversion& conversion, const std::uint8_t
   }
 }
 
-void BatchBuilder::gather_converted(const Conversion& conversion, std::span<const std::uint8_t* const> from, std::uint64_t out_bytes,
-                                    std::uint8_t* to) {
-  for (std::size_t i = 0; i < from.size(); ++i, to += out_bytes) {
-    if (i + kRowsAhead < from.size()) ops::prefetch(from[i + kRowsAhead], std::min<std::size_t>(conversion.row_bytes, kMaxPrefetch));
-    copy_rows_of(conversion, from[i], 1, to);
+// Where a sample of several rows begins, if they lie side by side; else null.
+const std::uint8_t* BatchBuilder::whole_run(std::size_t out_field, std::size_t slot) const {
+  const View& view = context_.dataset->view();
+  const std::uint32_t field = batch_.fields[out_field].field;
+  if (const MemoryTable* table = context_.dataset->table().get()) {
+    std::uint64_t count = 0;
+    const std::uint8_t* from = table->find_run(field, samples_[slot] * view.stride, view.length, &count);
+    return count == view.length ? from : nullptr;
+  }
+  const Location& at = places_[slot];
+  if (sources_[at.shard]->shard().samples_in_chunk(at.chunk) - at.row < view.length) return nullptr;
+  return address(field, at, conversions_[out_field].row_bytes);
+}
+
+const std::uint8_t* BatchBuilder::address(std::uint32_t field, const Location& at, std::uint64_t row_bytes) const {
+  const io::ShardSource& source = *sources_[at.shard];
+  return source.mapped() + source.shard().values_offset(at.chunk, field) + at.row * row_bytes;
+}
+
+// Samples of several rows: those that lie side by side are gathered together, others part by part.
+void BatchBuilder::gather_runs(std::size_t out_field, std::size_t begin, std::size_t end) {
+  const FieldOut& out = batch_.fields[out_field];
+  const Conversion& c = conversions_[out_field];
+  thread_local std::vector<const std::uint8_t*> whole;
+  for (std::size_t slot = begin; slot < end; ++slot) {
+    std::uint8_t* const to = batch_.slab->data() + out.values_at + slot * out.row_bytes;
+    whole.clear();
+    while (slot + whole.size() < end) {
+      const std::uint8_t* const from = whole_run(out_field, slot + whole.size());
+      if (from == nullptr) break;
+      whole.push_back(from);
+    }
+    if (whole.empty()) {
+      copy_parts(out_field, slot, to);
+      continue;
+    }
+    slot += whole.size() - 1;
+    const std::uint64_t bytes = context_.dataset->view().length * c.row_bytes;
+    if (c.needed) {
+      ops::cast_rows(c.from, c.to, whole, bytes / c.in_bytes, to);
+    } else {
+      ops::gather_rows(whole, bytes, to);
+    }
   }
 }
 
-// Samples of several rows: what a chunk (or a part of a table) holds of one lies side by side.
-void BatchBuilder::gather_runs(std::size_t out_field, std::size_t begin, std::size_t end) {
+void BatchBuilder::copy_parts(std::size_t out_field, std::size_t slot, std::uint8_t* to) {
   const FieldOut& out = batch_.fields[out_field];
   const Conversion& conversion = conversions_[out_field];
   const View& view = context_.dataset->view();
   const std::uint64_t row_out_bytes = out.row_bytes / view.length;
   const MemoryTable* table = context_.dataset->table().get();
-  std::uint8_t* to = batch_.slab->data() + out.values_at + begin * out.row_bytes;
-  for (std::size_t slot = begin; slot < end; ++slot, to += out.row_bytes) {
-    if (table != nullptr) {
-      std::uint64_t count = 0;
-      for (std::uint64_t first = 0; first < view.length; first += count) {
-        const std::uint8_t* from = table->find_run(out.field, samples_[slot] * view.stride + first, view.length - first, &count);
-        copy_rows_of(conversion, from, count, to + first * row_out_bytes);
-      }
-      continue;
-    }
-    const auto address = [&](const Location& at) {
-      const io::ShardSource& source = *sources_[at.shard];
-      return source.mapped() + source.shard().values_offset(at.chunk, out.field) + at.row * conversion.row_bytes;
-    };
-    if (slot + 1 < end)
-      ops::prefetch(address(places_[slot + 1]), std::min<std::size_t>(view.length * conversion.row_bytes, kMaxRunPrefetch));
+  if (table == nullptr) {
     for_each_run(slot, [&](const Location& at, std::uint64_t first, std::uint32_t count) {
-      copy_rows_of(conversion, address(at), count, to + first * row_out_bytes);
+      copy_rows_of(conversion, address(out.field, at, conversion.row_bytes), count, to + first * row_out_bytes);
     });
+    return;
+  }
+  std::uint64_t count = 0;
+  for (std::uint64_t first = 0; first < view.length; first += count) {
+    const std::uint8_t* from = table->find_run(out.field, samples_[slot] * view.stride + first, view.length - first, &count);
+    copy_rows_of(conversion, from, count, to + first * row_out_bytes);
   }
 }
 
