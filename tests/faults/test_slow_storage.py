@@ -15,11 +15,6 @@ from tests.faults.faulty_disk import CHUNK, READERS, ROWS, FaultyDisk, deliver, 
 STUCK = {"suffix": ".hrs", "hold": True}
 
 
-def wait_for_held(disk: FaultyDisk) -> None:
-    while disk.counts()["waiting"] == 0:
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("reader", READERS)
 def test_slow_storage_slows_down_and_no_more(disk: FaultyDisk, reader: str, workers: int) -> None:
@@ -63,15 +58,23 @@ def test_ctrl_c_ends_the_wait_for_stuck_storage(disk: FaultyDisk, reader: str, t
     disk.rules(STUCK)
     iterator = iter(loader)
 
+    returned = threading.Event()
+
     def interrupt() -> None:
-        wait_for_held(disk)
-        os.kill(os.getpid(), signal.SIGINT)
+        while disk.counts()["waiting"] == 0 and not returned.is_set():
+            time.sleep(0.01)
+        time.sleep(0.2)  # By then next() waits.
+        if not returned.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        next(iterator)
-    thread.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            thread.start()
+            next(iterator)
+    finally:
+        returned.set()
+        thread.join()
     assert disk.counts()["waiting"] > 0  # Still stuck: it was the signal that ended the wait.
     disk.rules()
     assert [row for batch in iterator for row in rows_of(batch)] == list(range(ROWS))

@@ -114,6 +114,12 @@ TEST_CASE("a guard ends with its owner, and its place serves the next") {
     CHECK(file.at(1) == 0);
     CHECK(guard.faults() == 1);
   }
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // Their handlers make another end of it.
+
+TEST_CASE("after its guard has ended, a lost page ends the process again") {
+  TempDir dir;
   const Mapped file(dir / "f", 2);
   CHECK(in_child([&] {
           {
@@ -123,8 +129,6 @@ TEST_CASE("a guard ends with its owner, and its place serves the next") {
           return int{file.at(1)};
         }) == 100 + SIGBUS);
 }
-
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // Their handlers make another end of it.
 
 TEST_CASE("a bus error elsewhere, or sent, ends the process as without a guard") {
   TempDir dir;
