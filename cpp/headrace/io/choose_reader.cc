@@ -14,8 +14,8 @@ namespace headrace::io {
 namespace {
 
 constexpr std::size_t kMaxFiles = 16;
-constexpr unsigned kSamples = 64;     // of all files together
-constexpr double kWarmShare = 0.5;    // more of it in memory than not: reading past the page cache would be reading twice
+constexpr unsigned kSamples = 64;   // of all files together
+constexpr double kWarmShare = 0.5;  // more of it in memory than not: reading past the page cache would be reading twice
 constexpr double kGibibyte = 1 << 30;
 
 // Of some of the files; -1 where the system does not tell.

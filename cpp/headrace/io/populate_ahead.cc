@@ -39,7 +39,8 @@ void populate_ahead(const std::shared_ptr<const Mapping>& mapping, std::uint64_t
     if (!mapping->claim_region(region)) continue;
     const std::uint64_t begin = region * Mapping::kRegionBytes;
     try {
-      waiting_threads().submit([mapping, begin] { (void)mapping->populate(begin, std::min(Mapping::kRegionBytes, mapping->size() - begin)); });
+      waiting_threads().submit(
+          [mapping, begin] { (void)mapping->populate(begin, std::min(Mapping::kRegionBytes, mapping->size() - begin)); });
     } catch (const std::system_error&) {  // No thread to be had: it is read when it is needed.
     }
   }

@@ -78,9 +78,7 @@ class ShardSource {
   // copied nowhere else, except into the cache if it keeps a copy.
   Status decode_block(const BlockId& id, const format::PageRef& page, MutableBytes out, Keep keep, Counters& counters);
   // Mapped: asks for the cache lines that decode_block() will touch first. Never waits, never faults.
-  void prefetch_entry(const format::PageRef& page, std::uint32_t block) const {
-    __builtin_prefetch(base_ + page.offset + block * 24ull);
-  }
+  void prefetch_entry(const format::PageRef& page, std::uint32_t block) const { __builtin_prefetch(base_ + page.offset + block * 24ull); }
   void prefetch_block(const format::PageRef& page, std::uint32_t block) const;
 
   // Positional, for who reads the file's bytes himself (StoredBytes): where to read, what is there already, and what came of it.
@@ -124,8 +122,8 @@ class ShardSource {
   std::shared_ptr<const format::Shard> shard_;
   std::uint32_t number_;
   SourceContext context_;
-  std::shared_ptr<const storage::Mapping> mapping_;  // with who populates ahead
-  const std::uint8_t* base_ = nullptr;               // of it
+  std::shared_ptr<const storage::Mapping> mapping_;               // with who populates ahead
+  const std::uint8_t* base_ = nullptr;                            // of it
   std::unique_ptr<std::atomic<std::uint64_t>[]> checked_;         // a bit a block
   std::unique_ptr<std::atomic<std::uint64_t>[]> tables_checked_;  // a bit a page
   std::unique_ptr<std::atomic<std::uint64_t>[]> touched_blocks_;  // a count a field

@@ -108,14 +108,14 @@ void StoredBytes::read_now(Counters& counters) {
 
 const std::uint8_t* StoredBytes::find(std::size_t group, const ShardSource& source, std::uint64_t offset, std::uint64_t length) const {
   const std::span<const Extent> all = extents_of(group);
-  auto next = std::upper_bound(all.begin(), all.end(), offset, [&](std::uint64_t at, const Extent& e) {
-    return e.source != &source ? &source < e.source : at < e.begin;
-  });
+  auto next = std::upper_bound(all.begin(), all.end(), offset,
+                               [&](std::uint64_t at, const Extent& e) { return e.source != &source ? &source < e.source : at < e.begin; });
   // Alignment lets an extent begin before the last one's end, so the range may lie in either.
   for (int tries = 0; tries < 2 && next != all.begin(); ++tries) {
     const Extent& extent = *--next;
     if (extent.source != &source) break;
-    if (extent.begin <= offset && offset + length <= extent.end) return extent.good != 0 ? slab_->data() + extent.at + (offset - extent.begin) : nullptr;
+    if (extent.begin <= offset && offset + length <= extent.end)
+      return extent.good != 0 ? slab_->data() + extent.at + (offset - extent.begin) : nullptr;
   }
   return nullptr;
 }

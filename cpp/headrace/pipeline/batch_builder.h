@@ -1,7 +1,7 @@
 // Builds one batch: prepare() plans it on one thread, then its pieces may run on any threads in any order.
 //
-// Where the bytes are read by position, prepare() also reads; begin() and finish_plan() are its two halves, for who reads in between without
-// waiting: first the ranges of sides(), then those of each piece.
+// Where the bytes are read by position, prepare() also reads; begin() and finish_plan() are its two halves, for who reads in between
+// without waiting: first the ranges of sides(), then those of each piece.
 //
 // A piece is finer than a batch, so that several threads build one batch and a slow block delays only its own batch.
 // Two kinds: rows of raw tensors, gathered straight from the mapped file; and blocks, decoded once for all rows of the batch

@@ -1,4 +1,5 @@
-// What a batch tells mapped readers to bring in, and what it reads by position: block tables, validity and offsets before it can be laid out, then its blocks, a group for each piece.
+// What a batch tells mapped readers to bring in, and what it reads by position: block tables, validity and offsets before it can be laid
+// out, then its blocks, a group for each piece.
 #include <algorithm>
 
 #include "headrace/pipeline/batch_builder.h"
@@ -42,7 +43,8 @@ Status BatchBuilder::want_sides() {
     io::ShardSource& source = *sources_[runs_[r].shard];
     for (std::size_t i = 0; i < context_.fields.size(); ++i) {
       const PageRef& page = pages_[i][r];
-      if (page.num_blocks > 0 && !source.has_table({runs_[r].chunk, context_.fields[i], 0})) side_bytes_.want(source, page.offset, page.num_blocks * 24ull);
+      if (page.num_blocks > 0 && !source.has_table({runs_[r].chunk, context_.fields[i], 0}))
+        side_bytes_.want(source, page.offset, page.num_blocks * 24ull);
       if (field_of(i).is_variable() || field_of(i).nullable) want_side_blocks(r, i);
     }
   }
@@ -99,7 +101,8 @@ void BatchBuilder::take_tables() {
         if (table.status.is_ok()) checked.store(true, std::memory_order_release);
         continue;
       }
-      auto kept = source.table(id, page, image == nullptr ? side_bytes_.find(0, source, page.offset, bytes) : nullptr, context_.counters->io);
+      auto kept =
+          source.table(id, page, image == nullptr ? side_bytes_.find(0, source, page.offset, bytes) : nullptr, context_.counters->io);
       table.status = kept.status();
       if (!kept.is_ok()) continue;
       table.kept = std::move(*kept);

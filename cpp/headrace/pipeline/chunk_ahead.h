@@ -68,6 +68,11 @@ class ChunkAhead {
   ChunkAhead(std::shared_ptr<const Dataset> dataset, std::vector<std::uint32_t> fields, std::shared_ptr<const Order> order,
              storage::SlabPool* slabs, io::Counters* counters, std::uint64_t budget_bytes);
 
+  // Null where that is not so, or two windows of `window_chunks` do not fit the budget.
+  static std::shared_ptr<ChunkAhead> make(const std::shared_ptr<const Dataset>& dataset, const std::vector<std::uint32_t>& fields,
+                                          const std::shared_ptr<const Order>& order, std::uint64_t window_chunks, storage::SlabPool* slabs,
+                                          io::Counters* counters, std::uint64_t budget_bytes);
+
   // Stored bytes of a window's chunks, of `fields`, about: from the first shard's index.
   static std::uint64_t window_bytes(const Dataset& dataset, const std::vector<std::uint32_t>& fields, std::uint64_t window_chunks);
 
@@ -106,7 +111,7 @@ class ChunkAhead {
   std::uint64_t budget_bytes_;
   std::shared_ptr<std::atomic<std::uint64_t>> live_bytes_ = std::make_shared<std::atomic<std::uint64_t>>(0);     // of images
   std::shared_ptr<std::atomic<std::uint64_t>> pending_bytes_ = std::make_shared<std::atomic<std::uint64_t>>(0);  // of those under way
-  std::mutex mutex_;  // guards what follows
+  std::mutex mutex_;                                                                                             // guards what follows
   std::deque<Expected> expected_;
   std::deque<Started> started_;  // by slot
   std::unordered_map<std::uint64_t, std::shared_ptr<ChunkImage>> images_;

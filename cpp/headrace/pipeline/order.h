@@ -68,8 +68,8 @@ class Order {
   // out[i] = sample at position begin + i. REQUIRES: begin + out.size() <= size().
   void fill(std::uint64_t begin, std::span<std::uint64_t> out) const;
 
-  // Whether the order takes chunks one window after the other, each once (kWindow; kSequential, with windows of one chunk), so that they can
-  // be read ahead: by their places, `slots`, in the order of chunks. The rest REQUIRES that, and a layout.
+  // Whether the order takes chunks one window after the other, each once (kWindow; kSequential, with windows of one chunk), so that they
+  // can be read ahead: by their places, `slots`, in the order of chunks. The rest REQUIRES that, and a layout.
   bool takes_chunks() const { return layout_ != nullptr && (kind_ == OrderKind::kWindow || kind_ == OrderKind::kSequential); }
   std::uint64_t num_slots() const { return layout_->num_chunks(); }
   std::uint64_t chunk_at(std::uint64_t slot) const { return kind_ == OrderKind::kWindow ? permutation_.forward(slot) : slot; }

@@ -163,9 +163,8 @@ void read_sides(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& j
   std::erase(images, nullptr);
   if (reads.empty() && images.empty()) return lay_out(pass, job);
   job->enter(Stage::kReading);
-  const auto countdown = std::make_shared<Countdown>(images.size() + (reads.empty() ? 1 : 2), [pass, job] {
-    submit_or_run(pass, job->step, [pass, job] { lay_out(pass, job); });
-  });
+  const auto countdown = std::make_shared<Countdown>(images.size() + (reads.empty() ? 1 : 2),
+                                                     [pass, job] { submit_or_run(pass, job->step, [pass, job] { lay_out(pass, job); }); });
   for (const auto& image : images) image->when_ready(countdown);
   if (!reads.empty()) submit_reads(pass, job, sides, 0, std::move(reads), [countdown] { countdown->done(); });
   countdown->done();

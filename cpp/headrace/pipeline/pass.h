@@ -70,7 +70,7 @@ struct Job {
   bool planned = false;
   std::unique_ptr<BatchBuilder> builder;
   std::atomic<std::size_t> pieces_left{0};
-  std::atomic<std::uint32_t> reads_left{0};    // submissions that have not come back
+  std::atomic<std::uint32_t> reads_left{0};     // submissions that have not come back
   std::atomic<std::int64_t> reads_since_ns{0};  // of the first of them
   std::atomic<bool> out_of_memory{false};
   std::atomic<Stage> stage{Stage::kQueued};

@@ -53,8 +53,7 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
   if (options.prefetch_bytes == 0) options.prefetch_bytes = std::min(kMaxPrefetchBytes, available_memory_bytes() / 10);
   options.num_threads = std::clamp(options.num_threads, 0, 1024);
   HR_ASSIGN_OR_RETURN(const std::uint64_t sample_bytes, dataset->average_sample_bytes(options.fields));
-  if (options.prefetch_batches == 0)
-    options.prefetch_batches = default_prefetch(*dataset, options, sample_bytes);
+  if (options.prefetch_batches == 0) options.prefetch_batches = default_prefetch(*dataset, options, sample_bytes);
   std::unique_ptr<Pipeline> pipeline(new Pipeline(std::move(dataset), std::move(options)));
   pipeline->estimated_sample_bytes_ = sample_bytes;
   return pipeline;
@@ -157,17 +156,13 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   return Status::ok();
 }
 
-// Whole chunks are read before the batches that need them where the order allows it, threads do it, their bytes fit the budget twice (a
-// window and the next), and this rank wants about all of them.
+// Whole chunks are read before the batches that need them where threads do it and this rank wants about all of them.
 void Pipeline::read_ahead() {
-  const std::shared_ptr<const Dataset>& dataset = shared_->context.dataset;
   const Partition& p = options_.partition;
-  if (pass_->group == nullptr || dataset->table() != nullptr || dataset->view().length != 0 || !pass_->order->takes_chunks()) return;
-  if (p.world_size > 1 && p.world_size * estimated_sample_bytes_ > kSharedBlockBytes) return;
+  if (pass_->group == nullptr || (p.world_size > 1 && p.world_size * estimated_sample_bytes_ > kSharedBlockBytes)) return;
   const std::uint64_t window = options_.order == OrderKind::kWindow ? options_.window : 1;
-  const std::uint64_t bytes = ChunkAhead::window_bytes(*dataset, options_.fields, window);
-  if (bytes == 0 || bytes > ahead_budget_ / 2) return;
-  pass_->ahead = std::make_shared<ChunkAhead>(dataset, options_.fields, pass_->order, &shared_->slabs, &shared_->counters.io, ahead_budget_);
+  pass_->ahead = ChunkAhead::make(shared_->context.dataset, options_.fields, pass_->order, window, &shared_->slabs, &shared_->counters.io,
+                                  ahead_budget_);
 }
 
 Status Pipeline::check_samples(std::span<const std::uint64_t> samples) const {
@@ -323,7 +318,8 @@ std::string Pipeline::describe_wait() const {
   const double seconds = static_cast<double>(now_ns() - job.since_ns.load()) * 1e-9;
   std::string text = strf("step %llu (%s) is %s for %.1f s", static_cast<unsigned long long>(job.step), first_samples(job).c_str(),
                           stage_name(job.stage.load()), seconds);
-  if (const std::uint32_t reads = job.reads_left.load(); reads > 0) text += strf(", %s not come back", reads == 1 ? "a read has" : strf("%u reads have", reads).c_str());
+  if (const std::uint32_t reads = job.reads_left.load(); reads > 0)
+    text += strf(", %s not come back", reads == 1 ? "a read has" : strf("%u reads have", reads).c_str());
   return text + strf("; %zu batches are under way on %d threads of %s", jobs_.size(), options_.num_threads,
                      shared_->context.dataset->path().c_str());
 }
