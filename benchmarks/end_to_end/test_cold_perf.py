@@ -1,4 +1,4 @@
-"""Cold data, larger than what the loader may keep: ours at the speed of the device, held against `fio` on the same file in the same rounds."""
+"""Cold data at the speed of the device: a pass of a loader beside `fio` on the same file, in the same rounds."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.workloads.cold import Cold, device_bytes, fio_bytes_per_second
+from benchmarks.workloads.cold import Cold, back_free_memory, device_bytes, fio_bytes_per_second
 from headrace._native import Order
 
 BATCH = 32
 ROUNDS = 3
 READERS = ["direct", "uring", "pread", "mmap"]
+TIMED = ["direct", "mmap"]  # what reader="auto" chooses from
 
 pytestmark = pytest.mark.skipif(shutil.which("fio") is None, reason="needs fio: `apt-get install -y fio`")
 
 
 @pytest.fixture(scope="module")
 def cold(folder: Path) -> Iterator[Cold]:
-    made = Cold.prepare(folder, int(os.environ.get("HEADRACE_BENCH_COLD_SAMPLES", "16384")))
+    made = Cold.prepare(folder, int(os.environ.get("HEADRACE_BENCH_COLD_SAMPLES", "8192")))
     yield made
     if "HEADRACE_BENCH_FOLDER" not in os.environ:
         made.remove()
@@ -48,6 +49,8 @@ def check_content(cold: Cold, reader: str, order: dict[str, Any]) -> None:
 def one_pass(cold: Cold, reader: str, order: dict[str, Any]) -> tuple[float, float]:
     """Bytes a second of a pass over cold files, and bytes read from the device a byte of samples."""
     cold.drop()
+    if reader != "direct":  # The page cache needs memory for all of it.
+        back_free_memory(cold.total_bytes)
     loader = cold.loader(reader, BATCH, **order)
     before, begin = device_bytes(), time.perf_counter()
     for _ in loader:
@@ -70,24 +73,26 @@ def test_cold(cold: Cold, benchmark: Any, report: Any, name: str, order: dict[st
     for reader in READERS:
         check_content(cold, reader, order)
     fio: list[float] = []
-    ours: dict[str, list[tuple[float, float]]] = {reader: [] for reader in READERS}
+    ours: dict[str, list[tuple[float, float]]] = {reader: [] for reader in TIMED}
     for number in range(ROUNDS):
-        tasks = ["fio", *READERS] if number % 2 == 0 else [*READERS[::-1], "fio"]
+        tasks = ["fio", *TIMED] if number % 2 == 0 else [*TIMED[::-1], "fio"]
         for task in tasks:
             if task == "fio":
                 fio.append(fio_bytes_per_second(cold.file, random=random))
             else:
                 ours[task].append(one_pass(cold, task, order))
-    benchmark.pedantic(lambda: one_pass(cold, READERS[0], order), rounds=1)
+    benchmark.pedantic(lambda: one_pass(cold, "direct", order), rounds=1)
     limit = "fio, O_DIRECT, depth 32, " + ("128 KiB at random" if random else "1 MiB in order")
-    for reader in READERS:
+    for reader in TIMED:
         amplification = statistics.median(read for _, read in ours[reader])
         # Not less: then it was not cold.
-        assert amplification > 0.97, f"{reader}: {amplification:.2f} bytes came from the device for each byte of samples; the files were not cold"
+        assert amplification > 0.97, (
+            f"{reader}: {amplification:.2f} bytes came from the device for each byte of samples; the files were not cold"
+        )
         report(
             f"{name}, {reader} / fio",
             statistics.median(rate / limit_rate for (rate, _), limit_rate in zip(ours[reader], fio, strict=True)),
-            at_least=goal if reader == "direct" else None,
+            at_least=goal,
             limit=limit,
             our_gigabytes_per_second=statistics.median(rate for rate, _ in ours[reader]) / 1e9,
             their_gigabytes_per_second=statistics.median(fio) / 1e9,

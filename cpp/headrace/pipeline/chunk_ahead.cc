@@ -47,6 +47,15 @@ ChunkAhead::ChunkAhead(std::shared_ptr<const Dataset> dataset, std::vector<std::
       counters_(std::move(counters)),
       budget_bytes_(budget_bytes) {}
 
+std::shared_ptr<ChunkAhead> ChunkAhead::make(const std::shared_ptr<const Dataset>& dataset, const std::vector<std::uint32_t>& fields,
+                                             const std::shared_ptr<const Order>& order, std::uint64_t window_chunks,
+                                             storage::SlabPool* slabs, std::shared_ptr<io::Counters> counters, std::uint64_t budget_bytes) {
+  if (dataset->table() != nullptr || dataset->view().length != 0 || !order->takes_chunks()) return nullptr;
+  const std::uint64_t bytes = window_bytes(*dataset, fields, window_chunks);
+  if (bytes == 0 || bytes > budget_bytes / 2) return nullptr;
+  return std::make_shared<ChunkAhead>(dataset, fields, order, slabs, std::move(counters), budget_bytes);
+}
+
 std::uint64_t ChunkAhead::window_bytes(const Dataset& dataset, const std::vector<std::uint32_t>& fields, std::uint64_t window_chunks) {
   const std::uint64_t all = dataset.layout()->num_chunks();
   if (all == 0) return 0;

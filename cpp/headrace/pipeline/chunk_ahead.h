@@ -68,6 +68,11 @@ class ChunkAhead {
   ChunkAhead(std::shared_ptr<const Dataset> dataset, std::vector<std::uint32_t> fields, std::shared_ptr<const Order> order,
              storage::SlabPool* slabs, std::shared_ptr<io::Counters> counters, std::uint64_t budget_bytes);
 
+  // Null where that is not so, or two windows of `window_chunks` do not fit the budget.
+  static std::shared_ptr<ChunkAhead> make(const std::shared_ptr<const Dataset>& dataset, const std::vector<std::uint32_t>& fields,
+                                          const std::shared_ptr<const Order>& order, std::uint64_t window_chunks, storage::SlabPool* slabs,
+                                          std::shared_ptr<io::Counters> counters, std::uint64_t budget_bytes);
+
   // Stored bytes of a window's chunks, of `fields`, about: from the first shard's index.
   static std::uint64_t window_bytes(const Dataset& dataset, const std::vector<std::uint32_t>& fields, std::uint64_t window_chunks);
 

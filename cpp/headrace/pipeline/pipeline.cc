@@ -177,18 +177,13 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   return Status::ok();
 }
 
-// Whole chunks are read before the batches that need them where the order allows it, threads do it, their bytes fit the budget twice (a
-// window and the next), and this rank wants about all of them.
+// Whole chunks are read before the batches that need them where threads do it and this rank wants about all of them.
 void Pipeline::read_ahead() {
-  const std::shared_ptr<const Dataset>& dataset = shared_->context.dataset;
   const Partition& p = options_.partition;
-  if (pass_->group == nullptr || dataset->table() != nullptr || dataset->view().length != 0 || !pass_->order->takes_chunks()) return;
-  if (p.world_size > 1 && p.world_size * estimated_sample_bytes_ > kSharedBlockBytes) return;
+  if (pass_->group == nullptr || (p.world_size > 1 && p.world_size * estimated_sample_bytes_ > kSharedBlockBytes)) return;
   const std::uint64_t window = options_.order == OrderKind::kWindow ? options_.window : 1;
-  const std::uint64_t bytes = ChunkAhead::window_bytes(*dataset, options_.fields, window);
-  if (bytes == 0 || bytes > ahead_budget_ / 2) return;
-  pass_->ahead = std::make_shared<ChunkAhead>(dataset, options_.fields, pass_->order, &shared_->slabs,
-                                              std::shared_ptr<io::Counters>(shared_, &shared_->counters.io), ahead_budget_);
+  pass_->ahead = ChunkAhead::make(shared_->context.dataset, options_.fields, pass_->order, window, &shared_->slabs, &shared_->counters.io,
+                                  ahead_budget_);
 }
 
 Status Pipeline::check_samples(std::span<const std::uint64_t> samples) const {
