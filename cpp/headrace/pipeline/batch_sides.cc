@@ -54,7 +54,7 @@ class BatchBuilder::SideReader {
       return source_->check(id, *page_, ref, {stored, ref.stored_bytes}, *counters_);
     }
     if (read_->num_groups() > 0) stored = read_->find(0, *source_, ref.offset, ref.stored_bytes);
-    HR_ASSIGN_OR_RETURN(handle_, source_->block(id, *page_, table_->entries, stored, *counters_));
+    HR_ASSIGN_OR_RETURN(handle_, source_->block(id, *page_, table_->entries, stored, {}, *counters_));
     base_ = handle_->data.get();
     return Status::ok();
   }

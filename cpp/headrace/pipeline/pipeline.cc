@@ -182,8 +182,8 @@ void Pipeline::read_ahead() {
   const Partition& p = options_.partition;
   if (pass_->group == nullptr || (p.world_size > 1 && p.world_size * estimated_sample_bytes_ > kSharedBlockBytes)) return;
   const std::uint64_t window = options_.order == OrderKind::kWindow ? options_.window : 1;
-  pass_->ahead = ChunkAhead::make(shared_->context.dataset, options_.fields, pass_->order, window, &shared_->slabs, &shared_->counters.io,
-                                  ahead_budget_);
+  pass_->ahead = ChunkAhead::make(shared_->context.dataset, options_.fields, pass_->order, window, &shared_->slabs,
+                                  std::shared_ptr<io::Counters>(shared_, &shared_->counters.io), ahead_budget_);
 }
 
 Status Pipeline::check_samples(std::span<const std::uint64_t> samples) const {
