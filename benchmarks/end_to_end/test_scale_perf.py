@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import headrace
 from benchmarks.interleave import interleaved
@@ -25,7 +26,7 @@ _ROUNDS = 11
 _BATCHES = 50  # of a pass under way, timed together
 _MOST_SAMPLES = int(os.environ.get("HEADRACE_BENCH_MOST_SAMPLES", "1000000000"))
 
-# A process of its own: what the libraries took before is the baseline.
+# A process of its own: what the libraries took before is the baseline. Opened first, then with a sample read from every shard.
 _CHILD = """
 import sys, headrace
 
@@ -38,7 +39,9 @@ headrace.open(sys.argv[1])
 before = held()
 dataset = headrace.open(sys.argv[2])
 after = held()
-print(after[0] - before[0], after[1] - before[1])
+dataset[range(0, len(dataset), 10_000_000)]
+used = held()
+print(after[0] - before[0], after[1] - before[1], used[0] - before[0], used[1] - before[1])
 """
 
 
@@ -48,7 +51,9 @@ def paths(folder: Path) -> dict[int, Path]:
     return {_MOST_SAMPLES // factor: prepare(folder, _MOST_SAMPLES // factor) for factor in (1000, 100, 10, 1)}
 
 
-def medians(paths: dict[int, Path], make: Callable[[Path], Callable[[], object]], times: int = 1) -> tuple[dict[int, float], dict[int, float]]:
+def medians(
+    paths: dict[int, Path], make: Callable[[Path], Callable[[], object]], times: int = 1
+) -> tuple[dict[int, float], dict[int, float]]:
     """Milliseconds of what `make` returns for each dataset, in rounds that alternate over the datasets: by the clock, and of processors.
 
     The second, of all threads, counts work that runs ahead too, but not what other processes of the machine take.
@@ -79,20 +84,32 @@ def loader_of(path: Path, order: str, num_workers: int = 2) -> headrace.DataLoad
 @pytest.mark.gate
 def test_opening_costs_the_same(paths: dict[int, Path], report: Any) -> None:
     found, used = medians(paths, lambda path: lambda: headrace.open(path))
-    report("opening", found[_MOST_SAMPLES], unit="ms", at_most=50, by_samples=found, processor_ms=used, chunks=_MOST_SAMPLES // CHUNK_SAMPLES)
+    report(
+        "opening", found[_MOST_SAMPLES], unit="ms", at_most=50, by_samples=found, processor_ms=used, chunks=_MOST_SAMPLES // CHUNK_SAMPLES
+    )
 
 
 @pytest.mark.gate
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/smaps_rollup")
 def test_opening_takes_little_memory(paths: dict[int, Path], report: Any) -> None:
     smallest = str(paths[min(paths)])
-    resident, private = {}, {}
+    resident, private, used, used_private = {}, {}, {}, {}
     for samples, path in paths.items():
-        told = subprocess.run([sys.executable, "-c", _CHILD, smallest, str(path)], check=True, capture_output=True, text=True).stdout.split()
+        told = subprocess.run(
+            [sys.executable, "-c", _CHILD, smallest, str(path)], check=True, capture_output=True, text=True
+        ).stdout.split()
         # At least a page, so that a plot of what grew by nothing can be drawn.
-        resident[samples], private[samples] = (max(4096, int(word)) / _MIB for word in told)
+        resident[samples], private[samples], used[samples], used_private[samples] = (max(4096, int(word)) / _MIB for word in told)
     report("memory of an open dataset", resident[_MOST_SAMPLES], unit="MiB", at_most=64, private_mib=private, resident_mib=resident)
-    assert resident[_MOST_SAMPLES] < 64
+    report(
+        "memory of a dataset with every shard in use",
+        used[_MOST_SAMPLES],
+        unit="MiB",
+        at_most=64,
+        private_mib=used_private,
+        resident_mib=used,
+    )
+    assert used[_MOST_SAMPLES] < 64
 
 
 @pytest.mark.gate
@@ -122,7 +139,14 @@ def test_a_batch_costs_the_same(paths: dict[int, Path], report: Any, order: str)
 
     found, used = medians(paths, make, _BATCHES)
     smallest = min(paths)
-    report(f"a batch of {_BATCH}, order={order}", found[_MOST_SAMPLES], unit="ms", by_samples=found, processor_ms=used, most_to_fewest=found[_MOST_SAMPLES] / found[smallest])
+    report(
+        f"a batch of {_BATCH}, order={order}",
+        found[_MOST_SAMPLES],
+        unit="ms",
+        by_samples=found,
+        processor_ms=used,
+        most_to_fewest=found[_MOST_SAMPLES] / found[smallest],
+    )
 
 
 @pytest.mark.gate
@@ -150,14 +174,36 @@ def test_resuming_costs_the_same_wherever_it_is(paths: dict[int, Path], report: 
     report("state_dict as JSON", state_bytes[_MOST_SAMPLES], unit="bytes", at_most=1024, by_samples=state_bytes)
 
 
+def private_bytes() -> int:
+    """Anonymous memory of this process."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("RssAnon"))
+
+
+def check_shares(order: headrace.sampling.WeightedOrder, weights: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+    """Raises AssertionError unless each sample is drawn with its weight's share, to a few times 2^-32 / samples."""
+    scale = len(weights) / float(np.sum(weights, dtype=np.float64))
+    shares = order.probabilities()
+    for begin in range(0, len(weights), 1 << 22):
+        part = slice(begin, begin + (1 << 22))
+        error = np.abs(shares[part] * len(weights) - weights[part].astype(np.float64) * scale)
+        assert float(error.max()) <= 8 * 2.0**-32
+
+
 @pytest.mark.gate
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
 def test_weighted_sampling_at_a_hundred_million(report: Any) -> None:
     """Building and drawing, beside what numpy and torch offer; each draw of ours can be computed alone."""
     count, draws = _MOST_SAMPLES // 10, 1 << 20
     weights = np.random.default_rng(7).random(count, dtype=np.float32)
+    before = private_bytes()
     begin = time.perf_counter()
     order = headrace.sampling.weighted(weights)
     built = time.perf_counter() - begin
+    bytes_a_weight = (private_bytes() - before) / count
+    check_shares(order, weights)
+    with pytest.raises(RuntimeError, match="2\\^24"):  # Why torch is not a peer here.
+        torch.multinomial(torch.from_numpy(weights), 1)
     generator = np.random.default_rng(1)
 
     def numpy_choice() -> object:
@@ -187,7 +233,7 @@ def test_weighted_sampling_at_a_hundred_million(report: Any) -> None:
         our_samples_per_second=rates["ours"],
         their_samples_per_second=rates["choice"],
         seconds_to_build=built,
-        bytes_a_weight=8.0,
+        bytes_a_weight=bytes_a_weight,
     )
     report(
         "weighted draws / numpy.searchsorted",

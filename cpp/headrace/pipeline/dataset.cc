@@ -24,7 +24,8 @@ constexpr std::uint32_t kSizedShards = 256;
 
 std::uint64_t index_bytes(const format::Manifest& manifest, const format::ShardEntry& shard) {
   const std::uint64_t entry = format::kChunkEntryBytes + format::kPageEntryBytes * manifest.schema.fields.size();
-  return std::min(ceil_div(shard.num_samples, shard.chunk_samples), kEagerIndexBytes) * entry;  // More is too much anyway, and may overflow.
+  return std::min(ceil_div(shard.num_samples, shard.chunk_samples), kEagerIndexBytes) *
+         entry;  // More is too much anyway, and may overflow.
 }
 
 }  // namespace

@@ -15,8 +15,8 @@ namespace headrace::storage {
 namespace {
 
 constexpr std::uint64_t kHugePageBytes = std::uint64_t{2} << 20;
-// Requests to a huge-page range before it is read in whole. That costs about as much as forty single ones: so a large dataset's first batch,
-// which touches every range once, does not wait for all of them, and no range costs more than twice what the better way would have.
+// Requests to a huge-page range before it is read in whole. That costs about as much as forty single ones: so a large dataset's first
+// batch, which touches every range once, does not wait for all of them, and no range costs more than twice what the better way would have.
 constexpr std::uint8_t kRequestsBeforeWhole = 32;
 
 bool same_file(const FileIdentity& a, const FileIdentity& b) { return a.device == b.device && a.inode == b.inode; }
