@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import headrace
 from benchmarks.interleave import interleaved
@@ -172,74 +171,3 @@ def test_resuming_costs_the_same_wherever_it_is(paths: dict[int, Path], report: 
     found, used = medians(paths, make)
     report("resuming in the middle, to the first batch", found[_MOST_SAMPLES], unit="ms", at_most=20, by_samples=found, processor_ms=used)
     report("state_dict as JSON", state_bytes[_MOST_SAMPLES], unit="bytes", at_most=1024, by_samples=state_bytes)
-
-
-def private_bytes() -> int:
-    """Anonymous memory of this process."""
-    with open("/proc/self/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) << 10 for line in file if line.startswith("RssAnon"))
-
-
-def check_shares(order: headrace.sampling.WeightedOrder, weights: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
-    """Raises AssertionError unless each sample is drawn with its weight's share, to a few times 2^-32 / samples."""
-    scale = len(weights) / float(np.sum(weights, dtype=np.float64))
-    shares = order.probabilities()
-    for begin in range(0, len(weights), 1 << 22):
-        part = slice(begin, begin + (1 << 22))
-        error = np.abs(shares[part] * len(weights) - weights[part].astype(np.float64) * scale)
-        assert float(error.max()) <= 8 * 2.0**-32
-
-
-@pytest.mark.gate
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
-def test_weighted_sampling_at_a_hundred_million(report: Any) -> None:
-    """Building and drawing, beside what numpy and torch offer; each draw of ours can be computed alone."""
-    count, draws = _MOST_SAMPLES // 10, 1 << 20
-    weights = np.random.default_rng(7).random(count, dtype=np.float32)
-    before = private_bytes()
-    begin = time.perf_counter()
-    order = headrace.sampling.weighted(weights)
-    built = time.perf_counter() - begin
-    bytes_a_weight = (private_bytes() - before) / count
-    check_shares(order, weights)
-    with pytest.raises(RuntimeError, match="2\\^24"):  # Why torch is not a peer here.
-        torch.multinomial(torch.from_numpy(weights), 1)
-    generator = np.random.default_rng(1)
-
-    def numpy_choice() -> object:
-        shares = weights.astype(np.float64)  # What choice asks for: float64 that sums to one.
-        shares /= shares.sum()
-        return generator.choice(count, draws, p=shares)
-
-    cumulated = np.cumsum(weights, dtype=np.float64)
-
-    def searched() -> object:
-        return np.searchsorted(cumulated, generator.random(draws) * cumulated[-1], side="right")
-
-    epoch = iter(range(1 << 30))
-    timings = interleaved(
-        {"ours": lambda: order.indices(0, draws, seed=1, epoch=next(epoch)), "choice": numpy_choice, "searchsorted": searched}, 5
-    )
-    drawn = order.indices(0, 4 * draws, seed=2)
-    # Half of the draws are below the median of the mass, within five standard deviations.
-    middle = int(np.searchsorted(cumulated, cumulated[-1] / 2))
-    assert abs(float(np.mean(drawn < middle)) - 0.5) < 5 * 0.5 / np.sqrt(len(drawn))
-    rates = {name: draws / timings.median(name) for name in ("ours", "choice", "searchsorted")}
-    report(
-        "weighted draws / numpy.random.Generator.choice",
-        statistics.median(t / o for o, t in zip(timings.seconds["ours"], timings.seconds["choice"], strict=True)),
-        workload=f"{count:.0e} weights".replace("e+0", "e"),
-        peer="numpy choice",
-        our_samples_per_second=rates["ours"],
-        their_samples_per_second=rates["choice"],
-        seconds_to_build=built,
-        bytes_a_weight=bytes_a_weight,
-    )
-    report(
-        "weighted draws / numpy.searchsorted",
-        timings.speed_ratio("ours", "searchsorted"),
-        workload=f"{count:.0e} weights".replace("e+0", "e"),
-        peer="searchsorted in a cumulated sum",
-        our_samples_per_second=rates["ours"],
-        their_samples_per_second=rates["searchsorted"],
-    )
