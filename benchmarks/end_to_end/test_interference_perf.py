@@ -98,7 +98,9 @@ def test_a_step_beside_the_loader_against_the_same_step_alone(tabular: Tabular, 
         for results, source in [(alone, None), (beside, batches)][:: 1 if number % 2 == 0 else -1]:
             _settle(loader)
             results.append(cost_of_steps(step, source))
-    columns = {name: [list(column) for column in zip(*map(astuple, side), strict=True)] for name, side in (("alone", alone), ("beside", beside))}
+    columns = {
+        name: [list(column) for column in zip(*map(astuple, side), strict=True)] for name, side in (("alone", alone), ("beside", beside))
+    }
     middle = {name: [1e3 * statistics.median(column) for column in sides] for name, sides in columns.items()}
 
     def ratio(column: int) -> float:

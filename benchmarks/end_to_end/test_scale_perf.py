@@ -25,7 +25,7 @@ _ROUNDS = 11
 _BATCHES = 50  # of a pass under way, timed together
 _MOST_SAMPLES = int(os.environ.get("HEADRACE_BENCH_MOST_SAMPLES", "1000000000"))
 
-# A process of its own: what the libraries took before is the baseline.
+# A process of its own: what the libraries took before is the baseline. Opened first, then with a sample read from every shard.
 _CHILD = """
 import sys, headrace
 
@@ -38,7 +38,9 @@ headrace.open(sys.argv[1])
 before = held()
 dataset = headrace.open(sys.argv[2])
 after = held()
-print(after[0] - before[0], after[1] - before[1])
+dataset[range(0, len(dataset), 10_000_000)]
+used = held()
+print(after[0] - before[0], after[1] - before[1], used[0] - before[0], used[1] - before[1])
 """
 
 
@@ -48,7 +50,9 @@ def paths(folder: Path) -> dict[int, Path]:
     return {_MOST_SAMPLES // factor: prepare(folder, _MOST_SAMPLES // factor) for factor in (1000, 100, 10, 1)}
 
 
-def medians(paths: dict[int, Path], make: Callable[[Path], Callable[[], object]], times: int = 1) -> tuple[dict[int, float], dict[int, float]]:
+def medians(
+    paths: dict[int, Path], make: Callable[[Path], Callable[[], object]], times: int = 1
+) -> tuple[dict[int, float], dict[int, float]]:
     """Milliseconds of what `make` returns for each dataset, in rounds that alternate over the datasets: by the clock, and of processors.
 
     The second, of all threads, counts work that runs ahead too, but not what other processes of the machine take.
@@ -79,20 +83,32 @@ def loader_of(path: Path, order: str, num_workers: int = 2) -> headrace.DataLoad
 @pytest.mark.gate
 def test_opening_costs_the_same(paths: dict[int, Path], report: Any) -> None:
     found, used = medians(paths, lambda path: lambda: headrace.open(path))
-    report("opening", found[_MOST_SAMPLES], unit="ms", at_most=50, by_samples=found, processor_ms=used, chunks=_MOST_SAMPLES // CHUNK_SAMPLES)
+    report(
+        "opening", found[_MOST_SAMPLES], unit="ms", at_most=50, by_samples=found, processor_ms=used, chunks=_MOST_SAMPLES // CHUNK_SAMPLES
+    )
 
 
 @pytest.mark.gate
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/smaps_rollup")
 def test_opening_takes_little_memory(paths: dict[int, Path], report: Any) -> None:
     smallest = str(paths[min(paths)])
-    resident, private = {}, {}
+    resident, private, used, used_private = {}, {}, {}, {}
     for samples, path in paths.items():
-        told = subprocess.run([sys.executable, "-c", _CHILD, smallest, str(path)], check=True, capture_output=True, text=True).stdout.split()
+        told = subprocess.run(
+            [sys.executable, "-c", _CHILD, smallest, str(path)], check=True, capture_output=True, text=True
+        ).stdout.split()
         # At least a page, so that a plot of what grew by nothing can be drawn.
-        resident[samples], private[samples] = (max(4096, int(word)) / _MIB for word in told)
+        resident[samples], private[samples], used[samples], used_private[samples] = (max(4096, int(word)) / _MIB for word in told)
     report("memory of an open dataset", resident[_MOST_SAMPLES], unit="MiB", at_most=64, private_mib=private, resident_mib=resident)
-    assert resident[_MOST_SAMPLES] < 64
+    report(
+        "memory of a dataset with every shard in use",
+        used[_MOST_SAMPLES],
+        unit="MiB",
+        at_most=64,
+        private_mib=used_private,
+        resident_mib=used,
+    )
+    assert used[_MOST_SAMPLES] < 64
 
 
 @pytest.mark.gate
@@ -122,7 +138,14 @@ def test_a_batch_costs_the_same(paths: dict[int, Path], report: Any, order: str)
 
     found, used = medians(paths, make, _BATCHES)
     smallest = min(paths)
-    report(f"a batch of {_BATCH}, order={order}", found[_MOST_SAMPLES], unit="ms", by_samples=found, processor_ms=used, most_to_fewest=found[_MOST_SAMPLES] / found[smallest])
+    report(
+        f"a batch of {_BATCH}, order={order}",
+        found[_MOST_SAMPLES],
+        unit="ms",
+        by_samples=found,
+        processor_ms=used,
+        most_to_fewest=found[_MOST_SAMPLES] / found[smallest],
+    )
 
 
 @pytest.mark.gate
@@ -148,52 +171,3 @@ def test_resuming_costs_the_same_wherever_it_is(paths: dict[int, Path], report: 
     found, used = medians(paths, make)
     report("resuming in the middle, to the first batch", found[_MOST_SAMPLES], unit="ms", at_most=20, by_samples=found, processor_ms=used)
     report("state_dict as JSON", state_bytes[_MOST_SAMPLES], unit="bytes", at_most=1024, by_samples=state_bytes)
-
-
-@pytest.mark.gate
-def test_weighted_sampling_at_a_hundred_million(report: Any) -> None:
-    """Building and drawing, beside what numpy and torch offer; each draw of ours can be computed alone."""
-    count, draws = _MOST_SAMPLES // 10, 1 << 20
-    weights = np.random.default_rng(7).random(count, dtype=np.float32)
-    begin = time.perf_counter()
-    order = headrace.sampling.weighted(weights)
-    built = time.perf_counter() - begin
-    generator = np.random.default_rng(1)
-
-    def numpy_choice() -> object:
-        shares = weights.astype(np.float64)  # What choice asks for: float64 that sums to one.
-        shares /= shares.sum()
-        return generator.choice(count, draws, p=shares)
-
-    cumulated = np.cumsum(weights, dtype=np.float64)
-
-    def searched() -> object:
-        return np.searchsorted(cumulated, generator.random(draws) * cumulated[-1], side="right")
-
-    epoch = iter(range(1 << 30))
-    timings = interleaved(
-        {"ours": lambda: order.indices(0, draws, seed=1, epoch=next(epoch)), "choice": numpy_choice, "searchsorted": searched}, 5
-    )
-    drawn = order.indices(0, 4 * draws, seed=2)
-    # Half of the draws are below the median of the mass, within five standard deviations.
-    middle = int(np.searchsorted(cumulated, cumulated[-1] / 2))
-    assert abs(float(np.mean(drawn < middle)) - 0.5) < 5 * 0.5 / np.sqrt(len(drawn))
-    rates = {name: draws / timings.median(name) for name in ("ours", "choice", "searchsorted")}
-    report(
-        "weighted draws / numpy.random.Generator.choice",
-        statistics.median(t / o for o, t in zip(timings.seconds["ours"], timings.seconds["choice"], strict=True)),
-        workload=f"{count:.0e} weights".replace("e+0", "e"),
-        peer="numpy choice",
-        our_samples_per_second=rates["ours"],
-        their_samples_per_second=rates["choice"],
-        seconds_to_build=built,
-        bytes_a_weight=8.0,
-    )
-    report(
-        "weighted draws / numpy.searchsorted",
-        timings.speed_ratio("ours", "searchsorted"),
-        workload=f"{count:.0e} weights".replace("e+0", "e"),
-        peer="searchsorted in a cumulated sum",
-        our_samples_per_second=rates["ours"],
-        their_samples_per_second=rates["searchsorted"],
-    )

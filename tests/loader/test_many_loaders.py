@@ -194,6 +194,11 @@ def test_a_quota_sizes_the_pool(path: Path, quota_of_one_core: Path) -> None:
 
 @pytest.mark.parametrize("value", ["yes", "0", "OFF"])
 def test_a_numa_setting_that_is_none_is_refused(value: str) -> None:
-    done = subprocess.run([sys.executable, "-c", "import headrace as h; h.num_threads()"], capture_output=True, text=True, env={**os.environ, "HEADRACE_NUMA": value})
+    done = subprocess.run(
+        [sys.executable, "-c", "import headrace as h; h.num_threads()"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HEADRACE_NUMA": value},
+    )
     assert done.returncode == 1
     assert f"HEADRACE_NUMA is {value!r}; expected 'on' or 'off'" in done.stderr

@@ -81,9 +81,8 @@ double cgroup_cores(const std::string& root) {
 double cgroup_memory_bytes(const std::string& root) {
   const std::string groups = root + "/sys/fs/cgroup";
   const double v2 = smallest(group_path(root, ""), [&](const std::string& path) { return memory_limit(groups + path + "/memory.max"); });
-  const double v1 = smallest(group_path(root, "memory"), [&](const std::string& path) {
-    return memory_limit(groups + "/memory" + path + "/memory.limit_in_bytes");
-  });
+  const double v1 = smallest(group_path(root, "memory"),
+                             [&](const std::string& path) { return memory_limit(groups + "/memory" + path + "/memory.limit_in_bytes"); });
   return std::min(v1, v2);
 }
 

@@ -31,7 +31,8 @@ std::vector<int> allowed_cores() {
     if (bytes < 0 && errno == EINVAL) continue;
     std::vector<int> out;
     for (std::size_t core = 0; bytes > 0 && core < static_cast<std::size_t>(bytes) * 8; ++core) {
-      if ((words[core / (8 * sizeof(unsigned long))] >> (core % (8 * sizeof(unsigned long))) & 1) != 0) out.push_back(static_cast<int>(core));
+      if ((words[core / (8 * sizeof(unsigned long))] >> (core % (8 * sizeof(unsigned long))) & 1) != 0)
+        out.push_back(static_cast<int>(core));
     }
     return out;
   }

@@ -54,7 +54,8 @@ std::vector<int> home_nodes(const std::vector<int>& cores, const std::string& ro
     const auto held = read_list(folder + "node" + std::to_string(node) + "/cpulist");
     if (!held || held->empty()) continue;  // Memory without cores (of a device, or on a bus) is nobody's home.
     ++with_cores;
-    const bool ours = std::any_of(held->begin(), held->end(), [&](int core) { return std::find(cores.begin(), cores.end(), core) != cores.end(); });
+    const bool ours =
+        std::any_of(held->begin(), held->end(), [&](int core) { return std::find(cores.begin(), cores.end(), core) != cores.end(); });
     if (ours) home.push_back(node);
   }
   return home.size() == with_cores ? std::vector<int>() : home;

@@ -83,7 +83,8 @@ py::dict cache_stats() {
 void register_process(py::module_& m) {
   m.def(
       "num_threads", [] { return ThreadPool::shared().max_threads(); },
-      "Return the most threads that the process's pool may have: HEADRACE_NUM_THREADS, or the cores that affinity and cgroup quota left when "
+      "Return the most threads that the process's pool may have: HEADRACE_NUM_THREADS, or the cores that affinity and cgroup quota left "
+      "when "
       "the newest loader was made.");
   m.def("running_threads", [] { return ThreadPool::shared().running_threads(); });
   m.def(

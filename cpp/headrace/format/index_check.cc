@@ -196,8 +196,6 @@ void encode_page_entry(const PageEntry& entry, std::uint8_t* at) {
   store_le(at + 64, entry.null_count);
 }
 
-Status check_index(const IndexFacts& facts, Bytes index, IndexSums* sums) {
-  return IndexCheck(facts, index, sums).run();
-}
+Status check_index(const IndexFacts& facts, Bytes index, IndexSums* sums) { return IndexCheck(facts, index, sums).run(); }
 
 }  // namespace headrace::format

@@ -46,8 +46,8 @@ class Mapping {
   // Says that accesses come at random, so that a fault reads no more than it needs. Best effort.
   void advise_random() const;
   // Says that all of the file will be used, in any order, and fits into memory: from now on populate() reads whole huge-page ranges once
-  // they were asked for often, and asks the kernel to keep them as huge pages (a random row then misses the TLB a hundred times less often).
-  // Any thread, at any time.
+  // they were asked for often, and asks the kernel to keep them as huge pages (a random row then misses the TLB a hundred times less
+  // often). Any thread, at any time.
   void expect_whole() const;
   bool is_whole() const;
   // For who populates ahead on a thread of his own: true to one caller, once, for a huge-page range that is neither in memory nor
