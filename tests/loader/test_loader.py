@@ -437,7 +437,7 @@ NATIVE_ONLY: dict[str, Any] = {
 
 
 def test_native_options_are_refused_for_other_datasets(dataset: hr.Dataset) -> None:
-    assert set(NATIVE_ONLY) | {"parallel"} == set(ADDED)
+    assert set(NATIVE_ONLY) | {"parallel", "device"} == set(ADDED)
     for name, value in NATIVE_ONLY.items():
         with pytest.raises(
             ValueError, match=f"^{name}: only for datasets that the native engine reads, in batches; got list with batch_size=1"

@@ -184,13 +184,13 @@ def test_device_memory_stays_bounded(source: Any) -> None:
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
+    before = torch.cuda.memory_reserved()  # Freed memory that the device has not come past counts, too.
     for _ in range(64):
         for batch in loader:
             torch.cuda._sleep(CYCLES // 10)
             batch["x"].add_(1)
     torch.cuda.synchronize()
-    assert torch.cuda.max_memory_allocated() - before <= (256 << 20) + 4 * (17 << 20)
+    assert torch.cuda.max_memory_reserved() - before <= (256 << 20) + 8 * (18 << 20)
 
 
 def test_exit_with_copies_under_way(tmp_path: Path) -> None:

@@ -2,9 +2,8 @@
 //
 // Owns:     the slabs, leased out and free. A Lease is the right to use one; the slab returns to the pool when the last
 //           copy of its lease dies, on whatever thread. The pool's state outlives the pool while leases live.
-// Memory:   free slabs are kept up to `keep_bytes` (more if page-locked), the rest is given back to the system. 2 MiB slabs and larger ask
-// for
-//           huge pages. The bytes of a new slab are zero, those of a reused one are not.
+// Memory:   free slabs are kept up to `keep_bytes` (more if page-locked), the rest is given back to the system. 2 MiB slabs and
+//           larger ask for huge pages. The bytes of a new slab are zero, those of a reused one are not.
 // Threads:  any thread may call anything. Locks: one mutex around the free list; never held while mapping memory.
 // Forking:  the child leaks what the parent leased; pools made before a fork must not be used after it.
 #pragma once
