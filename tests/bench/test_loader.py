@@ -1,9 +1,12 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import headrace
 from headrace._native import Dataset
-from headrace.bench import bench_loader
+from headrace.bench import bench_loader, limits
 from headrace.bench.loader import check_exactly_once
 
 
@@ -92,3 +95,31 @@ def test_a_simulated_accelerator_is_kept_busy(dataset):
     run = measured.results[0].accelerator
     assert (run.steps, run.compute_seconds) == (10, 0.005)
     assert 0 < run.utilisation <= 1
+
+
+def test_the_first_batch_does_not_wait_for_imports(dataset):
+    code = (
+        "import sys\n"
+        "from headrace.bench import loader\n"
+        "def ready(*facts): print('torch' in sys.modules, 'headrace.loader.loader' in sys.modules); sys.exit()\n"
+        "loader._HeadraceRun = ready\n"
+        f"loader.bench_loader({dataset!r}, workers=(0,), epochs=1)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "True"]
+
+
+def test_the_decode_limit_is_the_rate_times_all_bytes(tmp_path, monkeypatch):
+    steps = np.random.default_rng(1).integers(0, 9, (4000, 256)).astype(np.float32)
+    headrace.write(tmp_path / "d", {"x": steps, "y": np.arange(4000)}, codec={"x": "lz4", "y": "none"})
+    native = Dataset(str(tmp_path / "d"))
+    seconds = iter([3.0, 1.0, 2.0, 4.0, 5.0])
+    asked = []
+
+    def rate(dataset, field, indices, batch_size, threads, with_filters):
+        asked.append((field, len(indices), threads, with_filters))
+        return {"seconds": next(seconds), "decoded_bytes": 2 * steps.nbytes, "stored_bytes": 1, "blocks": 1}
+
+    monkeypatch.setattr(limits, "decode_rate", rate)
+    assert limits.decode_seconds(native, 2) == pytest.approx(0.5)  # the best round; each byte was decoded twice in it
+    assert asked == [(0, 4000, 2, True)] * 5

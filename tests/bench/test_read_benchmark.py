@@ -53,6 +53,19 @@ def test_loops_until_the_time_is_up(files: list[Path], reader: str) -> None:
     assert result["seconds"] < 10
 
 
+@pytest.mark.parametrize("reader", READERS)
+def test_one_block_is_read_however_short_the_time(files: list[Path], reader: str) -> None:
+    result = run(files, reader=reader, seconds=1e-9, threads=2)
+    assert 1 <= result["operations"] <= 2 * 4  # two threads may both be the first
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_every_read_is_in_the_histogram(files: list[Path], reader: str) -> None:
+    result = run(files, reader=reader, loop=True, seconds=0.1)
+    assert sum(result["latency_counts"].values()) == result["operations"]
+    assert max(result["latency_counts"]) * 1e-9 <= result["latency_seconds"]["max"] * 65 / 64
+
+
 def test_bytes_of_the_device_are_counted(files: list[Path]) -> None:
     os.sync()
     before = run(files, reader="pread")["device_bytes"]

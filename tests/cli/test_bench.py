@@ -1,7 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import headrace
+from headrace.cli.bench_loader import _RESULT_COLUMNS, _result_cells
+from headrace.report.table import table
 from tests.cli.command_line import headrace_command, headrace_python, write_samples
 
 pytest.importorskip("torch")
@@ -63,6 +67,27 @@ def test_rivals_and_an_accelerator_are_shown_and_drawn(tmp_path):
     assert "utilisation" in outcome.out
     assert "memory copy" in outcome.out
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_fits_eighty_columns():
+    result = SimpleNamespace(
+        name="torch-batched",
+        num_workers=128,
+        samples_per_second=88.88e6,
+        limit_share=0.888,
+        time_to_first_batch_seconds=88.8e-3,
+        stall_share=0.9994,
+        peak_private_bytes=888 << 20,
+        cpu_seconds_per_gb=0.888,
+        bytes_per_second=88.8e9,
+        limit="memory copy",
+        stages_seconds={},
+        reader="mmap",
+    )
+    lines = table(_RESULT_COLUMNS, [_result_cells(result)], width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    for title in ("samples/s", "limit", "1st batch", "stall", "memory", "CPU s/GB"):
+        assert title in lines[0]
 
 
 def write_numbers(path):

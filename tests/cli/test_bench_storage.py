@@ -8,9 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from headrace.bench.file_system import file_system_of
+from headrace.cli.storage_output import _COLUMNS, _cells
+from headrace.report.table import table
 from tests.cli.command_line import environment, headrace_command, headrace_python
 
 SHORT = ("--seconds", "0.05", "--fio", "off", "--depths", "1,4", "--block-sizes", "64KiB", "--readers", "pread,mmap")
@@ -168,13 +172,15 @@ def test_an_ended_run_removes_its_file(tmp_path, number, code):
         (["--pattern", "backwards"], 2, "expected some of sequential, random"),
         (["--seconds", "-1"], 2, "expected a number above 0"),
         (["--cold", "--warm"], 2, "not allowed with argument"),
-        (["--block-sizes", "1000", "--readers", "direct", "--cold"], 1, "must be a multiple of 4096"),
+        (["--block-sizes", "1000", "--readers", "direct"], 1, "must be a multiple of 4096"),
         (["--block-sizes", "64MiB"], 1, "is larger than the largest file"),
         (["--warm", "--readers", "direct"], 1, "there is no warm run of them"),
         (["--size", "1MiB"], 1, "there is a file"),
     ],
 )
 def test_a_wrong_value_is_one_clear_error(file, options, code, message):
+    if message == "must be a multiple of 4096" and file_system_of(file).kind == "memory":
+        message = "is memory: nothing is ever cold there"
     outcome = headrace_command("bench", "storage", file, *options)
     assert outcome.code == code
     assert message in outcome.err
@@ -209,3 +215,34 @@ def test_a_plot_without_matplotlib_is_refused_first(tmp_path):
     assert outcome.code == 1
     assert "pip install 'headrace[plot]'" in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("proof", "binding", "shown"), [("tainted", "", "12.3 % TAINTED"), ("proven", "memory copy", "12.3 %")])
+def test_the_tables_fit_eighty_columns(proof, binding, shown):
+    wide = SimpleNamespace(
+        depth=1024,
+        threads=64,
+        reader="direct",
+        served_by="pread",
+        fallback="refused",
+        bytes_per_second=9.99e9,
+        operations_per_second=888.8e3,
+        latency_p50_seconds=88.8e-3,
+        latency_p99_seconds=888.8e-6,
+        latency_p999_seconds=88.8,
+        device_share=0.1234,
+        proof=proof,
+        fio_ratio=12.34,
+        binding=binding,
+        round_bytes_per_second=[9.99e9],
+        cpu_seconds_per_gb=1.234,
+        fio=None,
+        disk_queue=12.3,
+        resident_before=0.12,
+        resident_after=0.12,
+    )
+    cells = _cells(wide)
+    lines = table(_COLUMNS, [[cells[column.title] for column in _COLUMNS]], width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert shown in lines[1]
+    assert "pread*" in lines[1]

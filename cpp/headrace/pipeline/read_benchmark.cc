@@ -104,7 +104,9 @@ class Run {
   };
   // False at the end of the run.
   bool next(Block& block) {
-    if (failed_.load(std::memory_order_relaxed) || now_ns() >= deadline_ns_) return false;
+    if (failed_.load(std::memory_order_relaxed)) return false;
+    // One block is read however late the threads came to run.
+    if (now_ns() >= deadline_ns_ && ticket_.load(std::memory_order_relaxed) > 0) return false;
     if (options_.cancelled != nullptr && options_.cancelled->load(std::memory_order_relaxed)) return false;
     const std::uint64_t ticket = ticket_.fetch_add(1, std::memory_order_relaxed);
     if (ticket >= blocks() && !options_.loop) return false;

@@ -20,7 +20,7 @@ struct ReadBenchmarkOptions {
   unsigned depth = 32;  // reads in flight of each thread
   io::ReaderKind reader = io::ReaderKind::kUring;
   bool random = false;  // else blocks in the order of the files
-  double seconds = 10;  // at most
+  double seconds = 10;  // at most, but one block is always read
   int threads = 1;      // uring, direct: rings, each with a thread; pread, mmap: threads that share the depth
   std::uint64_t seed = 0;
   bool loop = false;                             // begin again when each block was read once; else that is the end

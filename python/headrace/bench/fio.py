@@ -142,7 +142,7 @@ def parse_fio(text: str) -> FioResult:
         reads = [job["read"] for job in jobs]
         seconds = max(float(read["runtime"]) for read in reads) / 1000
         # lat: whole reads, as ours; clat, which leaves out the submission, where that was not asked for.
-        latency = next((reads[0][name] for name in ("lat_ns", "clat_ns") if "percentile" in reads[0].get(name, {})), {})
+        latency: dict[str, Any] = next((reads[0][name] for name in ("lat_ns", "clat_ns") if "percentile" in reads[0].get(name, {})), {})
         cpu = sum(
             (float(job.get("usr_cpu", 0)) + float(job.get("sys_cpu", 0))) / 100 * float(job["read"]["runtime"]) / 1000 for job in jobs
         )

@@ -69,7 +69,7 @@ def residency(files: Sequence[Path]) -> float | None:
             continue
         with path.open("rb", buffering=0) as file:
             pages = _pages_by_cachestat(file.fileno())
-        if pages is None:
+        if not pages:  # None before Linux 6.5; of overlay's files it sees none, whose pages are those of another file
             try:
                 pages = _pages_by_mincore(path)
             except (AttributeError, OSError):

@@ -16,7 +16,7 @@ _COLUMNS = (
     Column(title="threads", right=True),
     Column(title="reader"),
     Column(title="bytes/s", right=True),
-    Column(title="reads/s", right=True),
+    Column(title="reads/s", right=True, drop=True),
     Column(title="p50", right=True),
     Column(title="p99", right=True, drop=True),
     Column(title="device", right=True),
