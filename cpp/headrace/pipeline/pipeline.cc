@@ -14,19 +14,9 @@ namespace {
 
 constexpr std::uint64_t kMaxPrefetchBytes = 2ull << 30;
 constexpr std::size_t kKeptSlabBytes = 64u << 20;  // free slabs kept beyond what is under way
-// Batches that cost about as much as waking a thread. They are launched and taken many at a time.
+// Batches that cost about as much as waking a thread.
 constexpr std::uint64_t kSmallBatchBytes = 512u << 10;
-constexpr std::uint64_t kSmallBatchesAhead = 4u << 20;  // bytes under way: not much more than a core's own cache
-constexpr std::uint32_t kMostSmallBatches = 16;
 constexpr std::uint64_t kHelpCheck = 64;  // steps
-
-std::uint32_t batches_ahead(const PipelineOptions& options, std::uint64_t sample_bytes) {
-  if (options.num_threads == 0) return 1;
-  const std::uint32_t usual = 2 * static_cast<std::uint32_t>(options.num_threads) + 2;
-  const std::uint64_t batch_bytes = std::max<std::uint64_t>(1, sample_bytes * options.partition.batch_size);
-  if (batch_bytes > kSmallBatchBytes) return usual;
-  return std::max(usual, static_cast<std::uint32_t>(std::min<std::uint64_t>(kMostSmallBatches, kSmallBatchesAhead / batch_bytes)));
-}
 
 }  // namespace
 
@@ -52,8 +42,9 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
   HR_RETURN_IF_ERROR(dataset->check_fields(options.fields));
   if (options.prefetch_bytes == 0) options.prefetch_bytes = std::min(kMaxPrefetchBytes, available_memory_bytes() / 10);
   options.num_threads = std::clamp(options.num_threads, 0, 1024);
+  if (options.prefetch_batches == 0)
+    options.prefetch_batches = options.num_threads == 0 ? 1 : 2 * static_cast<std::uint32_t>(options.num_threads) + 2;
   HR_ASSIGN_OR_RETURN(const std::uint64_t sample_bytes, dataset->average_sample_bytes(options.fields));
-  if (options.prefetch_batches == 0) options.prefetch_batches = batches_ahead(options, sample_bytes);
   std::unique_ptr<Pipeline> pipeline(new Pipeline(std::move(dataset), std::move(options)));
   pipeline->estimated_sample_bytes_ = sample_bytes;
   return pipeline;

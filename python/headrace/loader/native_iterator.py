@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NativeIterator"]
 
+_getpid = os.getpid
 _profiler_enabled = torch._C._autograd._profiler_enabled
 
 
@@ -52,7 +53,7 @@ class NativeIterator:
         return self
 
     def __next__(self) -> Any:
-        if self._pid != os.getpid():
+        if self._pid != _getpid():
             raise ForkError(
                 "this iterator was made before fork() and its threads are not in the child; start a new one there: iter(loader)"
             )
@@ -63,34 +64,32 @@ class NativeIterator:
             return self._next_alone()
 
     def _next_alone(self) -> Any:
-        while self.pipeline is not None:
+        # One function: with small batches, each call costs as much as a part of the copying.
+        while (pipeline := self.pipeline) is not None:
             if self._batches is not None:
-                self._feed(self.pipeline)
-            batch = self._take(self.pipeline)
+                self._feed(pipeline)
+            loader = self._loader
+            self._passed += 1
+            try:
+                batch = pipeline.next(loader.timeout)
+            except LoaderTimeoutError:
+                self._passed -= 1  # Still under way.
+                raise
             if batch is None:
                 self._state.finished = True
                 self._release()
                 break
-            if batch.skipped:
+            if self._passed == 1:
+                loader.source.note_fallback()
+            step, position, skipped = batch.place
+            self._passed = step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
+            self._state.deliver(position if self._begin is None else self._begin + self._passed)
+            if skipped:
                 self._count_skipped(batch)
                 if len(batch) == 0:
                     continue
-            return self._loader.convert(batch)
+            return loader.convert(batch)
         raise StopIteration
-
-    def _take(self, pipeline: _native.Pipeline) -> _native.Batch | None:
-        self._passed += 1
-        try:
-            batch = pipeline.next(self._loader.timeout)
-        except LoaderTimeoutError:
-            self._passed -= 1  # Still under way.
-            raise
-        if batch is not None:
-            if self._passed == 1:
-                self._loader.source.note_fallback()
-            self._passed = batch.step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
-            self._state.deliver(batch.position if self._begin is None else self._begin + self._passed)
-        return batch
 
     def is_mine(self) -> bool:
         """Whether this process made the iterator."""
