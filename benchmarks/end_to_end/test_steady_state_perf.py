@@ -95,7 +95,11 @@ def test_a_warm_loader_makes_nothing_anew(shape: str, folder: Path, counter: Pat
     counted = run(path, options)
     batches = counted["batches"]
     allocations = run(path, options, environment={"LD_PRELOAD": str(counter)})["allocations"]
-    numbers = {"slabs made": counted["slabs"], "waits a batch": counted["waits"] / batches, "preempted a batch": counted["preempted"] / batches}
+    numbers = {
+        "slabs made": counted["slabs"],
+        "waits a batch": counted["waits"] / batches,
+        "preempted a batch": counted["preempted"] / batches,
+    }
     if shutil.which("strace"):
         warm = futex_calls(path, options | {"epochs": _WARM + 1}, tmp_path / "short")
         more = futex_calls(path, options, tmp_path / "long") - warm
