@@ -432,6 +432,7 @@ NATIVE_ONLY: dict[str, Any] = {
     "on_error": "skip",
     "max_errors": 3,
     "ragged": "offsets",
+    "strings": "offsets",
     "weights": [1.0],
 }
 

@@ -177,6 +177,7 @@ void register_batch(py::module_& m) {
       .def("__len__", [](const Batch& b) { return b.indices.size(); })
       .def_property_readonly(
           "indices", [](const Batch& b) { return py::array_t<std::int64_t>(static_cast<py::ssize_t>(b.indices.size()), b.indices.data()); })
+      .def_property_readonly("place", [](const Batch& b) { return py::make_tuple(b.step, b.position_after, b.skipped.size()); })
       .def_readonly("step", &Batch::step)
       .def_readonly("position", &Batch::position_after)
       .def_property_readonly("skipped",

@@ -28,25 +28,24 @@ HR_INLINE void gather(std::span<const std::uint8_t* const> rows, std::size_t row
 }
 
 // Several rows side by side: a processor follows each of them by itself, but only up to the end of a page, and one at a time does not keep
-// memory busy.
+// memory busy. Streaming stores are not for this: what the loader saves, whoever reads the batch pays.
 HR_INLINE void gather_wide(std::span<const std::uint8_t* const> rows, std::size_t size, std::uint8_t* out) {
   constexpr std::size_t kPart = 128;
   const std::size_t count = rows.size();
-  std::size_t i = 0;
-  for (; i + kRowsAbreast <= count; i += kRowsAbreast) {
-    const std::size_t next = i + 2 * kRowsAbreast <= count ? i + kRowsAbreast : i;
+  for (std::size_t i = 0, abreast; i < count; i += abreast) {
+    abreast = std::min(kRowsAbreast, count - i);
     std::size_t at = 0;
     for (; at + kPart <= size; at += kPart) {
-      const bool inside = at + kLeadBytes < size;
-      const std::size_t lead = inside ? at + kLeadBytes : at + kLeadBytes - size;
-      for (std::size_t q = 0; q < kRowsAbreast; ++q) {
-        if (lead < size) prefetch(rows[(inside ? i : next) + q] + lead, kPart);
+      const std::size_t lead = at + kLeadBytes;
+      const bool inside = lead < size;
+      for (std::size_t q = 0; q < abreast; ++q) {
+        const std::size_t leader = inside ? i + q : i + abreast + q;
+        if (leader < count && (inside || lead - size < size)) prefetch(rows[leader] + (inside ? lead : lead - size), kPart);
         std::memcpy(out + (i + q) * size + at, rows[i + q] + at, kPart);
       }
     }
-    for (std::size_t q = 0; q < kRowsAbreast; ++q) std::memcpy(out + (i + q) * size + at, rows[i + q] + at, size - at);
+    for (std::size_t q = 0; q < abreast; ++q) std::memcpy(out + (i + q) * size + at, rows[i + q] + at, size - at);
   }
-  for (; i < count; ++i) std::memcpy(out + i * size, rows[i], size);
 }
 
 template <std::size_t kRow>

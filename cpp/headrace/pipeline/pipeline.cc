@@ -15,27 +15,20 @@ namespace {
 
 constexpr std::uint64_t kMaxPrefetchBytes = 2ull << 30;
 constexpr std::size_t kKeptSlabBytes = 64u << 20;  // free slabs kept beyond what is under way
-// Batches that cost about as much as waking a thread. They are launched and taken many at a time.
+// Batches that cost about as much as waking a thread.
 constexpr std::uint64_t kSmallBatchBytes = 512u << 10;
-constexpr std::uint64_t kSmallBatchesAhead = 4u << 20;  // bytes under way: not much more than a core's own cache
-constexpr std::uint64_t kMostSmallBatches = 16;
 constexpr std::uint64_t kHelpCheck = 64;  // steps
 constexpr std::uint64_t kMostReadBatches = 64;
 constexpr std::uint64_t kReadsUnderWayBytes = 16u << 20;
 constexpr std::uint64_t kSharedBlockBytes = 16u << 10;  // a block of raw values: read whole, whoever wants a part of it
 
-// Twice the threads, and two; more of small batches, and more by position, since what is planned is what the device has to do.
+// Twice the threads, and two; more by position, since what is planned is what the device has to do.
 std::uint32_t batches_ahead(const Dataset& dataset, const PipelineOptions& options, std::uint64_t sample_bytes) {
   if (options.num_threads == 0) return 1;
   const std::uint64_t usual = 2 * static_cast<std::uint64_t>(options.num_threads) + 2;
+  if (dataset.table() != nullptr || dataset.reader_name() == std::string("mmap")) return static_cast<std::uint32_t>(usual);
   const std::uint64_t batch_bytes = std::max<std::uint64_t>(1, sample_bytes * options.partition.batch_size);
-  std::uint64_t more = 0;
-  if (dataset.table() == nullptr && dataset.reader_name() != std::string("mmap")) {
-    more = std::min(kMostReadBatches, kReadsUnderWayBytes / batch_bytes);
-  } else if (batch_bytes <= kSmallBatchBytes) {
-    more = std::min(kMostSmallBatches, kSmallBatchesAhead / batch_bytes);
-  }
-  return static_cast<std::uint32_t>(std::max(usual, more));
+  return static_cast<std::uint32_t>(std::max(usual, std::min(kMostReadBatches, kReadsUnderWayBytes / batch_bytes)));
 }
 
 }  // namespace

@@ -180,6 +180,9 @@ class Batch:
     def position(self) -> int:
         """Global position in the epoch after this batch: what a resumed run starts from."""
     @property
+    def place(self) -> tuple[int, int, int]:
+        """step, position and the number of skipped samples, in one call."""
+    @property
     def skipped(self) -> list[tuple[int, str]]:
         """(index, reason) of samples that on_error left out of or replaced in this batch."""
     def is_padded(self, field: int) -> bool:

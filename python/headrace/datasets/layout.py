@@ -73,7 +73,7 @@ class BatchLayout:
         if self._is_plain:
             plain = map(tensor, batch.dlpacks())
             if self.container == "dict":
-                return dict(zip(self._names, plain, strict=True))
+                return dict(zip(self._names, plain))  # noqa: B905 - as many capsules as fields, and each keyword costs
             return next(plain) if self.container == "single" else tuple(plain)
         values: list[Any] = []
         valid: list[Any] = []

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NativeIterator"]
 
+_getpid = os.getpid
 _profiler_enabled = torch._C._autograd._profiler_enabled
 
 
@@ -54,7 +55,7 @@ class NativeIterator:
         return self
 
     def __next__(self) -> Any:
-        if self._pid != os.getpid():
+        if self._pid != _getpid():
             raise ForkError(
                 "this iterator was made before fork() and its threads are not in the child; start a new one there: iter(loader)"
             )
@@ -94,8 +95,9 @@ class NativeIterator:
             self._release()
             warn_of_failures()
             return False
-        self._state.deliver(batch.position if self._begin is None else self._begin + batch.step + 1)
-        if batch.skipped:
+        step, position, skipped = batch.place
+        self._state.deliver(position if self._begin is None else self._begin + step + 1)
+        if skipped:
             self._count_skipped(batch)
             return len(batch) > 0
         return True

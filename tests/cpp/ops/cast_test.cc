@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <limits>
+#include <random>
 #include <vector>
 
 namespace headrace::ops {
@@ -30,6 +31,32 @@ TEST_CASE("integers keep their values at every length around a vector's") {
     for (std::size_t i = 0; i < count; ++i) values[i] = static_cast<std::uint16_t>(65535 - i * 467);
     const auto made = cast_all<std::int64_t>(DType::kUInt16, DType::kInt64, values);
     for (std::size_t i = 0; i < count; ++i) REQUIRE(made[i] == values[i]);
+  }
+}
+
+// Rows at random places, the last bytes of the source among them, against one cast a row.
+template <typename From>
+void check_rows(DType from, DType to, std::size_t to_bytes, std::size_t count, std::size_t rows) {
+  std::mt19937_64 random(count * 100 + rows);
+  std::vector<std::uint8_t> source((count * 3 + 7) * sizeof(From));
+  for (std::uint8_t& byte : source) byte = static_cast<std::uint8_t>(random() % 2);  // As bools too.
+  std::vector<const std::uint8_t*> at;
+  for (std::size_t i = 0; i < rows; ++i) at.push_back(source.data() + random() % (source.size() - count * sizeof(From) + 1));
+  if (rows > 0) at[rows / 2] = source.data() + source.size() - count * sizeof(From);
+  std::vector<std::uint8_t> out(rows * count * to_bytes + 2, 0xEE), expected = out;
+  for (std::size_t i = 0; i < rows; ++i) cast(from, to, at[i], count, expected.data() + 1 + i * count * to_bytes);
+  cast_rows(from, to, at, count, out.data() + 1);
+  REQUIRE(out == expected);
+}
+
+TEST_CASE("rows are cast as if one by one, whatever their number and length") {
+  for (const std::size_t count : {0u, 1u, 2u, 63u, 64u, 65u, 511u, 512u, 513u, 1000u, 2049u, 5000u}) {
+    for (const std::size_t rows : {0u, 1u, 2u, 3u, 4u, 5u, 8u, 9u, 71u}) {
+      check_rows<std::uint16_t>(DType::kUInt16, DType::kInt64, 8, count, rows);
+      check_rows<std::uint8_t>(DType::kUInt8, DType::kFloat32, 4, count, rows);
+      check_rows<double>(DType::kFloat64, DType::kFloat16, 2, count, rows);
+      check_rows<std::uint8_t>(DType::kBool, DType::kUInt8, 1, count, rows);  // The same bytes.
+    }
   }
 }
 

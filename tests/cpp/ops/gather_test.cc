@@ -48,7 +48,9 @@ TEST_CASE("gather copies any number of rows") {
 
 TEST_CASE("gather copies large rows") {
   const auto source = random_bytes(3'000'000, 3);
-  for (const std::size_t row_bytes : {1023u, 1024u, 1025u, 4096u, 65'537u, 150'528u, 1'000'001u}) check_gather(source, row_bytes, 9, 1);
+  for (const std::size_t row_bytes : {1023u, 1024u, 1025u, 4096u, 4097u, 12'288u, 65'537u, 150'528u, 1'000'001u}) {
+    for (const std::size_t count : {1u, 3u, 4u, 9u}) check_gather(source, row_bytes, count, 1);
+  }
 }
 
 // Any rows to all slots, once each.
