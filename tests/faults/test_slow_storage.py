@@ -67,11 +67,14 @@ def test_ctrl_c_ends_the_wait_for_stuck_storage(disk: FaultyDisk, reader: str, t
         if not returned.is_set():
             os.kill(os.getpid(), signal.SIGINT)
 
+    def wait() -> None:
+        thread.start()
+        next(iterator)
+
     thread = threading.Thread(target=interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            thread.start()
-            next(iterator)
+            wait()
     finally:
         returned.set()
         thread.join()

@@ -197,7 +197,7 @@ void fail_each_allocation(io::ReaderKind reader, int threads) {
   std::int64_t n = 1;
   for (;; ++n) {
     const Outcome out = run(dir / "d", reader, threads, n);
-    CAPTURE(io::reader_name(reader));
+    CAPTURE(std::string(io::reader_name(reader)));
     CAPTURE(threads);
     CAPTURE(n);
     REQUIRE(out.wrong == "");
