@@ -15,8 +15,7 @@ namespace {
 constexpr std::uint64_t kMaxPrefetchBytes = 2ull << 30;
 constexpr std::size_t kKeptSlabBytes = 64u << 20;  // free slabs kept beyond what is under way
 constexpr std::uint64_t kSmallBatchBytes = 256u << 10;
-constexpr std::uint64_t kMaxDefaultPrefetch = 64;
-constexpr std::uint64_t kReadsUnderWayBytes = 16u << 20;
+constexpr std::uint64_t kMaxDefaultPrefetch = 64, kReadsUnderWayBytes = 16u << 20;
 constexpr std::uint64_t kSharedBlockBytes = 16u << 10;  // a block of raw values: read whole, whoever wants a part of it
 
 // Twice the threads, and two; by position more of small batches, since what is planned is what the device has to do.
@@ -233,8 +232,8 @@ std::shared_ptr<Job> Pipeline::plan_next() {
 bool Pipeline::launch_one() {
   const bool more = is_fed_ ? !fed_.empty() : options_.partition.num_batches(pass_samples_, next_position_) > 0;
   if (!more || jobs_.size() >= options_.prefetch_batches) return false;
-  const std::uint64_t shares = pass_->ahead == nullptr ? read_share_ : 1;
-  const std::uint64_t estimate = shares * estimated_sample_bytes_ * (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
+  const std::uint64_t estimate = (pass_->ahead == nullptr ? read_share_ : 1) * estimated_sample_bytes_ *
+                                 (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
   if (!jobs_.empty() && shared_->bytes_in_flight.load() + estimate > batch_budget_) return false;
   std::shared_ptr<Job> job = plan_next();
   job->count_bytes(estimate);
