@@ -111,6 +111,7 @@ class RingLoop {
  public:
   explicit RingLoop(Ring& ring) : ring_(ring), slots_(ring.depth()) {
     for (std::uint32_t i = 0; i + 1 < slots_.size(); ++i) free_.push_back(i);  // One entry is the wake-up's.
+    ring_.prepare_wake();
   }
   std::size_t room() const { return free_.size(); }
   bool busy() const { return free_.size() + 1 != slots_.size(); }
