@@ -113,6 +113,7 @@ class RingLoop {
     free_.reserve(slots_.size());
     answers_.reserve(slots_.size());                                           // No allocation may fail while reads are in flight.
     for (std::uint32_t i = 0; i + 1 < slots_.size(); ++i) free_.push_back(i);  // One entry is the wake-up's.
+    ring_.prepare_wake();
   }
   std::size_t room() const { return free_.size(); }
   bool busy() const { return free_.size() + 1 != slots_.size(); }

@@ -37,7 +37,9 @@ class Ring {
   void push_read(int descriptor, std::uint64_t offset, std::uint8_t* out, std::size_t length, std::uint64_t tag);
   // Submits what is pushed and waits for one answer at least. 0 or errno.
   int enter();
-  // Has wake() end an enter(): one answer with `tag`. REQUIRES: as push_read(). False if the system refuses the descriptor it takes.
+  // Takes the descriptor that wake() needs, before any other thread may call that. Where the system refuses it, push_wake() says so.
+  void prepare_wake();
+  // Has wake() end an enter(): one answer with `tag`. REQUIRES: as push_read(). False if there is no descriptor for it.
   bool push_wake(std::uint64_t tag);
   void wake() const;
   // Appends the answers that are there.

@@ -90,8 +90,11 @@ void Ring::push_read(int descriptor, std::uint64_t offset, std::uint8_t* out, st
   ++outstanding_;
 }
 
-bool Ring::push_wake(std::uint64_t tag) {
+void Ring::prepare_wake() {
   if (event_ < 0) event_ = ::eventfd(0, EFD_CLOEXEC);
+}
+
+bool Ring::push_wake(std::uint64_t tag) {
   if (event_ < 0) return false;
   push_read(event_, 0, reinterpret_cast<std::uint8_t*>(&events_), sizeof events_, tag);
   return true;

@@ -16,6 +16,7 @@ std::unique_ptr<Ring> Ring::make(unsigned, int& error) {
 void Ring::forget_memory() {}
 unsigned Ring::unsubmitted() const { return 0; }
 void Ring::push_read(int, std::uint64_t, std::uint8_t*, std::size_t, std::uint64_t) {}
+void Ring::prepare_wake() {}
 bool Ring::push_wake(std::uint64_t) { return false; }
 void Ring::wake() const {}
 int Ring::enter() { return ENOSYS; }

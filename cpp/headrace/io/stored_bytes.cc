@@ -111,6 +111,7 @@ void StoredBytes::read_now(Counters& counters) {
 }
 
 const std::uint8_t* StoredBytes::find(std::size_t group, const ShardSource& source, std::uint64_t offset, std::uint64_t length) const {
+  if (group >= num_groups()) return nullptr;
   const std::span<const Extent> all = extents_of(group);
   auto next = std::upper_bound(all.begin(), all.end(), offset,
                                [&](std::uint64_t at, const Extent& e) { return e.source != &source ? &source < e.source : at < e.begin; });

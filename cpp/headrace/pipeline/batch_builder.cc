@@ -39,9 +39,8 @@ BatchBuilder::BatchBuilder(const BuildContext& context, std::vector<std::uint64_
 Status BatchBuilder::prepare() {
   HR_RETURN_IF_ERROR(begin(nullptr));
   side_bytes_.read_now(context_.counters->io);
-  HR_RETURN_IF_ERROR(finish_plan());
-  value_bytes_.read_now(context_.counters->io);
-  return Status::ok();
+  reads_rounds_ = true;
+  return finish_plan();
 }
 
 Status BatchBuilder::begin(ChunkAhead* ahead) {
@@ -89,7 +88,7 @@ Status BatchBuilder::finish_plan() {
     }
   }
   cut_pieces();
-  if (positional_) return want_values();
+  if (positional_) return reads_rounds_ ? Status::ok() : want_values(0, ~std::uint64_t{0});
   ask_for_blocks();
   return Status::ok();
 }

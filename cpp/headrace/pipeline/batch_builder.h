@@ -1,7 +1,7 @@
 // Builds one batch: prepare() plans it on one thread, then its pieces may run on any threads in any order.
 //
-// Where the bytes are read by position, prepare() also reads; begin() and finish_plan() are its two halves, for who reads in between
-// without waiting: first the ranges of sides(), then those of each piece.
+// Where the bytes are read by position, prepare() and run_piece() also read, and pieces must run in turn, on one thread; begin() and
+// finish_plan() are its two halves, for who reads in between without waiting: first the ranges of sides(), then those of each piece.
 //
 // A piece is finer than a batch, so that several threads build one batch and a slow block delays only its own batch.
 // Two kinds: rows of raw tensors, gathered straight from the mapped file; and blocks, decoded once for all rows of the batch
@@ -142,7 +142,8 @@ class BatchBuilder {
   Status want_sides();
   void want_side_blocks(std::size_t run, std::size_t out_field);
   void take_tables();
-  Status want_values();
+  Status want_values(std::size_t piece, std::uint64_t limit_bytes);
+  void read_round(std::size_t piece);
   void ask_for_pages() const;
   void ask_for_blocks() const;
   void ask_for_sides(std::size_t out_field) const;
@@ -204,13 +205,15 @@ class BatchBuilder {
   bool positional_ = false;                          // no source is mapped
   std::vector<std::shared_ptr<ChunkImage>> images_;  // [run]; empty: none
   std::vector<std::vector<Table>> tables_;           // [out field][run]; positional
-  io::StoredBytes side_bytes_, value_bytes_;         // positional
-  std::vector<bool> direct_;                         // [out field]
-  std::vector<Conversion> conversions_;              // [out field]
-  bool makes_runs_ = false;                          // samples of several rows
-  std::vector<Values> values_;                       // [out field]
-  std::vector<std::vector<std::uint8_t>> valid_;     // [out field][slot]
-  std::vector<bool> row_failed_;                     // [row]: known before any piece runs
+  io::StoredBytes side_bytes_, value_bytes_;         // positional; values: of pieces from first_group_ on
+  std::size_t first_group_ = 0;
+  bool reads_rounds_ = false;                     // nobody reads the values for us
+  std::vector<bool> direct_;                      // [out field]
+  std::vector<Conversion> conversions_;           // [out field]
+  bool makes_runs_ = false;                       // samples of several rows
+  std::vector<Values> values_;                    // [out field]
+  std::vector<std::vector<std::uint8_t>> valid_;  // [out field][slot]
+  std::vector<bool> row_failed_;                  // [row]: known before any piece runs
   std::vector<Need> needs_;
   std::vector<Piece> pieces_;
   Batch batch_;

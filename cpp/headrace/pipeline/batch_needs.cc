@@ -59,6 +59,7 @@ void BatchBuilder::find_needs(std::size_t out_field) {
 io::BlockId BatchBuilder::block_id(const Need& need) const { return {runs_[need.run].chunk, context_.fields[need.out_field], need.block}; }
 
 void BatchBuilder::run_needs(std::size_t piece) {
+  if (positional_ && reads_rounds_) read_round(piece);
   const std::size_t end = pieces_[piece].end;
   for (std::size_t from = pieces_[piece].begin; from < end;) {
     const io::ShardSource& source = source_of(needs_[from]);

@@ -6,6 +6,12 @@
 
 namespace headrace::pipeline {
 
+namespace {
+
+constexpr std::uint64_t kRoundBytes = 32u << 20;
+
+}  // namespace
+
 using format::BlockRef;
 using format::PageRef;
 using format::Section;
@@ -111,8 +117,12 @@ void BatchBuilder::take_tables() {
   }
 }
 
-Status BatchBuilder::want_values() {
-  for (const Piece& piece : pieces_) {
+// Of pieces from this one on, until that is enough.
+Status BatchBuilder::want_values(std::size_t from, std::uint64_t limit_bytes) {
+  value_bytes_ = {};
+  first_group_ = from;
+  for (; from < pieces_.size() && value_bytes_.bytes() < limit_bytes; ++from) {
+    const Piece& piece = pieces_[from];
     for (std::size_t n = piece.begin; n < piece.end; ++n) {
       const Need& need = needs_[n];
       const Table& table = tables_[need.out_field][need.run];
@@ -126,10 +136,20 @@ Status BatchBuilder::want_values() {
   return value_bytes_.lease(*context_.slabs);
 }
 
+// Reads what the next pieces need, at depth, but not all of a large batch at once: it would be in memory twice.
+void BatchBuilder::read_round(std::size_t piece) {
+  if (piece < first_group_ + value_bytes_.num_groups()) return;
+  if (want_values(piece, kRoundBytes).is_ok()) {
+    value_bytes_.read_now(context_.counters->io);
+  } else {
+    value_bytes_ = {};  // No memory for that: each block is read by itself.
+  }
+}
+
 const std::uint8_t* BatchBuilder::stored(const Need& need, const BlockRef& ref, std::size_t piece) const {
   const bool in_image = !images_.empty() && images_[need.run] != nullptr;
   return in_image ? images_[need.run]->bytes().find(0, source_of(need), ref.offset, ref.stored_bytes)
-                  : value_bytes_.find(piece, source_of(need), ref.offset, ref.stored_bytes);
+                  : value_bytes_.find(piece - first_group_, source_of(need), ref.offset, ref.stored_bytes);
 }
 
 Status BatchBuilder::run_positional(const Need& need, std::size_t piece) {

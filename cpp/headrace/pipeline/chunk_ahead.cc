@@ -8,7 +8,7 @@ namespace headrace::pipeline {
 namespace {
 
 // Reads under way of chunks that no batch waits for yet: enough for any device; more would only make others' reads wait.
-constexpr std::uint64_t kMaxPendingBytes = 128u << 20;
+constexpr std::uint64_t kMaxPendingBytes = 64u << 20;
 
 }  // namespace
 
@@ -53,7 +53,9 @@ std::shared_ptr<ChunkAhead> ChunkAhead::make(const std::shared_ptr<const Dataset
   if (dataset->table() != nullptr || dataset->view().length != 0 || !order->takes_chunks()) return nullptr;
   const std::uint64_t bytes = window_bytes(*dataset, fields, window_chunks);
   if (bytes == 0 || bytes > budget_bytes / 2) return nullptr;
-  return std::make_shared<ChunkAhead>(dataset, fields, order, slabs, std::move(counters), budget_bytes);
+  // This window and the next, and what the device needs to be busy: more would only be more memory to touch.
+  return std::make_shared<ChunkAhead>(dataset, fields, order, slabs, std::move(counters),
+                                      std::min(budget_bytes, 2 * bytes + kMaxPendingBytes));
 }
 
 std::uint64_t ChunkAhead::window_bytes(const Dataset& dataset, const std::vector<std::uint32_t>& fields, std::uint64_t window_chunks) {
