@@ -50,6 +50,9 @@ class BatchBuilder {
   // REQUIRES: every sample < dataset->num_samples(), the dataset delivers the fields (check_fields()); at most 2^32 - 1 of them.
   BatchBuilder(const BuildContext& context, std::vector<std::uint64_t> samples);
 
+  // Instead of the context's: passes differ in it.
+  void set_revisits(bool revisits) { context_.revisits = revisits; }
+
   // Errors: what concerns the whole batch (a shard cannot be opened, memory). Failures of samples are in errors().
   Status prepare();
   // Afterwards sides() has one group at most, and images() are those to wait for. `ahead` may be null.

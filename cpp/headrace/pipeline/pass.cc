@@ -57,6 +57,7 @@ std::vector<Skipped> repair(Pass& pass, Job& job) {
       }
     }
     job.builder = std::make_unique<BatchBuilder>(shared.context, samples);
+    job.builder->set_revisits(pass.revisits);
     job.status = job.builder->prepare();
     for (std::size_t i = 0; job.status.is_ok() && i < job.builder->num_pieces(); ++i) job.builder->run_piece(i);
   }
@@ -108,6 +109,7 @@ bool plan(const Pass& pass, Job& job) {
     }
     job.planned = true;
     job.builder = std::make_unique<BatchBuilder>(pass.shared->context, job.samples);
+    job.builder->set_revisits(pass.revisits);
     if (pass.ahead != nullptr) pass.ahead->start(job.step);
     // Without threads of our own, everything happens here and now.
     job.status = pass.group == nullptr ? job.builder->prepare() : job.builder->begin(pass.ahead.get());

@@ -142,7 +142,7 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   }
   HR_RETURN_IF_ERROR(begin_pass());
   is_fed_ = false;
-  shared_->context.revisits = options_.order != OrderKind::kGlobal;
+  pass_->revisits = options_.order != OrderKind::kGlobal;
   pass_->order = make_order(epoch);
   read_ahead();
   pass_samples_ = epoch_size();
@@ -193,7 +193,6 @@ Status Pipeline::start_listed(std::vector<std::uint64_t> samples, std::uint64_t 
 Status Pipeline::start_fed() {
   HR_RETURN_IF_ERROR(begin_pass());
   is_fed_ = true;
-  shared_->context.revisits = true;
   next_position_ = 0;
   return Status::ok();
 }
