@@ -37,7 +37,12 @@ Result<std::shared_ptr<const storage::File>> FileTable::get(const std::string& p
   if (found.device != expected.device || found.inode != expected.inode) {
     return Status(Code::kChanged, "read " + path + ": the file was replaced since it was opened; open the dataset again");
   }
-  auto file = std::make_shared<const storage::File>(std::move(*opened));
+  const auto close = [open = open_](const storage::File* closing) {
+    delete closing;
+    open->fetch_sub(1, std::memory_order_relaxed);
+  };
+  open_->fetch_add(1, std::memory_order_relaxed);
+  std::shared_ptr<const storage::File> file(new storage::File(std::move(*opened)), close);
   std::shared_ptr<const storage::File> dropped;  // Closed after the lock is released.
   std::lock_guard lock(mutex_);
   std::list<std::string> age{path};  // Before anything changes: no entry may be left without one.

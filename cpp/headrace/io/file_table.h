@@ -5,6 +5,7 @@
 // Forking:  must not be used in a child (see pipeline/dataset.h).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -27,6 +28,9 @@ class FileTable {
   // Errors: storage::File::open's; with EMFILE every idle descriptor is closed first and opening tried again.
   Result<std::shared_ptr<const storage::File>> get(const std::string& path, bool direct, const storage::FileIdentity& expected);
   std::size_t capacity() const { return capacity_; }
+  // Whether handles keep so many files open (twice the capacity, half of RLIMIT_NOFILE) that more reads should not be queued: a queued read
+  // holds its file until it is done.
+  bool is_crowded() const { return open_->load(std::memory_order_relaxed) >= 2 * capacity_; }
 
  private:
   struct Entry {
@@ -34,6 +38,7 @@ class FileTable {
     std::list<std::string>::iterator age;
   };
   std::size_t capacity_;
+  std::shared_ptr<std::atomic<std::size_t>> open_ = std::make_shared<std::atomic<std::size_t>>(0);  // files, in the table or not
   std::mutex mutex_;
   std::unordered_map<std::string, Entry> entries_;
   std::list<std::string> ages_;  // most recently used first

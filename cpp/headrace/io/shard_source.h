@@ -97,6 +97,7 @@ class ShardSource {
   bool reads_direct() const { return context_.engine->wants_direct_files(); }
   ReadQueue& queue() const { return ReadQueue::shared(context_.engine->kind()); }
   Result<std::shared_ptr<const storage::File>> file();
+  bool files_crowded() const { return context_.files->is_crowded(); }
   bool has_table(const BlockId& id) const { return context_.cache->contains(table_key(id)); }
   bool has_block(const BlockId& id, const format::PageRef& page) const {
     return context_.cache->contains(cache_key(page.first_block + id.block));

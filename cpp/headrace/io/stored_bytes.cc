@@ -54,10 +54,12 @@ std::span<const StoredBytes::Extent> StoredBytes::extents_of(std::size_t group) 
 
 std::vector<RangeRead> StoredBytes::reads(std::size_t group, Counters& counters) const {
   std::vector<RangeRead> out;
-  const ShardSource* failed = nullptr;
+  const ShardSource *failed = nullptr, *previous = nullptr;
   for (const Extent& extent : extents_of(group)) {
     RangeRead read;
-    if (extent.source != failed) {
+    if (!out.empty() && extent.source == previous) {
+      read.file = out.back().file;
+    } else if (extent.source != failed && !extent.source->files_crowded()) {
       auto file = extent.source->file();
       if (file.is_ok()) read.file = std::move(*file);
     }
@@ -65,6 +67,7 @@ std::vector<RangeRead> StoredBytes::reads(std::size_t group, Counters& counters)
       failed = extent.source;
       continue;
     }
+    previous = extent.source;
     read.direct = extent.source->reads_direct();
     read.offset = extent.begin;
     read.needed = extent.end - extent.begin;

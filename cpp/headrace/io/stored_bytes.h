@@ -33,8 +33,8 @@ class StoredBytes {
   // Leases the memory. Errors: kOutOfMemory.
   Status lease(storage::SlabPool& slabs);
 
-  // What a group reads, for ReadQueue::submit(); empty: nothing. A source whose file cannot be opened is left out: who looks for its bytes
-  // does not find them.
+  // What a group reads, for ReadQueue::submit(); empty: nothing. A source whose file cannot be opened, or would be one too many
+  // (FileTable::is_crowded), is left out: who looks for its bytes does not find them, and reads them by himself.
   std::vector<RangeRead> reads(std::size_t group, Counters& counters) const;
   // Where they go. REQUIRES: reads(group) is not empty.
   ReadQueue& queue(std::size_t group) const { return extents_[groups_[group]].source->queue(); }

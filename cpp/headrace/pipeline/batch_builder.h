@@ -56,6 +56,9 @@ class BatchBuilder {
     clock_begin_ = begin;
     clock_end_ = end;
   }
+  // Instead of the context's: passes differ in it.
+  void set_revisits(bool revisits) { context_.revisits = revisits; }
+
   // Errors: what concerns the whole batch (a shard cannot be opened, memory). Failures of samples are in errors().
   Status prepare();
   // Afterwards sides() has one group at most, and images() are those to wait for. `ahead` may be null.

@@ -17,20 +17,21 @@ Status first_error(const std::vector<SampleError>& errors) {
   return {first.code(), first.message() + strf(" (and %zu more samples of this batch)", errors.size() - 1), first.sys_errno()};
 }
 
-void build_again(const PassShared& shared, Job& job, const std::vector<std::uint64_t>& samples) {
-  job.builder = std::make_unique<BatchBuilder>(shared.context, samples);
+void build_again(const Pass& pass, Job& job, const std::vector<std::uint64_t>& samples) {
+  job.builder = std::make_unique<BatchBuilder>(pass.shared->context, samples);
+  job.builder->set_revisits(pass.revisits);
   job.status = job.builder->prepare();
   for (std::size_t i = 0; job.status.is_ok() && i < job.builder->num_pieces(); ++i) job.builder->run_piece(i);
 }
 
 // Builds anew while files change underneath, which each time checks all that is used.
-void settle(const PassShared& shared, Job& job, const std::vector<std::uint64_t>& samples) {
+void settle(const Pass& pass, Job& job, const std::vector<std::uint64_t>& samples) {
   for (int round = 0; job.status.is_ok() && job.builder->is_outdated(); ++round) {
     if (round == kMaxRepairs) {
       job.status = Status(Code::kChanged, "assemble a batch: the dataset's files change all the time; write a new dataset, and open that");
       return;
     }
-    build_again(shared, job, samples);
+    build_again(pass, job, samples);
   }
 }
 
@@ -42,7 +43,7 @@ std::vector<Skipped> repair(Pass& pass, Job& job) {
   std::unordered_set<std::uint64_t> bad;
   std::uint64_t draws = 0;
   for (int round = 0; job.status.is_ok(); ++round) {
-    settle(shared, job, samples);
+    settle(pass, job, samples);
     if (!job.status.is_ok()) break;
     const std::vector<SampleError> errors = job.builder->errors();
     if (errors.empty()) break;
@@ -75,7 +76,7 @@ std::vector<Skipped> repair(Pass& pass, Job& job) {
         }
       }
     }
-    build_again(shared, job, samples);
+    build_again(pass, job, samples);
   }
   return skipped;
 }
@@ -137,6 +138,7 @@ bool plan(const Pass& pass, Job& job) {
     if (pass.clock.has_value()) {
       job.builder->set_place(&pass.shared->subscription->reader(), *pass.clock + job.position_before, *pass.clock + job.position_after);
     }
+    job.builder->set_revisits(pass.revisits);
     if (pass.ahead != nullptr) pass.ahead->start(job.step);
     // Without threads of our own, everything happens here and now.
     job.status = pass.group == nullptr ? job.builder->prepare() : job.builder->begin(pass.ahead.get());

@@ -93,6 +93,7 @@ struct Pass {
   std::atomic<bool> cancelled{false};
   std::mutex mutex;
   std::condition_variable done;
+  bool revisits = true;                   // BuildContext::revisits, of this pass
   std::shared_ptr<ChunkAhead> ahead;      // null: each batch reads for itself
   std::unique_ptr<TaskGroup> group;       // null: tasks wait in `own` for the consumer
   std::deque<std::function<void()>> own;  // the consumer's alone

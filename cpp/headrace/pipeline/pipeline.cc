@@ -156,7 +156,7 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   std::shared_ptr<const Order> order = make_order(epoch);
   HR_RETURN_IF_ERROR(begin_pass());
   is_fed_ = false;
-  shared_->context.revisits = options_.order != OrderKind::kGlobal;
+  pass_->revisits = options_.order != OrderKind::kGlobal;
   pass_->order = std::move(order);
   read_ahead();
   foretell(make_order(epoch + 1), epoch, position, options_.partition);
@@ -211,7 +211,6 @@ Status Pipeline::start_listed(std::vector<std::uint64_t> samples, std::uint64_t 
 Status Pipeline::start_fed() {
   HR_RETURN_IF_ERROR(begin_pass());
   is_fed_ = true;
-  shared_->context.revisits = true;
   if (shared_->subscription != nullptr) shared_->subscription->reader().begin_unknown();
   next_position_ = 0;
   return Status::ok();
