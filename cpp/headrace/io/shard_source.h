@@ -20,6 +20,7 @@
 #include "headrace/io/block_cache.h"
 #include "headrace/io/counters.h"
 #include "headrace/io/file_table.h"
+#include "headrace/io/node_cache.h"
 #include "headrace/io/read_engine.h"
 #include "headrace/storage/mapping.h"
 
@@ -31,7 +32,8 @@ Result<Verify> verify_from_name(std::string_view name);
 // What sources of one dataset share.
 struct SourceContext {
   BlockCache* cache = nullptr;
-  std::uint64_t owner = 0;  // the dataset, in keys of the cache
+  std::uint64_t owner = 0;    // the dataset, in keys of the cache
+  NodeCache* node = nullptr;  // null: decoded blocks are not shared with other processes
   FileTable* files = nullptr;
   ReadEngine* engine = nullptr;  // null: mapped
   Verify verify = Verify::kOnce;
@@ -87,6 +89,8 @@ class ShardSource {
   ShardSource(std::shared_ptr<const format::Shard> shard, std::uint32_t number, const SourceContext& context);
   BlockKey cache_key(std::uint64_t ordinal) const { return {context_.owner, static_cast<std::uint64_t>(number_) << 40 | ordinal}; }
   BlockKey table_key(const BlockId& id) const;
+  BlockHandle shared_block(const BlockId& id, const format::PageRef& page) const;
+  void share(const BlockId& id, const format::PageRef& page, Bytes decoded) const;
   BlockUse with_rows(const BlockUse& use, const BlockId& id, const format::PageRef& page) const;
   Status touch_table(const BlockId& id, const format::PageRef& page, Counters& counters);
   Result<BlockHandle> table(const BlockId& id, const format::PageRef& page, Counters& counters);

@@ -34,7 +34,7 @@ class BatchBuilder::SideReader {
       base_ = source_->mapped() + ref_.offset + static_cast<std::uint64_t>(block) * ref_.block_bytes;
     } else {
       HR_ASSIGN_OR_RETURN(handle_, source_->block(id, *counters_));
-      base_ = handle_->data.get();
+      base_ = handle_->bytes().data();
     }
     current_ = block;
     return Status::ok();

@@ -19,6 +19,7 @@ constexpr std::size_t kEagerShards = 256;       // opened (and so checked) by op
 Runtime::Runtime(const DatasetOptions& options, std::size_t num_shards)
     : options_(options), cache_(io::BlockCache::shared()), cache_owner_(io::new_owner()), slabs_(kSlabBytes), sources_(num_shards) {
   cache_.reserve(cache_owner_, kCacheBytes);
+  if (options_.share_node) node_ = io::NodeCache::shared(cache_, options_.share_group);
   if (options_.reader == io::ReaderKind::kMmap) return;
   auto engine = io::make_read_engine(options_.reader);
   engine_status_ = engine.status();
@@ -45,7 +46,7 @@ Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string&
   if (!checked->schema().same_values(manifest.schema)) {
     return Status(Code::kCorrupt, "open " + checked->path() + ": its schema differs from the manifest's");
   }
-  io::SourceContext context{&cache_, cache_owner_, &files_, engine_.get(), options_.verify};
+  io::SourceContext context{&cache_, cache_owner_, node_.get(), &files_, engine_.get(), options_.verify};
   HR_ASSIGN_OR_RETURN(auto source, io::ShardSource::open(std::move(checked), shard, context, first_row));
   if (expect_whole_ && source->is_mapped()) source->expect_whole();
   io::ShardSource* open = source.release();
