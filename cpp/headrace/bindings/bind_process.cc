@@ -101,7 +101,12 @@ void register_process(py::module_& m) {
             {reinterpret_cast<int (*)(void*, std::size_t, unsigned)>(lock), reinterpret_cast<int (*)(void*)>(unlock)});
       },
       py::arg("lock"), py::arg("unlock"));
-  m.def("set_cache_bytes", &set_cache_bytes, py::arg("count"));
+  m.def(
+      "set_cache_bytes", &set_cache_bytes, py::arg("count"),
+      "Bound the cache of decoded blocks that all loaders of the process share, in bytes; blocks go until the rest fits. 0 keeps none.\n\n"
+      "None, the start: each dataset brings 32 MiB, or half the prefetch_bytes of its loader, while it lives; a fourth of the memory at "
+      "most.\n"
+      "Raises ValueError unless 0 <= count < 2**48.");
   m.def("cache_stats", &cache_stats);
   m.def("build_info", &build_info);
   m.def("available_memory_bytes", &available_memory_bytes);
