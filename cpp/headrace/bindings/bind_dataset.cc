@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <bit>
+#include <optional>
 
 #include "headrace/bindings/interpreter_lock.h"
 #include "headrace/bindings/paths.h"
@@ -22,13 +23,31 @@ using format::DType;
 using format::Field;
 using pipeline::Dataset;
 
-std::shared_ptr<Dataset> open_dataset(const py::object& path, std::uint64_t version, const std::string& reader, const std::string& verify) {
+std::shared_ptr<Dataset> open_dataset(const py::object& path, std::uint64_t version, const std::string& reader, const std::string& verify,
+                                      const std::optional<std::string>& share_group) {
   pipeline::DatasetOptions options;
   options.reader = unwrap(io::reader_from_name(reader));
   options.choose_reader = reader == "auto";
   options.verify = unwrap(io::verify_from_name(verify));
+  options.share_node = share_group.has_value();
+  options.share_group = share_group.value_or("");
   const std::string folder = file_path(path);
   return unwrap(without_lock([&] { return Dataset::open(folder, version, options); }));
+}
+
+py::object node_stats(const Dataset& dataset) {
+  const io::NodeCache* const node = dataset.table() == nullptr ? dataset.runtime().node() : nullptr;
+  if (node == nullptr) return py::none();
+  const io::NodeCache::Stats s = node->stats();
+  py::dict out;
+  out["segments"] = s.segments;
+  out["blocks"] = s.blocks;
+  out["shared_bytes"] = s.shared_bytes;
+  out["hits"] = s.hits;
+  out["rejected"] = s.rejected;
+  out["peers"] = s.peers;
+  out["listens"] = s.listens;
+  return out;
 }
 
 // A statistic's 64 bits as the Python number that they mean (FORMAT.md section 6).
@@ -248,7 +267,7 @@ py::array_t<std::int64_t> order_indices(const pipeline::Order& order, std::uint6
 void register_dataset(py::module_& m) {
   py::class_<Dataset, std::shared_ptr<Dataset>>(m, "Dataset")
       .def(py::init(&open_dataset), py::arg("path"), py::arg("version") = 0, py::kw_only(), py::arg("reader") = "auto",
-           py::arg("verify") = "once")
+           py::arg("verify") = "once", py::arg("share_group") = py::none())
       .def("__len__", &Dataset::num_samples)
       .def_property_readonly("path", [](const Dataset& d) { return path_text(d.path()); })
       .def_property_readonly("version", [](const Dataset& d) { return d.manifest().version; })
@@ -260,6 +279,7 @@ void register_dataset(py::module_& m) {
       .def_property_readonly("reader", [](const Dataset& d) { return d.reader_name(); })
       .def_property_readonly("reader_fallback", [](const Dataset& d) { return d.runtime().reader_fallback(); })
       .def_property_readonly("reader_reason", &Dataset::reader_reason)
+      .def_property_readonly("node_stats", &node_stats)
       .def_property_readonly("newer_minor", &Dataset::newer_minor)
       .def_property_readonly("shards", &shard_list)
       .def_property_readonly("chunk_layout", &chunk_layout)

@@ -104,7 +104,12 @@ void register_process(py::module_& m) {
                                     reinterpret_cast<int (*)(int)>(set_device)});
       },
       py::arg("lock"), py::arg("unlock"), py::arg("clear_error") = 0, py::arg("get_device") = 0, py::arg("set_device") = 0);
-  m.def("set_cache_bytes", &set_cache_bytes, py::arg("count"));
+  m.def(
+      "set_cache_bytes", &set_cache_bytes, py::arg("count"),
+      "Bound the cache of decoded blocks that all loaders of the process share, in bytes; blocks go until the rest fits. 0 keeps none.\n\n"
+      "None, the start: each dataset brings 32 MiB, or half the prefetch_bytes of its loader, while it lives; a fourth of the memory at "
+      "most.\n"
+      "Raises ValueError unless 0 <= count < 2**48.");
   m.def("cache_stats", &cache_stats);
   m.def("build_info", &build_info);
   m.def("available_memory_bytes", &available_memory_bytes);

@@ -400,6 +400,26 @@ bool BlockCache::contains(const BlockKey& key) const {
   return s.entries.contains(key);
 }
 
+void BlockCache::erase(const BlockKey& key) {
+  BlockHandle dropped;  // Freed after the lock.
+  Stripe& s = stripe(key);
+  std::lock_guard lock(s.mutex);
+  const auto found = s.entries.find(key);
+  if (found == s.entries.end() || found->second.block == nullptr) return;
+  dropped = std::move(found->second.block);
+  bytes_.fetch_sub(cost(dropped->size));
+  leave(s, found->second);
+  s.entries.erase(found);
+}
+
+bool BlockCache::lend(std::size_t bytes) {
+  std::size_t now = bytes_.load();
+  while (bytes <= capacity_bytes() && now <= capacity_bytes() - bytes) {
+    if (bytes_.compare_exchange_weak(now, now + bytes)) return true;
+  }
+  return false;
+}
+
 // -- readers, owners, budget -----------------------------------------------------------------------------------------------------------
 
 void BlockCache::add_reader(std::uint64_t owner, std::shared_ptr<const CacheReader> reader) {

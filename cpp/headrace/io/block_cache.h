@@ -36,9 +36,10 @@ namespace headrace::io {
 
 struct CachedBlock {
   storage::BlockMemory::Memory data;
+  const std::uint8_t* shared = nullptr;  // in place of data: memory that others hold as well (NodeCache)
   std::size_t size = 0;
   std::size_t reserved = 0;  // bytes of the budget that room_for() took for it
-  Bytes bytes() const { return {data.get(), size}; }
+  Bytes bytes() const { return {shared != nullptr ? shared : data.get(), size}; }
 };
 using BlockHandle = std::shared_ptr<const CachedBlock>;
 
@@ -64,6 +65,12 @@ class BlockCache {
   // True if the block is there or being made now (it may go at any moment).
   bool contains(const BlockKey& key) const;
 
+  // The block under `key`, if there is one, goes.
+  void erase(const BlockKey& key);
+  // Takes bytes of the budget for what is kept elsewhere, if they are free; they count until they are given back, whatever the budget is.
+  bool lend(std::size_t bytes);
+  void give_back(std::size_t bytes) { bytes_.fetch_sub(bytes); }
+
   // Memory for a block; drops what is kept and tries again where the system has none. Errors: kOutOfMemory.
   Status allocate(CachedBlock& block, std::size_t size);
 
@@ -80,7 +87,8 @@ class BlockCache {
   // A fixed budget, or none: then what reserve() brings. Blocks go until the rest fits.
   void set_capacity(std::optional<std::size_t> bytes);
 
-  // Bytes of the blocks kept, and of keeping them; never more than the capacity, but for a moment after it shrank.
+  // Bytes of the blocks kept, and of keeping them; and of what was lent; never more than the capacity, but after it shrank below what is
+  // lent.
   std::size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
   std::size_t capacity_bytes() const { return capacity_bytes_.load(std::memory_order_relaxed); }
   struct Stats {

@@ -190,6 +190,24 @@ BlockKey ShardSource::table_key(const BlockId& id) const {
   return key;
 }
 
+// What another process of this machine decoded, or null. Values only: side sections are read in place.
+BlockHandle ShardSource::shared_block(const BlockId& id, const PageRef& page) const {
+  const format::SectionRef& values = page.section(Section::kValues);
+  if (context_.node == nullptr || revision() != 0 || id.block < values.first_block) return nullptr;
+  const std::uint64_t begin = std::uint64_t{id.block - values.first_block} * values.block_bytes;
+  return context_.node->find(shard_->uuid(), page.first_block + id.block,
+                             std::min<std::uint64_t>(values.block_bytes, values.decoded_bytes - begin));
+}
+
+// What was never checked, or comes from a file that has changed, is not passed on.
+void ShardSource::share(const BlockId& id, const PageRef& page, Bytes decoded) const {
+  if (context_.node == nullptr || revision() != 0 || context_.verify == Verify::kNever ||
+      id.block < page.section(Section::kValues).first_block)
+    return;
+  const std::uint64_t ordinal = page.first_block + id.block;
+  context_.node->offer(shard_->uuid(), ordinal, decoded, cache_key(ordinal));
+}
+
 // The rows that the block holds bytes of: exact for rows of one size, else as if they had one.
 BlockUse ShardSource::with_rows(const BlockUse& use, const BlockId& id, const PageRef& page) const {
   BlockUse out = use;
@@ -265,11 +283,14 @@ Status ShardSource::check_and_decode(const BlockId& id, const PageRef& page, con
     std::memcpy(out.data.get(), stored.data(), stored.size());
     return Status::ok();
   }
-  return shard_->decode_block(id.chunk, id.field, id.block, ref, stored, {out.data.get(), out.size}, scratch);
+  HR_RETURN_IF_ERROR(shard_->decode_block(id.chunk, id.field, id.block, ref, stored, {out.data.get(), out.size}, scratch));
+  share(id, page, out.bytes());
+  return Status::ok();
 }
 
 BlockHandle ShardSource::cached_block(const BlockId& id, const PageRef& page, Counters& counters, const BlockUse& use) {
   BlockHandle found = context_.cache->try_get(cache_key(page.first_block + id.block), with_rows(use, id, page));
+  if (found == nullptr) found = shared_block(id, page);
   (found != nullptr ? counters.cache_hits : counters.cache_misses).fetch_add(1, std::memory_order_relaxed);
   return found;
 }
@@ -296,6 +317,7 @@ Status ShardSource::decode_stored(const BlockId& id, const PageRef& page, const 
     HR_RETURN_IF_ERROR(explain(shard_->decode_block(id.chunk, id.field, id.block, ref, stored, out, scratch)));
   }
   counters.decoded_bytes.fetch_add(out.size(), std::memory_order_relaxed);
+  share(id, page, out);
   keep_copy(id, page, out, use);
   return Status::ok();
 }
@@ -339,6 +361,10 @@ Result<BlockHandle> ShardSource::block(const BlockId& id, Counters& counters, co
 
 Result<BlockHandle> ShardSource::block(const BlockId& id, const PageRef& page, Bytes entries, const std::uint8_t* stored,
                                        const BlockUse& use, Counters& counters) {
+  if (BlockHandle found = shared_block(id, page)) {
+    counters.cache_hits.fetch_add(1, std::memory_order_relaxed);
+    return found;
+  }
   bool hit = false;
   const auto make = [&](CachedBlock& out) {
     return is_mapped() ? make_mapped(id, page, out, counters) : make_positional(id, page, entries, stored, out, counters);

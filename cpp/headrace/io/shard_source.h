@@ -23,6 +23,7 @@
 #include "headrace/io/block_cache.h"
 #include "headrace/io/counters.h"
 #include "headrace/io/file_table.h"
+#include "headrace/io/node_cache.h"
 #include "headrace/io/read_engine.h"
 #include "headrace/io/read_queue.h"
 #include "headrace/storage/mapping.h"
@@ -35,7 +36,8 @@ Result<Verify> verify_from_name(std::string_view name);
 // What sources of one dataset share.
 struct SourceContext {
   BlockCache* cache = nullptr;
-  std::uint64_t owner = 0;  // the dataset, in keys of the cache
+  std::uint64_t owner = 0;    // the dataset, in keys of the cache
+  NodeCache* node = nullptr;  // null: decoded blocks are not shared with other processes
   FileTable* files = nullptr;
   ReadEngine* engine = nullptr;  // null: mapped
   Verify verify = Verify::kOnce;
@@ -126,6 +128,8 @@ class ShardSource {
   // An error of a checksum or a codec, as what it is if the file is not what was opened: kTruncated, kChanged, or kIoError.
   Status explain(const Status& found);
   BlockKey table_key(const BlockId& id) const;
+  BlockHandle shared_block(const BlockId& id, const format::PageRef& page) const;
+  void share(const BlockId& id, const format::PageRef& page, Bytes decoded) const;
   BlockUse with_rows(const BlockUse& use, const BlockId& id, const format::PageRef& page) const;
   Status populate(std::uint64_t offset, std::uint64_t bytes, Counters& counters);
   Status touch_table(const BlockId& id, const format::PageRef& page, Counters& counters);

@@ -55,7 +55,7 @@ class BatchBuilder::SideReader {
     }
     if (read_->num_groups() > 0) stored = read_->find(0, *source_, ref.offset, ref.stored_bytes);
     HR_ASSIGN_OR_RETURN(handle_, source_->block(id, *page_, table_->entries, stored, {}, *counters_));
-    base_ = handle_->data.get();
+    base_ = handle_->bytes().data();
     return Status::ok();
   }
   io::ShardSource* source_;

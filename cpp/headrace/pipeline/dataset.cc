@@ -34,6 +34,7 @@ std::uint64_t index_bytes(const format::Manifest& manifest, const format::ShardE
 Runtime::Runtime(const DatasetOptions& options, std::size_t num_shards)
     : options_(options), cache_(io::BlockCache::shared()), cache_owner_(io::new_owner()), slabs_(kSlabBytes), sources_(num_shards) {
   cache_.reserve(cache_owner_, kCacheBytes);
+  if (options_.share_node) node_ = io::NodeCache::shared(cache_, options_.share_group);
   if (options_.reader == io::ReaderKind::kMmap) return;
   auto engine = io::make_read_engine(options_.reader);
   engine_status_ = engine.status();
@@ -60,7 +61,8 @@ Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string&
   if (!checked->schema().same_values(manifest.schema)) {
     return Status(Code::kCorrupt, "open " + checked->path() + ": its schema differs from the manifest's");
   }
-  io::SourceContext context{&cache_, cache_owner_, &files_, engine_.get(), options_.verify, static_cast<std::uint32_t>(sources_.size())};
+  io::SourceContext context{
+      &cache_, cache_owner_, node_.get(), &files_, engine_.get(), options_.verify, static_cast<std::uint32_t>(sources_.size())};
   HR_ASSIGN_OR_RETURN(auto source, io::ShardSource::open(std::move(checked), shard, context, first_row));
   io::ShardSource* open = source.release();
   // Stored, then looked for; expect_whole() does it the other way round: so one of the two always tells the source.

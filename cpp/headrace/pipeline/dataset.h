@@ -32,6 +32,8 @@ struct DatasetOptions {
   io::ReaderKind reader = io::ReaderKind::kMmap;
   bool choose_reader = false;  // probe files and memory when opening, and set `reader` by that
   io::Verify verify = io::Verify::kOnce;
+  bool share_node = false;  // decoded blocks with other processes of this user that do so too
+  std::string share_group;  // and that name the same group
   format::Limits limits;
 };
 
@@ -55,6 +57,8 @@ class Runtime {
   // The process's, and by which name it knows this dataset's blocks.
   io::BlockCache& cache() { return cache_; }
   std::uint64_t cache_owner() const { return cache_owner_; }
+  // Null: not shared with other processes, or the system cannot.
+  const io::NodeCache* node() const { return node_.get(); }
   // For single fetches: small slabs that come and go quickly.
   storage::SlabPool& slabs() { return slabs_; }
   const char* reader_name() const;
@@ -65,6 +69,7 @@ class Runtime {
   DatasetOptions options_;
   io::BlockCache& cache_;
   const std::uint64_t cache_owner_;
+  std::shared_ptr<io::NodeCache> node_;
   storage::SlabPool slabs_;
   io::FileTable files_;
   std::unique_ptr<io::ReadEngine> engine_;  // null: mapped

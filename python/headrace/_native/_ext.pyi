@@ -118,9 +118,10 @@ class Dataset:
     """One version of a dataset, opened for reading. Any thread may use it; after fork() the child re-opens what it needs.
 
     version 0 is the newest. reader: "mmap", "pread", "direct", "uring", or "auto" (mmap). verify: "once", "always", "never".
+    share_group: share decoded blocks with the processes of this user that name the same group; None does not.
     """
 
-    def __init__(self, path: str | bytes | PathLike[str], version: int = 0, *, reader: str = "auto", verify: str = "once") -> None: ...
+    def __init__(self, path: str | bytes | PathLike[str], version: int = 0, *, reader: str = "auto", verify: str = "once", share_group: str | None = None) -> None: ...
     def __len__(self) -> int: ...
     @property
     def path(self) -> str: ...
@@ -140,6 +141,10 @@ class Dataset:
     @property
     def reader(self) -> str:
         """The reader in use, after any fallback."""
+    @property
+    def node_stats(self) -> dict[str, Any] | None:
+        """Of blocks shared by the processes of this machine, None without share_group: {"segments", "blocks": known; "shared_bytes": own; "hits"; "rejected";
+        "peers": connected; "listens"}."""
     @property
     def reader_fallback(self) -> str:
         """Why `reader` is not the one asked for; empty if it is. Known once something was read."""

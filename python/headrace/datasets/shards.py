@@ -39,6 +39,7 @@ class Dataset:
         *,
         reader: str = "auto",
         verify: str = "once",
+        cache: str = "process",
         fields: Sequence[str] | None = None,
         container: str | None = None,
         change: Change = NO_CHANGE,
@@ -48,7 +49,11 @@ class Dataset:
         self.verify = verify
         if version is not None and (type(version) is not int or not 1 <= version < 1 << 64):
             raise ValueError(f"version is {version!r}; expected a number from 1 on, or None for the newest")
-        self._opened = _native.Dataset(self.path, 0 if version is None else version, reader=reader, verify=verify)
+        if cache not in ("process", "node"):
+            raise ValueError(f"cache is {cache!r}; expected 'process' or 'node'")
+        self.cache = cache
+        group = os.environ.get("HEADRACE_NODE_GROUP", "") if cache == "node" else None
+        self._opened = _native.Dataset(self.path, 0 if version is None else version, reader=reader, verify=verify, share_group=group)
         self._native = self._opened
         self.note_fallback()
         self._choose(self._native.schema.names if fields is None else list(fields), container, change)
@@ -196,22 +201,32 @@ class Dataset:
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = (self.path, self.version, self.reader, self.verify, self._schema.names, self._schema.container, self.fingerprint)
-        return _reopen, (*options, self._change)
+        return _reopen, (*options, self._change, self.cache)
 
     def __repr__(self) -> str:
         return f"Dataset({self.path!r}, version={self.version}, samples={self._length}, fields={self._schema.names})"
 
 
 def _reopen(
-    path: str, version: int, reader: str, verify: str, fields: list[str], container: str, fingerprint: int, change: Change = NO_CHANGE
+    path: str,
+    version: int,
+    reader: str,
+    verify: str,
+    fields: list[str],
+    container: str,
+    fingerprint: int,
+    change: Change = NO_CHANGE,
+    cache: str = "process",
 ) -> Dataset:
-    dataset = Dataset(path, version, reader=reader, verify=verify, fields=fields, container=container, change=change)
+    dataset = Dataset(path, version, reader=reader, verify=verify, cache=cache, fields=fields, container=container, change=change)
     if dataset.fingerprint != fingerprint:
         raise ChangedError(f"{path} version {version} is not the dataset that was pickled: it was replaced since")
     return dataset
 
 
-def open(path: str | os.PathLike[str], version: int | None = None, *, reader: str = "auto", verify: str = "once") -> Dataset:
+def open(
+    path: str | os.PathLike[str], version: int | None = None, *, reader: str = "auto", verify: str = "once", cache: str = "process"
+) -> Dataset:
     """Open a dataset for reading, the newest version unless one is named.
 
     reader: "mmap", "pread", "direct" (O_DIRECT, past the page cache) or "uring" (io_uring, through it); direct and uring fall back to pread where
@@ -219,6 +234,9 @@ def open(path: str | os.PathLike[str], version: int | None = None, *, reader: st
     for files that are cold and larger than half of the memory, else "mmap", which serves later passes from the page cache;
     `Dataset.reader_choice` says what it took and why. verify: check each block's checksum when it is first read ("once"), on
     every read ("always"; for mapped files whenever a block is decoded or gathered), or "never".
+    cache: where decoded blocks are kept: "process", or "node": in memory shared with the other processes of this user on this machine that say so too
+    (ranks, trials), so that each block is decoded once. Nothing of it is in a file system, or left when processes end, however they do. Shared blocks count
+    in the process's budget (set_cache_bytes()) and stay until it closes the dataset. HEADRACE_NODE_GROUP separates groups that do not share.
     Raises NotFoundError (no dataset, or no such version), TruncatedError, CorruptDataError, UnsupportedVersionError, ChangedError.
     """
-    return Dataset(path, version, reader=reader, verify=verify)
+    return Dataset(path, version, reader=reader, verify=verify, cache=cache)
