@@ -11,7 +11,7 @@ from headrace.cli import main as main_module
 from headrace.cli.main import main
 from tests.cli.command_line import environment, headrace_command, headrace_python, write_samples
 
-COMMANDS = ["convert", "info", "head", "verify", "bench", "demo"]
+COMMANDS = ["convert", "info", "head", "verify", "gc", "bench", "demo"]
 NESTED = [["bench", "loader"]]
 
 
