@@ -191,7 +191,7 @@ def _kept(value: Any) -> Any:
     if hasattr(value, "iloc"):
         return value.copy()
     if hasattr(value, "__array_interface__") or (hasattr(value, "__array__") and not speaks_arrow(value)):
-        return np.array(value)  # an image, an array of another library
+        return np.asarray(value).copy()  # an image, an array of another library, whose own copy cannot be relied on
     return value
 
 

@@ -79,8 +79,15 @@ def _from_numbers(numbers: Any, where: str) -> tuple[Array, str, bool]:
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{where}: these lists make no array: {error}") from error
     if array.dtype.kind in "fc" and bool((np.abs(array) >= EXACT_INTEGERS).any()):
-        _refuse_rounded(numbers, array.dtype, where)
+        if not _all_integers(numbers) or bool((array < 0).any()):
+            _refuse_rounded(numbers, array.dtype, where)
+        else:
+            array = np.array(numbers, np.uint64)
     return array, dtype_name(array.dtype, where), _all_python(numbers)
+
+
+def _all_integers(numbers: Any) -> bool:
+    return all(_all_integers(inner) if isinstance(inner, (list, tuple)) else isinstance(inner, (int, np.integer)) for inner in numbers)
 
 
 def _refuse_rounded(numbers: Any, dtype: np.dtype[Any], where: str) -> None:
