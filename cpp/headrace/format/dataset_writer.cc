@@ -138,7 +138,7 @@ struct DatasetWriter::Impl {
   Status closed;  // why no call may follow, or ok
   std::uint64_t samples = 0, raw_bytes = 0;
   const std::uint64_t generation = fork_generation();
-  std::vector<CodecChoice> choices;  // of the fields that options.auto_codec names
+  std::vector<CodecChoice> choices;         // of the fields that options.auto_codec names
   std::vector<std::filesystem::path> made;  // directories, outermost first
   storage::DirectoryLock presence;
   Rows rows;

@@ -246,13 +246,17 @@ Result<Versions> read_versions(const std::string& path, std::uint64_t version, c
 // Every shard once; one that two versions describe differently, once for each.
 std::vector<Target> targets_of(const std::string& path, const std::vector<Manifest>& manifests) {
   std::vector<Target> targets;
-  std::multimap<std::string_view, const ShardEntry*> seen;
+  std::vector<const Schema*> schemas;  // those that differ
+  std::multimap<std::string_view, Target> seen;
   for (const Manifest& manifest : manifests) {
+    const auto same = std::find_if(schemas.begin(), schemas.end(), [&](const Schema* one) { return one->same_values(manifest.schema); });
+    const Schema* const schema = same != schemas.end() ? *same : schemas.emplace_back(&manifest.schema);
     for (const ShardEntry& entry : manifest.shards) {
       const auto [begin, end] = seen.equal_range(entry.file_name);
-      if (std::any_of(begin, end, [&](const auto& one) { return *one.second == entry; })) continue;
-      seen.emplace(entry.file_name, &entry);
-      targets.push_back({path + "/" + entry.file_name, &entry, &manifest.schema});
+      const auto known = [&](const auto& one) { return *one.second.entry == entry && one.second.schema == schema; };
+      if (std::any_of(begin, end, known)) continue;
+      targets.push_back({path + "/" + entry.file_name, &entry, schema});
+      seen.emplace(entry.file_name, targets.back());
     }
   }
   return targets;

@@ -32,9 +32,9 @@ struct VerifyReport {
 };
 
 // Checks one version (0: all of them, each shard once) of a dataset directory, or one shard file: manifests, headers, footers, indexes,
-// schemas, block tables, every block's hash, padding, offsets. With `decode`, also decodes every block, and checks UTF-8 of strings and bools.
-// Parallel over chunks on ThreadPool::shared(), at most `threads` at once (0: all); memory is bounded.
-// An error is returned only where nothing could be checked (no such path, cancelled: kClosed); damage is in the report.
+// schemas, block tables, every block's hash, padding, offsets. With `decode`, also decodes every block, and checks UTF-8 of strings and
+// bools. Parallel over chunks on ThreadPool::shared(), at most `threads` at once (0: all); memory is bounded. An error is returned only
+// where nothing could be checked (no such path, cancelled: kClosed); damage is in the report.
 Result<VerifyReport> verify(const std::string& path, std::uint64_t version, bool decode, int threads, const Limits& limits,
                             VerifyProgress* progress);
 

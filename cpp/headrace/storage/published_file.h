@@ -1,8 +1,9 @@
 // A file that appears under its name whole and durable, or not at all.
 //
 // Written as `.<name>.<random>.tmp` in the same directory, under an flock() that ends with its maker, whatever ends that: this tells
-// an unfinished file from an abandoned one. publish() syncs it, renames it without replacing anything, and syncs the directory. A failed write, fsync, close or rename kills the temporary file: after a failed fsync the kernel
-// may have dropped the pages, so nothing is ever synced again. Destroying an unpublished file removes it.
+// an unfinished file from an abandoned one. publish() syncs it, renames it without replacing anything, and syncs the directory. A failed
+// write, fsync, close or rename kills the temporary file: after a failed fsync the kernel may have dropped the pages, so nothing is ever
+// synced again. Destroying an unpublished file removes it.
 //
 // Owns:     the descriptor and the temporary file. Threads: one at a time.
 // Forking:  a child that inherits it neither removes nor publishes (publish() answers kForked).

@@ -146,7 +146,7 @@ def _is_masked(value: Any, where: str) -> bool:
     """Whether all of a sample is masked. Raises ValueError if a part is."""
     if not isinstance(value, np.ma.MaskedArray) or not value.size:
         return False
-    masked = int(np.ma.count_masked(value))
+    masked = int(np.ma.getmaskarray(value).sum())
     if 0 < masked < value.size:
         raise ValueError(f"{where}: {masked} of {value.size} values are masked; only whole samples can be null: fill them first")
     return masked > 0

@@ -40,14 +40,15 @@ bool is_temporary(const std::string& name) { return name.ends_with(".tmp"); }
 
 // A writer that is killed with two shards published and a third under way.
 void write_and_die(const std::string& path, bool append) {
+  const auto temporaries = [&] {
+    const Names names = std::filesystem::exists(path) ? files_of(path) : Names();
+    return std::count_if(names.begin(), names.end(), is_temporary);
+  };
+  const auto before = temporaries();
   const int ended = in_child([&] {
     auto writer = DatasetWriter::create(path, bytes_schema(), small(append));
     if (!writer || !put(**writer, 5).is_ok()) return 1;
-    const auto written = [&] {
-      const Names names = files_of(path);
-      return std::count_if(names.begin(), names.end(), is_temporary) == 1 && (*writer)->progress().shards == 2;
-    };
-    while (!written()) usleep(1000);
+    while (temporaries() != before + 1 || (*writer)->progress().shards != 2) usleep(1000);
     raise(SIGKILL);
     return 2;
   });

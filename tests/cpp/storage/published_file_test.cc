@@ -215,8 +215,9 @@ TEST_CASE("of many writers of one name exactly one wins") {
 TEST_CASE("the name of a temporary file says what it would have become") {
   CHECK(final_name_of(".a.hrs.0123456789abcdef.tmp") == "a.hrs");
   CHECK(final_name_of(".a.0123456789abcdef.tmp") == "a");
-  for (const char* const other : {"", ".", ".tmp", "a.hrs", ".0123456789abcdef.tmp", "..0123456789abcdef.tmp", ".a.0123456789abcde.tmp",
-                                  ".a.0123456789abcdeg.tmp", ".ab0123456789abcdef.tmp", ".a.0123456789abcdef.tm", "a.b.0123456789abcdef.tmp"})
+  for (const char* const other :
+       {"", ".", ".tmp", "a.hrs", ".0123456789abcdef.tmp", "..0123456789abcdef.tmp", ".a.0123456789abcde.tmp", ".a.0123456789abcdeg.tmp",
+        ".ab0123456789abcdef.tmp", ".a.0123456789abcdef.tm", "a.b.0123456789abcdef.tmp"})
     CHECK_MESSAGE(final_name_of(other).empty(), other);
 }
 
