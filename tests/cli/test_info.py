@@ -56,3 +56,24 @@ def test_nothing_to_show_is_wrong_usage():
     outcome = headrace_command("info")
     assert outcome.code == 2
     assert outcome.err == "headrace: error: give a dataset, or --build\n"
+
+
+def test_an_empty_dataset_has_no_chunks(tmp_path):
+    path = str(tmp_path / "d")
+    headrace.write(path, {"x": []}, schema=headrace.Schema([headrace.Field("x", "tensor", "float32")]))
+    outcome = headrace_command("info", path)
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = {line.split()[0]: line.split()[1:] for line in outcome.out.splitlines() if line}
+    assert (lines["samples"], lines["chunks"]) == (["0"], ["none"])
+    assert lines["files"] == ["0", "B", "in", "0", "shards"]
+
+
+def test_a_damaged_manifest_has_the_exit_code_of_damage(tmp_path):
+    path = write_samples(tmp_path / "d")
+    manifest = tmp_path / "d" / "manifest-0000000001.hrm"
+    data = manifest.read_bytes()
+    for command, at in (("info", 0), ("head", 7), ("verify", 3)):
+        manifest.write_bytes(bytes([*data[:at], data[at] ^ 1, *data[at + 1 :]]))
+        outcome = headrace_command(command, path)
+        assert outcome.code == 2
+        assert "not a headrace manifest" in outcome.out + outcome.err

@@ -1,7 +1,8 @@
 import pytest
 
+import headrace
 from headrace.cli.verify import describe_damage
-from tests.cli.command_line import headrace_command, write_samples
+from tests.cli.command_line import headrace_command, sample_columns, write_samples
 
 
 def flip_byte(path, offset):
@@ -60,3 +61,24 @@ def test_one_shard_can_be_checked(tmp_path):
 )
 def test_a_damage_names_its_place_once(damage, text):
     assert describe_damage(damage) == text
+
+
+def test_older_versions_are_checked_too_unless_one_is_named(tmp_path):
+    path = write_samples(tmp_path / "d", rows=10)
+    headrace.write(path, sample_columns(5), append=True)
+    assert headrace_command("verify", path, "--json").json["samples"] == 15
+    assert headrace_command("verify", path, "--json", "--version", "1").json["samples"] == 10
+    flip_byte(tmp_path / "d" / "manifest-0000000001.hrm", 70)
+    outcome = headrace_command("verify", path)
+    assert outcome.code == 2
+    assert "manifest-0000000001.hrm" in outcome.out
+    assert "1 damage found" in outcome.out
+    assert headrace_command("verify", path, "--version", "2").code == 0
+
+
+@pytest.mark.parametrize("version", [-1, 0, 1 << 64, "1", 1.0, True])
+def test_a_version_that_cannot_be_is_refused(tmp_path, version):
+    path = write_samples(tmp_path / "d", rows=10)
+    with pytest.raises(ValueError, match=r"version is .*; expected a number from 1 on, or None for all"):
+        headrace.verify(path, version)
+    assert headrace.verify(path, 1)["samples"] == 10

@@ -233,3 +233,17 @@ def test_arrays_outlive_the_dataset(tmp_path: Path) -> None:
 def test_a_dataset_says_what_it_is(dataset: hr.Dataset) -> None:
     assert repr(dataset) == f"Dataset({dataset.path!r}, version=1, samples=100, fields=['id', 'x', 'name'])"
     assert [field.dtype for field in dataset.schema.fields[:2]] == ["int64", "float32"]
+
+
+@pytest.mark.parametrize("reader", ["mmap", "pread"])
+def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
+    numbered(tmp_path / "d", 100, chunk_samples=8, shard_bytes=1)
+    monkeypatch.chdir(tmp_path)
+    dataset = hr.open("d", reader=reader)
+    assert dataset.path == str(tmp_path / "d")
+    monkeypatch.chdir("/")
+    assert dataset[[99, 0, 50]]["id"].tolist() == [99, 0, 50]
+    assert dataset.versions == [1]
+    assert len(pickle.loads(pickle.dumps(dataset))) == 100
+    with pytest.raises(hr.NotFoundError):
+        hr.open("")

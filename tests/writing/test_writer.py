@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from headrace._native import Dataset, Field, Schema
+from headrace._native import Dataset, DatasetWriter, Field, Schema
 from headrace.errors import ClosedError, ExistsError, NotFoundError
 from headrace.writing import Writer, write
 from tests.writing.readback import fields_of, ragged, read, size
@@ -229,3 +230,68 @@ def test_names_that_batches_give_to_something_else_are_refused(tmp_path, sample)
     assert not (tmp_path / "d").exists()
     write(tmp_path / "d", [{"a": 1, "a.valid": 2, "a.length": 3}])  # nothing stands beside such an `a`
     assert read(tmp_path / "d", "a.valid").tolist() == [2]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_threads_may_share_a_writer(tmp_path: Path, threads: int) -> None:
+    rows, calls = 50, 20
+    with Writer(tmp_path / "d", codec="none", chunk_samples=64) as writer:
+
+        def work(thread: int) -> None:
+            for call in range(calls):
+                first = (thread * calls + call) * rows
+                if call % 2:
+                    writer.extend({"x": np.arange(first, first + rows)})
+                else:
+                    for value in range(first, first + rows):
+                        writer.append({"x": value})
+                assert writer.num_samples > 0
+                assert isinstance(writer.choices, list)
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, range(threads)))
+    values = read(tmp_path / "d", "x")
+    assert sorted(values.tolist()) == list(range(threads * calls * rows))
+    for first in range(rows, threads * calls * rows, 2 * rows):  # what one call of extend took stands together
+        at = int(np.flatnonzero(values == first)[0])
+        assert values[at : at + rows].tolist() == list(range(first, first + rows))
+
+
+@pytest.mark.parametrize("threads", [2, 8])
+def test_threads_may_share_the_native_writer(tmp_path: Path, threads: int) -> None:
+    writer = DatasetWriter(str(tmp_path / "d"), Schema([Field("x", "tensor", "int64")]), auto_codec=[True], chunk_samples=128)
+    values = np.arange(1000)
+
+    def work(_: int) -> None:
+        for _ in range(50):
+            writer.extend([(values, None, None)], len(values))
+            assert writer.progress()["samples"] > 0
+            assert writer.schema.names == ["x"]
+            assert len(writer.choices) <= 1
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+    writer.commit()
+    assert read(tmp_path / "d", "x").tolist() == values.tolist() * 50 * threads
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    writer = Writer("d", codec="none", chunk_samples=2, shard_bytes=1)
+    writer.extend({"x": np.arange(3)})
+    monkeypatch.chdir(tmp_path / "there")
+    writer.extend({"x": np.arange(3)})
+    assert writer.commit() == 1
+    assert writer.path == str(tmp_path / "here" / "d")
+    assert read(tmp_path / "here" / "d", "x").tolist() == [0, 1, 2, 0, 1, 2]
+    assert os.listdir(tmp_path / "there") == []
+
+
+def test_a_writer_that_is_dropped_leaves_neither_files_nor_folders(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "a" / "b", codec="none", chunk_samples=2, shard_bytes=1)
+    writer.extend({"x": np.arange(10)})
+    assert (tmp_path / "a" / "b").is_dir()
+    del writer
+    assert os.listdir(tmp_path) == []

@@ -36,8 +36,15 @@ struct Column {
   Column& operator=(const Column&) = delete;
 };
 
+// Asks a writer something while another thread may be in it, which then has the writer's lock and may take long.
+template <typename Ask>
+auto ask(const DatasetWriter& writer, Ask question) {
+  py::gil_scoped_release release;
+  return (writer.*question)();
+}
+
 void extend(DatasetWriter& writer, const py::sequence& columns, std::uint64_t rows) {
-  const std::vector<format::Field>& fields = writer.schema().fields;
+  const std::vector<format::Field> fields = ask(writer, &DatasetWriter::schema).fields;
   if (columns.size() != fields.size()) {
     throw py::value_error(strf("extend got %zu columns; the schema has %zu fields", columns.size(), fields.size()));
   }
@@ -168,7 +175,7 @@ py::dict trial_dict(const format::CodecTrial& trial) {
 
 py::list choice_list(const DatasetWriter& writer) {
   py::list out;
-  for (const format::CodecChoice& choice : writer.choices()) {
+  for (const format::CodecChoice& choice : ask(writer, &DatasetWriter::choices)) {
     py::dict entry;
     entry["field"] = choice.field;
     entry["chosen"] = choice.chosen;
@@ -201,7 +208,7 @@ void register_writer(py::module_& m) {
       .def("abort", &DatasetWriter::abort, py::call_guard<py::gil_scoped_release>())
       .def("progress",
            [](const DatasetWriter& w) {
-             const DatasetWriter::Progress p = w.progress();
+             const DatasetWriter::Progress p = ask(w, &DatasetWriter::progress);
              py::dict out;
              out["samples"] = p.samples;
              out["raw_bytes"] = p.raw_bytes;
@@ -209,7 +216,7 @@ void register_writer(py::module_& m) {
              out["shards"] = p.shards;
              return out;
            })
-      .def_property_readonly("schema", [](const DatasetWriter& w) { return w.schema(); })
+      .def_property_readonly("schema", [](const DatasetWriter& w) { return ask(w, &DatasetWriter::schema); })
       .def_property_readonly("choices", &choice_list);
   py::class_<Verification>(m, "Verification")
       .def(py::init([](const py::object& path, std::uint64_t version, bool decode, int threads) {

@@ -4,6 +4,7 @@ PYBIND11_MODULE(_ext, m, pybind11::mod_gil_not_used()) {
   m.doc() = "The C++ core of headrace; see _ext.pyi.";
   headrace::bindings::register_format(m);
   headrace::bindings::register_writer(m);
+  headrace::bindings::register_abandoned(m);
   headrace::bindings::register_dataset(m);
   headrace::bindings::register_decode(m);
   headrace::bindings::register_memory(m);

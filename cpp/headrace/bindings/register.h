@@ -8,6 +8,7 @@ namespace headrace::bindings {
 
 void register_format(pybind11::module_& m);
 void register_writer(pybind11::module_& m);
+void register_abandoned(pybind11::module_& m);
 void register_decode(pybind11::module_& m);
 void register_dataset(pybind11::module_& m);
 void register_batch(pybind11::module_& m);

@@ -5,13 +5,16 @@
 #include <chrono>
 #include <cinttypes>
 #include <filesystem>
+#include <mutex>
 #include <new>
 
 #include "headrace/base/fork.h"
+#include "headrace/format/abandoned_files.h"
 #include "headrace/format/chunk_queue.h"
 #include "headrace/format/codec_choice.h"
 #include "headrace/format/column_rows.h"
 #include "headrace/format/storage_choice.h"
+#include "headrace/storage/directory_lock.h"
 
 namespace headrace::format {
 namespace {
@@ -70,14 +73,35 @@ Status check_options(const Schema& schema, const WriterOptions& options) {
   return {};
 }
 
-// Makes the directory and its parents, durably.
-Status make_directory(const std::string& path) {
+// Makes the directory and its parents, durably: each new name is synced in its parent. `made`: the new ones, outermost first.
+Status make_directory(const std::string& path, std::vector<std::filesystem::path>* made) {
   std::error_code error;
   std::filesystem::path target = std::filesystem::absolute(path, error).lexically_normal();
   if (!target.has_filename()) target = target.parent_path();  // "a/b/" is "a/b"
-  const bool made = !error && std::filesystem::create_directories(target, error);
-  if (error) return Status::from_errno(error.value(), "create directory " + path);
-  return made ? storage::sync_directory(target.parent_path().string()) : Status::ok();
+  std::vector<std::filesystem::path> missing;
+  while (!error && !std::filesystem::is_directory(target, error) && target != target.parent_path()) {
+    if (error == std::errc::no_such_file_or_directory) error.clear();
+    missing.push_back(target);
+    target = target.parent_path();
+  }
+  for (; !error && !missing.empty(); missing.pop_back()) {
+    if (std::filesystem::create_directory(missing.back(), error)) made->push_back(missing.back());
+    if (!error) HR_RETURN_IF_ERROR(storage::sync_directory(missing.back().parent_path().string()));
+  }
+  return error ? Status::from_errno(error.value(), "create directory " + path) : Status::ok();
+}
+
+// The directory, made if needed, and shared with other writers, so that nobody takes it for abandoned.
+Result<storage::DirectoryLock> enter_directory(const std::string& path, std::vector<std::filesystem::path>* made) {
+  constexpr int kAttempts = 16;
+  Status gone;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    HR_RETURN_IF_ERROR(make_directory(path, made));
+    Result<storage::DirectoryLock> lock = storage::DirectoryLock::share(path);
+    if (lock.status().code() != Code::kNotFound) return lock;
+    gone = lock.status();  // The writer that had made it gave up and took it away.
+  }
+  return gone;
 }
 
 }  // namespace
@@ -91,7 +115,8 @@ struct DatasetWriter::Impl {
         rows(schema),
         queue(path, options.threads, options.shard_bytes, options.limits) {}
 
-  Status usable() const;
+  // Waits for one's turn. Errors: kForked, or why the writer is closed.
+  Result<std::unique_lock<std::mutex>> enter();
   Status take(std::span<const ColumnView> columns, std::uint64_t rows);
   Status choose_chunk_samples();
   Status seal(std::vector<ColumnChunk> columns, std::uint64_t samples);
@@ -100,7 +125,9 @@ struct DatasetWriter::Impl {
   void set_block_bytes();
   // Keeps the first error and takes back what was written.
   Status fail(Status status);
+  void take_back();
 
+  std::mutex calls;  // held by every call, and guards all below
   const std::string path;
   Schema schema;
   const WriterOptions options;
@@ -111,21 +138,34 @@ struct DatasetWriter::Impl {
   Status closed;  // why no call may follow, or ok
   std::uint64_t samples = 0, raw_bytes = 0;
   const std::uint64_t generation = fork_generation();
-  std::vector<CodecChoice> choices;  // of the fields that options.auto_codec names
+  std::vector<CodecChoice> choices;         // of the fields that options.auto_codec names
+  std::vector<std::filesystem::path> made;  // directories, outermost first
+  storage::DirectoryLock presence;
   Rows rows;
   ChunkQueue queue;
 };
 
-Status DatasetWriter::Impl::usable() const {
+Result<std::unique_lock<std::mutex>> DatasetWriter::Impl::enter() {
   if (generation != fork_generation())
-    return {Code::kForked, strf("write %s: this writer belongs to the parent process; make one after the fork", path.c_str())};
-  return closed;
+    return Status(Code::kForked, strf("write %s: this writer belongs to the parent process; make one after the fork", path.c_str()));
+  std::unique_lock turn(calls);
+  if (!closed.is_ok()) return closed;
+  return turn;
 }
 
 Status DatasetWriter::Impl::fail(Status status) {
   closed = status.with_context("write " + path);
-  queue.remove_files();
+  take_back();
   return closed;
+}
+
+void DatasetWriter::Impl::take_back() {
+  queue.remove_files();
+  // Not from under another writer that came since.
+  std::error_code error;
+  const bool alone = !made.empty() && presence.try_alone();
+  for (; alone && !error && !made.empty(); made.pop_back()) std::filesystem::remove(made.back(), error);  // as rmdir(): only if empty
+  presence = {};
 }
 
 void DatasetWriter::Impl::set_block_bytes() {
@@ -237,8 +277,11 @@ Result<std::uint64_t> DatasetWriter::Impl::publish() {
 Result<std::unique_ptr<DatasetWriter>> DatasetWriter::create(const std::string& path, Schema schema, WriterOptions options) {
   HR_RETURN_IF_ERROR(check_options(schema, options));
   Manifest base;
+  std::vector<std::filesystem::path> made;
+  storage::DirectoryLock presence;
   if (options.append) {
     HR_ASSIGN_OR_RETURN(base, read_manifest(path, 0, options.limits));
+    HR_ASSIGN_OR_RETURN(presence, storage::DirectoryLock::share(path));
     HR_RETURN_IF_ERROR(schema_difference(base.schema, schema));
     // What describes the data outlives an append that does not speak of it.
     if (schema.metadata.empty()) schema.metadata = base.schema.metadata;
@@ -246,7 +289,7 @@ Result<std::unique_ptr<DatasetWriter>> DatasetWriter::create(const std::string& 
       if (schema.fields[f].metadata.empty()) schema.fields[f].metadata = base.schema.fields[f].metadata;
     }
   } else {
-    HR_RETURN_IF_ERROR(make_directory(path));
+    HR_ASSIGN_OR_RETURN(presence, enter_directory(path, &made));
     HR_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> versions, list_versions(path));
     if (!versions.empty()) {
       return Status(Code::kAlreadyExists,
@@ -257,10 +300,13 @@ Result<std::unique_ptr<DatasetWriter>> DatasetWriter::create(const std::string& 
   std::unique_ptr<DatasetWriter> writer(new DatasetWriter());
   writer->impl_ = std::make_unique<Impl>(path, std::move(schema), std::move(options));
   Impl& impl = *writer->impl_;
+  impl.made = std::move(made);
+  impl.presence = std::move(presence);
   for (const Field& field : impl.schema.fields) impl.open_block_bytes.push_back(field.block_bytes == 0);
   impl.set_block_bytes();
   HR_RETURN_IF_ERROR(impl.schema.validate(impl.options.limits));
   impl.base = std::move(base);
+  remove_abandoned_temporaries(path);
   return writer;
 }
 
@@ -273,7 +319,7 @@ DatasetWriter::~DatasetWriter() {
 }
 
 Status DatasetWriter::extend(std::span<const ColumnView> columns, std::uint64_t rows) {
-  HR_RETURN_IF_ERROR(impl_->usable());
+  HR_ASSIGN_OR_RETURN(const auto turn, impl_->enter());
   const std::vector<Field>& fields = impl_->schema.fields;
   if (columns.size() != fields.size())
     return {Code::kInvalidArgument, strf("write %s: %zu columns for %zu fields", impl_->path.c_str(), columns.size(), fields.size())};
@@ -295,7 +341,7 @@ Status DatasetWriter::extend(std::span<const ColumnView> columns, std::uint64_t 
 }
 
 Result<std::uint64_t> DatasetWriter::commit() {
-  HR_RETURN_IF_ERROR(impl_->usable());
+  HR_ASSIGN_OR_RETURN(const auto turn, impl_->enter());
   Result<std::uint64_t> version = Status();
   try {
     version = impl_->publish();
@@ -305,6 +351,7 @@ Result<std::uint64_t> DatasetWriter::commit() {
   if (version) {
     impl_->closed = {Code::kClosed,
                      strf("write %s: version %" PRIu64 " is committed; make another writer to append", impl_->path.c_str(), *version)};
+    impl_->presence = {};
     return version;
   }
   if (!impl_->closed.is_ok()) return impl_->closed;
@@ -312,17 +359,29 @@ Result<std::uint64_t> DatasetWriter::commit() {
 }
 
 void DatasetWriter::abort() {
-  if (!impl_->usable().is_ok()) return;
+  const auto turn = impl_->enter();
+  if (!turn) return;
   impl_->closed = {Code::kClosed, strf("write %s: the writer was aborted", impl_->path.c_str())};
-  impl_->queue.remove_files();
+  impl_->take_back();
 }
 
 DatasetWriter::Progress DatasetWriter::progress() const {
   if (impl_->generation != fork_generation()) return {};
+  const std::lock_guard turn(impl_->calls);
   return {impl_->samples, impl_->raw_bytes, impl_->queue.stored_bytes(), impl_->queue.finished_shards()};
 }
 
-const std::vector<CodecChoice>& DatasetWriter::choices() const { return impl_->choices; }
-const Schema& DatasetWriter::schema() const { return impl_->schema; }
+std::vector<CodecChoice> DatasetWriter::choices() const {
+  if (impl_->generation != fork_generation()) return {};
+  const std::lock_guard turn(impl_->calls);
+  return impl_->choices;
+}
+
+Schema DatasetWriter::schema() const {
+  // In a child nobody writes any more, and the lock may be held for ever.
+  if (impl_->generation != fork_generation()) return impl_->schema;
+  const std::lock_guard turn(impl_->calls);
+  return impl_->schema;
+}
 
 }  // namespace headrace::format

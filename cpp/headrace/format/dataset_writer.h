@@ -3,9 +3,10 @@
 // Memory:   bounded whatever the dataset's size: the chunk being filled, and at most `threads + 2` chunks being encoded;
 //           extend() blocks while that many are under way.
 // Result:   byte-identical for any number of threads (uuids and the creation time apart).
-// Threads:  one caller at a time; encoding runs on ThreadPool::shared().
+// Threads:  calls from several threads follow one another (a lock); encoding runs on ThreadPool::shared().
 // Forking:  a child that inherits a writer must not use it (kForked); its end touches no file.
-// Failure:  after an error every call answers the same error, and nothing of the new version is visible.
+// Failure:  after an error every call answers the same error, and nothing of the new version is visible. What a writer leaves whose process
+//           was killed is told by locks: temporary files go with the next writer of the directory, all of it by format/abandoned_files.
 #pragma once
 
 #include <cstdint>
@@ -53,7 +54,7 @@ class DatasetWriter {
   // Errors: kAlreadyExists (another writer published this version first), kIoError. Then the shards are removed, unless the
   // manifest stands and only the sync of its directory failed.
   Result<std::uint64_t> commit();
-  // Drops the shards of this writer, published or not. No version was made.
+  // Drops the shards of this writer, published or not, and the directories that it made, if empty. No version was made.
   void abort();
 
   struct Progress {
@@ -64,9 +65,9 @@ class DatasetWriter {
   };
   Progress progress() const;
   // The schema as written: codecs chosen, block sizes set. Complete after commit().
-  const Schema& schema() const;
+  Schema schema() const;
   // Why those fields are stored as they are whose codec was left open; empty until a chunk is full or commit() was called.
-  const std::vector<CodecChoice>& choices() const;
+  std::vector<CodecChoice> choices() const;
 
  private:
   DatasetWriter() = default;

@@ -33,8 +33,9 @@ std::uint64_t hash_of(Bytes body, const codec::Uuid& uuid, std::uint64_t version
 // Magic, version and hash: what says that the bytes are a whole manifest that this library reads.
 Status check_envelope(Bytes bytes, const Limits& limits) {
   const std::size_t known = std::min(bytes.size(), kManifestMagic.size());
+  // A manifest is found by its name, so that whatever else stands there is damage.
   if (!std::equal(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(known), kManifestMagic.begin())) {
-    return {Code::kInvalidArgument, "not a headrace manifest: it starts with other bytes than \\x89HRM"};
+    return corrupt("offset 0: not a headrace manifest: it starts with other bytes than \\x89HRM; restore it from a copy");
   }
   if (bytes.size() < kFixedBytes + kHashBytes) {
     return {Code::kTruncated, strf("manifest: %zu bytes; it takes at least %llu: it was cut, restore it from a copy", bytes.size(),

@@ -29,7 +29,7 @@ struct Manifest {
 };
 
 std::vector<std::uint8_t> encode_manifest(const Manifest& manifest);
-// Errors: kTruncated, kCorrupt, kUnsupported, kLimitExceeded, kInvalidArgument (not a headrace manifest).
+// Errors: kTruncated, kCorrupt (another file than a manifest, too), kUnsupported, kLimitExceeded.
 Result<Manifest> decode_manifest(Bytes bytes, const Limits& limits);
 
 // Versions present in a directory, ascending. Errors: kNotFound (no such directory), kIoError.

@@ -90,7 +90,9 @@ Result<std::shared_ptr<const Shard>> Shard::open(const std::string& path, const 
   std::shared_ptr<Shard> shard(new Shard());
   shard->path_ = path;
   shard->limits_ = limits;
-  const Status status = shard->load(file, expected);
+  Status status = shard->load(file, expected);
+  // A shard that a manifest names was one.
+  if (expected != nullptr && status.code() == Code::kInvalidArgument) status = corrupt(status.message() + "; restore it from a copy");
   if (!status.is_ok()) return status.with_context(strf("open shard %s", path.c_str()));
   return std::shared_ptr<const Shard>(std::move(shard));
 }

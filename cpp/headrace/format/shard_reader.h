@@ -78,7 +78,7 @@ class Shard {
   // With `expected`, the file must be the one that the manifest names (else kChanged).
   // Errors: kNotFound, kIoError; kTruncated (shorter than its structures, or unfinished), kCorrupt (anything else that
   // is wrong, naming region, offset, expected and found), kUnsupported (another major, a critical extension),
-  // kLimitExceeded, kInvalidArgument ("not a headrace shard": wrong magic at the start).
+  // kLimitExceeded, kInvalidArgument ("not a headrace shard": wrong magic at the start; kCorrupt with `expected`).
   static Result<std::shared_ptr<const Shard>> open(const std::string& path, const Limits& limits, const ShardEntry* expected = nullptr);
 
   const std::string& path() const { return path_; }

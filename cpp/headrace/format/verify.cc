@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <utility>
 
 #include "headrace/base/thread_pool.h"
@@ -213,26 +216,63 @@ Result<VerifyReport> verify_shard(const std::string& path, bool decode, int thre
   return walk({{path, nullptr, nullptr}}, decode, threads, limits, progress);
 }
 
+// The versions to check; their manifests, as far as they are whole; what is wrong with the others.
+struct Versions {
+  std::vector<Manifest> manifests;
+  std::vector<Damage> damages;
+};
+
+Result<Versions> read_versions(const std::string& path, std::uint64_t version, const Limits& limits) {
+  std::vector<std::uint64_t> wanted = {version};
+  if (version == 0) {
+    HR_ASSIGN_OR_RETURN(wanted, list_versions(path));
+    if (wanted.empty()) return read_manifest(path, 0, limits).status();  // which says so
+  }
+  Versions all;
+  for (const std::uint64_t number : wanted) {
+    Result<Manifest> manifest = read_manifest(path, number, limits);
+    const Code code = manifest.status().code();
+    // No statement about damage is possible.
+    if (code == Code::kNotFound || code == Code::kIoError || code == Code::kUnsupported) return manifest.status();
+    if (manifest) {
+      all.manifests.push_back(std::move(manifest).value());
+    } else {
+      all.damages.push_back(whole_file({path + "/" + manifest_name(number), nullptr, nullptr}, manifest.status()));
+    }
+  }
+  return all;
+}
+
+// Every shard once; one that two versions describe differently, once for each.
+std::vector<Target> targets_of(const std::string& path, const std::vector<Manifest>& manifests) {
+  std::vector<Target> targets;
+  std::vector<const Schema*> schemas;  // those that differ
+  std::multimap<std::string_view, Target> seen;
+  for (const Manifest& manifest : manifests) {
+    const auto same = std::find_if(schemas.begin(), schemas.end(), [&](const Schema* one) { return one->same_values(manifest.schema); });
+    const Schema* const schema = same != schemas.end() ? *same : schemas.emplace_back(&manifest.schema);
+    for (const ShardEntry& entry : manifest.shards) {
+      const auto [begin, end] = seen.equal_range(entry.file_name);
+      const auto known = [&](const auto& one) { return *one.second.entry == entry && one.second.schema == schema; };
+      if (std::any_of(begin, end, known)) continue;
+      targets.push_back({path + "/" + entry.file_name, &entry, schema});
+      seen.emplace(entry.file_name, targets.back());
+    }
+  }
+  return targets;
+}
+
 Result<VerifyReport> verify_dataset(const std::string& path, std::uint64_t version, bool decode, int threads, const Limits& limits,
                                     VerifyProgress& progress) {
-  const Result<Manifest> manifest = read_manifest(path, version, limits);
-  if (!manifest) {
-    const Code code = manifest.status().code();
-    if (code == Code::kNotFound || code == Code::kIoError || code == Code::kUnsupported) return manifest.status();
-    HR_ASSIGN_OR_RETURN(const std::vector<std::uint64_t> versions, list_versions(path));
-    VerifyReport report;
-    const std::string file = path + "/" + manifest_name(version == 0 ? versions.back() : version);
-    report.damages.push_back(whole_file({file, nullptr, nullptr}, manifest.status()));
-    return report;
-  }
-  std::vector<Target> targets;
+  HR_ASSIGN_OR_RETURN(Versions versions, read_versions(path, version, limits));
+  std::vector<Target> targets = targets_of(path, versions.manifests);
   std::uint64_t total = 0;
-  for (const ShardEntry& entry : manifest->shards) {
-    targets.push_back({path + "/" + entry.file_name, &entry, &manifest->schema});
-    total += entry.file_bytes;
-  }
+  for (const Target& target : targets) total += target.entry->file_bytes;
   progress.bytes_total = total;
-  return walk(std::move(targets), decode, threads, limits, progress);
+  HR_ASSIGN_OR_RETURN(VerifyReport report, walk(std::move(targets), decode, threads, limits, progress));
+  report.damages.insert(report.damages.begin(), std::make_move_iterator(versions.damages.begin()),
+                        std::make_move_iterator(versions.damages.end()));
+  return report;
 }
 
 }  // namespace

@@ -28,13 +28,13 @@ struct VerifyProgress {
 
 struct VerifyReport {
   std::uint64_t shards = 0, chunks = 0, blocks = 0, bytes = 0, samples = 0;
-  std::vector<Damage> damages;  // in the order of shards, then offsets
+  std::vector<Damage> damages;  // manifests; then in the order of shards (oldest version first) and offsets
 };
 
-// Checks one version (0: newest) of a dataset directory, or one shard file: manifest, headers, footers, indexes, schemas, block tables,
-// every block's hash, padding, offsets. With `decode`, also decodes every block, and checks UTF-8 of strings and bools.
-// Parallel over chunks on ThreadPool::shared(), at most `threads` at once (0: all); memory is bounded.
-// An error is returned only where nothing could be checked (no such path, cancelled: kClosed); damage is in the report.
+// Checks one version (0: all of them, each shard once) of a dataset directory, or one shard file: manifests, headers, footers, indexes,
+// schemas, block tables, every block's hash, padding, offsets. With `decode`, also decodes every block, and checks UTF-8 of strings and
+// bools. Parallel over chunks on ThreadPool::shared(), at most `threads` at once (0: all); memory is bounded. An error is returned only
+// where nothing could be checked (no such path, cancelled: kClosed); damage is in the report.
 Result<VerifyReport> verify(const std::string& path, std::uint64_t version, bool decode, int threads, const Limits& limits,
                             VerifyProgress* progress);
 

@@ -28,5 +28,7 @@ void prefer_huge_pages(void* begin, std::size_t bytes);
 void drop_file_pages(int descriptor);
 // rename(2) that fails with EEXIST instead of replacing `to`.
 int rename_without_replacing(const char* from, const char* to);
+// Whether an open file lies where flock() sees the locks of all that can open it. False where that is not known.
+bool is_local_file_system(int descriptor);
 
 }  // namespace headrace::storage

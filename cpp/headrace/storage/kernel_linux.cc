@@ -2,6 +2,7 @@
 #include <linux/fs.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -48,6 +49,15 @@ int rename_without_replacing(const char* from, const char* to) {
   // By number: C libraries before glibc 2.28 do not wrap it.
   if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) return 0;
   return errno == EINVAL ? ENOSYS : errno;  // EINVAL: the file system does not know the flag (NFS, many FUSE).
+}
+
+bool is_local_file_system(int descriptor) {
+  // ext2 to ext4, XFS, Btrfs, tmpfs, overlay, ZFS, F2FS, bcachefs, ramfs: magic numbers of statfs(2), not all of them in linux/magic.h.
+  constexpr std::array<std::uint32_t, 9> kLocal = {0xEF53,     0x58465342, 0x9123683E, 0x01021994, 0x794C7630,
+                                                   0x2FC12FC1, 0xF2F52010, 0xCA451A4E, 0x858458F6};
+  struct statfs found = {};
+  if (::fstatfs(descriptor, &found) != 0) return false;
+  return std::find(kLocal.begin(), kLocal.end(), static_cast<std::uint32_t>(found.f_type)) != kLocal.end();
 }
 
 }  // namespace headrace::storage

@@ -16,4 +16,6 @@ void drop_file_pages(int) {}
 
 int rename_without_replacing(const char*, const char*) { return ENOSYS; }
 
+bool is_local_file_system(int) { return false; }
+
 }  // namespace headrace::storage

@@ -1,6 +1,7 @@
 #include "headrace/storage/published_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +19,8 @@ namespace {
 
 constexpr std::size_t kMaxWriteBytes = 0x7ffff000;
 constexpr int kNameAttempts = 16;
+constexpr std::size_t kRandomDigits = 16;
+constexpr std::string_view kSuffix = ".tmp";
 
 std::string directory_of(const std::string& path) {
   const auto slash = path.find_last_of('/');
@@ -31,6 +34,28 @@ std::string temporary_name(const std::string& path) {
   const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
   std::random_device random;
   return strf("%s.%s.%08x%08x.tmp", prefix.c_str(), name.c_str(), random(), random());
+}
+
+int lock(int fd) {
+  int rc = 0;
+  do {
+    rc = ::flock(fd, LOCK_EX | LOCK_NB);
+  } while (rc != 0 && errno == EINTR);
+  return rc == 0 ? 0 : errno;
+}
+
+// Makes and locks a temporary file; answers 0 or an errno value, EEXIST where another name may do better.
+int open_locked(const std::string& temporary, int* fd) {
+  *fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (*fd < 0) return errno == EINTR ? EEXIST : errno;
+  const int locked = lock(*fd);
+  struct stat made = {};
+  // Somebody who looks for abandoned files may have seen it before it was locked. File systems without locks have nobody who looks.
+  const bool taken = locked == EWOULDBLOCK || (locked == 0 && ::fstat(*fd, &made) == 0 && made.st_nlink == 0);
+  if (!taken) return 0;
+  ::close(std::exchange(*fd, -1));
+  ::unlink(temporary.c_str());
+  return EEXIST;
 }
 
 bool names_same_file(const std::string& a, const std::string& b) {
@@ -99,10 +124,9 @@ Result<PublishedFile> PublishedFile::create(const std::string& path) {
   file.generation_ = fork_generation();
   file.path_ = path;
   int err = EEXIST;
-  for (int attempt = 0; attempt < kNameAttempts && (err == EEXIST || err == EINTR); ++attempt) {
+  for (int attempt = 0; attempt < kNameAttempts && err == EEXIST; ++attempt) {
     std::string temporary = temporary_name(path);
-    file.fd_ = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    err = file.fd_ >= 0 ? 0 : errno;
+    err = open_locked(temporary, &file.fd_);
     if (err == 0) file.temporary_ = std::move(temporary);
   }
   if (err != 0) return Status::from_errno(err, "create a temporary file for " + path);
@@ -140,7 +164,9 @@ Status PublishedFile::publish() {
     discard();
     return write_error(err, "sync " + path_ + " (nothing was published)");
   }
-  if (::close(std::exchange(fd_, -1)) != 0) {
+  // close() may still report a failed write; a second descriptor keeps the lock until the file has its name.
+  const int keeper = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+  if (keeper < 0 || ::close(std::exchange(fd_, keeper)) != 0) {
     const int err = errno;
     discard();
     return write_error(err, "close " + path_ + " (nothing was published)");
@@ -155,6 +181,7 @@ Status PublishedFile::publish() {
     return moved;
   }
   temporary_.clear();
+  ::close(std::exchange(fd_, -1));
   return sync_directory(directory_of(path_)).with_context("publish " + path_ + ": it stands, but may not survive a power cut");
 }
 
@@ -162,6 +189,32 @@ void PublishedFile::discard() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
   if (!temporary_.empty() && generation_ == fork_generation()) ::unlink(temporary_.c_str());
   temporary_.clear();
+}
+
+std::string_view final_name_of(std::string_view temporary) {
+  const std::size_t around = 1 + 1 + kRandomDigits + kSuffix.size();  // the dots before the name and before the digits
+  if (temporary.size() <= around || temporary.front() != '.' || !temporary.ends_with(kSuffix)) return {};
+  const std::string_view name = temporary.substr(1, temporary.size() - around);
+  const std::string_view digits = temporary.substr(1 + name.size() + 1, kRandomDigits);
+  const bool random = digits.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  return random && temporary[1 + name.size()] == '.' ? name : std::string_view();
+}
+
+Result<Maker> maker_of(const std::string& temporary, bool remove) {
+  const int fd = ::open(temporary.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) return errno == ENOENT ? Maker::kAlive : Maker::kUnknown;  // ENOENT: it was published or discarded just now.
+  struct stat found = {};
+  Maker maker = Maker::kUnknown;
+  int removed = 0;
+  if (::fstat(fd, &found) == 0 && S_ISREG(found.st_mode) && is_local_file_system(fd)) {
+    const int locked = lock(fd);
+    if (locked == EWOULDBLOCK) maker = Maker::kAlive;
+    if (locked == 0) maker = Maker::kGone;
+    if (locked == 0 && remove && ::unlink(temporary.c_str()) != 0 && errno != ENOENT) removed = errno;
+  }
+  ::close(fd);
+  if (removed != 0) return write_error(removed, "remove " + temporary);
+  return maker;
 }
 
 }  // namespace headrace::storage

@@ -1,8 +1,9 @@
 // A file that appears under its name whole and durable, or not at all.
 //
-// Written as `.<name>.<random>.tmp` in the same directory; publish() syncs it, renames it without replacing anything, and
-// syncs the directory. A failed write, fsync, close or rename kills the temporary file: after a failed fsync the kernel
-// may have dropped the pages, so nothing is ever synced again. Destroying an unpublished file removes it.
+// Written as `.<name>.<random>.tmp` in the same directory, under an flock() that ends with its maker, whatever ends that: this tells
+// an unfinished file from an abandoned one. publish() syncs it, renames it without replacing anything, and syncs the directory. A failed
+// write, fsync, close or rename kills the temporary file: after a failed fsync the kernel may have dropped the pages, so nothing is ever
+// synced again. Destroying an unpublished file removes it.
 //
 // Owns:     the descriptor and the temporary file. Threads: one at a time.
 // Forking:  a child that inherits it neither removes nor publishes (publish() answers kForked).
@@ -10,6 +11,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "headrace/base/bytes.h"
 #include "headrace/base/status.h"
@@ -45,6 +47,15 @@ class PublishedFile {
   std::string path_;
   std::string temporary_;
 };
+
+// The name that a temporary file would have been published under; empty if `temporary` is no such file's name.
+std::string_view final_name_of(std::string_view temporary);
+
+enum class Maker { kAlive, kGone, kUnknown };
+// Whether the maker of a temporary file still lives (or a child that was forked meanwhile); with `remove`, a file whose maker is gone is
+// removed, and no other. kUnknown: the file cannot be opened, or its file system may not show the locks of other machines.
+// Any thread or process may call, at any moment of the maker's. Errors: kIoError (it cannot be removed).
+Result<Maker> maker_of(const std::string& temporary, bool remove);
 
 // fsync of a directory, so that a rename in it survives a power cut. File systems that cannot sync directories answer ok.
 Status sync_directory(const std::string& path);

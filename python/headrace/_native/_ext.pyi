@@ -320,6 +320,13 @@ class Verification:
         """(bytes done, bytes in all)."""
     def cancel(self) -> None: ...
 
+def find_abandoned_files(path: str | bytes | PathLike[str], *, remove: bool = False) -> dict[str, Any]:
+    """What dead writers left in a dataset directory: {"files": [(name, bytes)], "uncertain": [(name, bytes)], "writers": bool}.
+
+    remove: remove "files", and nothing else. uncertain: temporary files whose writer cannot be seen from here, never removed. writers: a writer may
+    live, so that shards that no manifest names are not looked at. Raises NotFoundError, StorageError, and what opening a damaged manifest raises.
+    """
+
 def make_table(schema: Schema, parts: Sequence[Sequence[npt.NDArray[Any]]]) -> Dataset:
     """A dataset over arrays in memory, read in place and kept alive: parts one after the other, in each an array a field, first dimension rows.
 

@@ -33,6 +33,7 @@ __all__ = [
     "number_above_zero",
     "output_options",
     "plain",
+    "version_number",
     "whole_numbers",
 ]
 
@@ -99,11 +100,12 @@ def output_options(*, nested: bool = False) -> argparse.ArgumentParser:
 def add_dataset_version(parser: argparse.ArgumentParser) -> None:
     """Declare `--version N`, which chooses a version of the dataset; 0, the default, is the newest."""
     parser.add_argument(
-        "--version", type=_version_number, default=0, metavar="N", dest="dataset_version", help="version to use (default: the newest)"
+        "--version", type=version_number, default=0, metavar="N", dest="dataset_version", help="version to use (default: the newest)"
     )
 
 
-def _version_number(text: str) -> int:
+def version_number(text: str) -> int:
+    """A type for arguments that are numbers of a dataset's version."""
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"a version is a number from 1 on, got {text!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from typing import Any
 
@@ -27,15 +28,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fields", default=None, metavar="A,B", help="only these fields, in this order")
     parser.add_argument("--delimiter", default=None, metavar="C", help=r"what separates the values of CSV files; \t is a tab")
     parser.add_argument("--encoding", default=None, help="of the text of CSV files, such as latin-1 (default: utf-8)")
+    parser.add_argument(
+        "--column-names", type=_names, default=None, metavar="A,B", help="names of the columns of CSV files that have no header line"
+    )
+    parser.add_argument(
+        "--column-types",
+        type=_types,
+        default=None,
+        metavar="A=TYPE,B=TYPE",
+        help="types of columns of CSV files, instead of those found: int64, uint64, double, bool, string, binary, date32, timestamp[ms], ...",
+    )
     parser.add_argument("--append", action="store_true", help="add to the dataset, as a new version of it")
     parser.add_argument("--threads", type=at_least(0), default=None, metavar="N", help="threads that compress (default: all)")
     parser.add_argument("--allow-unsafe-types", action="store_true", help="unpickle object arrays of .npy files; runs code that is in them")
 
 
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _types(text: str) -> dict[str, str]:
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    types = {name: kind for name, _, kind in pairs}
+    if len(types) < len(pairs) or not all(name and kind for name, kind in types.items()):
+        raise argparse.ArgumentTypeError(f"expected NAME=TYPE with commas between them, each name once, got {text!r}")
+    return types
+
+
+# What errors advise callers in Python to do, as a user of the command line does it.
+_REWORDED = (
+    (r"append=True", "--append"),
+    (r"fields=\[\.\.\.\]", "--fields A,B"),
+    (r"column_types=\{'([^']*)': '([^']*)'\}", r"--column-types \1=\2"),
+    (r"column_types gives '([^']*)'", r"--column-types gives '\1'"),
+    (r"column_types names", "--column-types names"),
+    (r"allow_unsafe_types=True", "--allow-unsafe-types"),
+    (r"(encoding|format)='([^']*)'", r"--\1 \2"),
+    (r"column_names=", "--column-names"),
+    (r"(encoding|format)=", r"--\1"),
+    (r"pass schema=", "call headrace.write() with schema="),
+)
+
+
+def reword(text: str) -> str:
+    """An error's text with this command's options in place of Python's arguments."""
+    for pattern, option in _REWORDED:
+        text = re.sub(rf"(?<![\w-]){pattern}", option, text)
+    return text
+
+
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given; the rest is left to the defaults of convert()."""
     given = {
-        name: getattr(arguments, name) for name in ("format", "delimiter", "encoding", "threads") if getattr(arguments, name) is not None
+        name: getattr(arguments, name)
+        for name in ("format", "delimiter", "encoding", "threads", "column_names", "column_types")
+        if getattr(arguments, name) is not None
     }
     given.update({name: True for name in ("append", "allow_unsafe_types") if getattr(arguments, name)})
     if arguments.fields is not None:

@@ -151,8 +151,10 @@ def _show(dataset: dict[str, Any], console: Console, *, list_shards: bool) -> No
         ("files", f"{humanise.bytes_size(dataset['file_bytes'])} in {len(shards)} shard{'s' * (len(shards) != 1)}"),
         (
             "chunks",
-            f"{humanise.count(dataset['chunks'])} of {' or '.join(humanise.count(n) for n in chunk_samples)} samples"
-            + (f", {humanise.bytes_size(raw / dataset['chunks'])} each" if dataset["chunks"] else ""),
+            f"{humanise.count(dataset['chunks'])} of {' or '.join(humanise.count(n) for n in chunk_samples)} samples, "
+            f"{humanise.bytes_size(raw / dataset['chunks'])} each"
+            if dataset["chunks"]
+            else "none",
         ),
         ("delivered as", dataset["container"]),
         ("uuid", f"{dataset['uuid']}, fingerprint {dataset['fingerprint']}"),

@@ -8,7 +8,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from headrace.cli.console import CORRUPT, FAILURE, INTERRUPTED, USAGE, Console, UsageError, output_options
 
@@ -19,6 +19,7 @@ _COMMANDS = {
     "info": "show schema, codecs, sizes, versions and shards of a dataset",
     "head": "show samples",
     "verify": "check every byte against its checksum and print each damage",
+    "gc": "find, or remove, what killed writers left in a dataset's directory",
     "bench": "measure how fast a dataset can be delivered, or storage be read, and what limits it",
     "demo": "convert the New York flights of 2013, train on them, and compare with torch's DataLoader",
 }
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(console: Console, error: Exception) -> int:
+def _fail(console: Console, error: Exception, reword: Callable[[str], str]) -> int:
     """Report `error` on stderr, and with --json as a document on stdout; return the exit code."""
     if os.environ.get("HEADRACE_DEBUG") not in (None, "", "0"):
         traceback.print_exception(error)
@@ -86,6 +87,7 @@ def _fail(console: Console, error: Exception) -> int:
         text = f"{type(error).__name__}: {text} (HEADRACE_DEBUG=1 shows where)"
     for note in getattr(error, "__notes__", ()):
         text += f"; {note}"
+    text = reword(text)
     console.error(text)
     if console.json_output:
         with contextlib.suppress(OSError):  # stdout may be what failed
@@ -104,14 +106,15 @@ def _deliberate(error: Exception) -> bool:
 
 def _run(arguments: argparse.Namespace) -> int:
     console = Console(json_output=arguments.json, color=arguments.color, show_progress=not arguments.no_progress)
+    command = importlib.import_module(f"headrace.cli.{arguments.command}")
     try:
-        code = int(importlib.import_module(f"headrace.cli.{arguments.command}").run(arguments, console))
+        code = int(command.run(arguments, console))
         _flush()
         return code
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the one place where errors become exit codes
-        return _fail(console, error)
+        return _fail(console, error, getattr(command, "reword", str))
 
 
 def _flush() -> None:

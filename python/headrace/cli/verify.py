@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from headrace.cli.console import CORRUPT, OK, Console, add_dataset_version, at_least
+from headrace.cli.console import CORRUPT, OK, Console, at_least, version_number
 from headrace.report import humanise
 from headrace.report.terminal import printable
 
@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this command."""
     parser.add_argument("path", help="a dataset directory, or one shard file")
     parser.add_argument("--decode", action="store_true", help="also decode every block, and check that strings are UTF-8")
-    add_dataset_version(parser)
+    parser.add_argument(
+        "--version", type=version_number, default=0, metavar="N", dest="dataset_version", help="version to check (default: all of them)"
+    )
     parser.add_argument("--threads", type=at_least(0), default=0, metavar="N", help="threads that read and hash (default: all)")
 
 

@@ -44,7 +44,8 @@ class Dataset:
         container: str | None = None,
         change: Change = NO_CHANGE,
     ) -> None:
-        self.path = os.fsdecode(path)
+        # What is read later, and in other processes, is found wherever they are.
+        self.path = os.path.abspath(os.fsdecode(path)) if path else ""
         self.reader = reader
         self.verify = verify
         if version is not None and (type(version) is not int or not 1 <= version < 1 << 64):

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 from headrace._native import Field
 from headrace.writing.arrow_abi import (
     ArrayView,
     ArrowArray,
-    ArrowArrayStream,
     ArrowSchema,
     capsule_pointer,
     next_array,
+    opened,
     releasing,
     stream_schema,
 )
-from headrace.writing.arrow_decode import decode_leaf
-from headrace.writing.arrow_types import ArrowType, Leaf, leaves_of, parse_type
+from headrace.writing.arrow_decode import decode_leaf, has_null
+from headrace.writing.arrow_types import Leaf, leaves_of, parse_type
 from headrace.writing.batches import Batch, Source, take_fields
 
 __all__ = ["ArrowBatches", "ArrowSource", "count_nulls"]
@@ -35,7 +35,7 @@ class ArrowSource(Source):
         # Tables can be streamed again at no cost; a reader or a query cannot.
         held = hasattr(source, "num_rows") or hasattr(source, "height")
         self._stream = ExitStack()
-        self._pointer = self._stream.enter_context(_opened(source))
+        self._pointer = self._stream.enter_context(opened(source))
         with releasing(stream_schema(self._pointer)) as schema:
             self._leaves = _chosen(leaves_of(parse_type(schema)), fields)
         self.total = int(getattr(source, "num_rows", getattr(source, "height", 0))) if held else None
@@ -104,14 +104,6 @@ def count_nulls(
     return rows, found
 
 
-@contextmanager
-def _opened(source: Any) -> Iterator[Any]:
-    """The source's stream, released at the end; its capsule lives as long."""
-    capsule = source.__arrow_c_stream__()
-    with releasing(capsule_pointer(capsule, b"arrow_array_stream", ArrowArrayStream)) as pointer:
-        yield pointer
-
-
 def _chosen(leaves: list[Leaf], fields: Sequence[str] | None) -> list[Leaf]:
     by_name = {leaf.name: leaf for leaf in leaves}
     return [by_name[name] for name in take_fields(list(by_name), fields)]
@@ -125,7 +117,7 @@ def _slices(root: ArrayView, leaves: list[Leaf], step: int) -> Iterator[Batch]:
 
 def _names_with_nulls(source: Any, leaves: list[Leaf]) -> set[str]:
     found: set[str] = set()
-    with _opened(source) as stream:
+    with opened(source) as stream:
         while (array := next_array(stream)) is not None:
             with releasing(array):
                 found |= _nulls_in(ArrayView(array, "record batch"), leaves)
@@ -133,17 +125,4 @@ def _names_with_nulls(source: Any, leaves: list[Leaf]) -> set[str]:
 
 
 def _nulls_in(root: ArrayView, leaves: list[Leaf]) -> set[str]:
-    return {leaf.name for leaf in leaves if _has_null(root, leaf.path, leaf.type)}
-
-
-def _has_null(view: ArrayView, path: tuple[int, ...], node: ArrowType) -> bool:
-    begin, end = view.offset, view.offset + view.length
-    for index in path:
-        view = view.child(index, "record batch")
-        begin, end = begin + view.offset, end + view.offset
-        if view.raw.null_count != 0 and view.valid(begin, end) is not None:
-            return True
-    if node.dictionary is None:
-        return False
-    values = view.dictionary()
-    return values.valid(values.offset, values.offset + values.length) is not None
+    return {leaf.name for leaf in leaves if has_null(root, leaf.path, leaf.type)}

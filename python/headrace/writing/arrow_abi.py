@@ -16,7 +16,17 @@ import numpy as np
 from headrace.errors import CorruptDataError
 from headrace.writing.dtypes import Array
 
-__all__ = ["ArrayView", "ArrowArray", "ArrowArrayStream", "ArrowSchema", "capsule_pointer", "next_array", "releasing", "stream_schema"]
+__all__ = [
+    "ArrayView",
+    "ArrowArray",
+    "ArrowArrayStream",
+    "ArrowSchema",
+    "capsule_pointer",
+    "next_array",
+    "opened",
+    "releasing",
+    "stream_schema",
+]
 
 NULLABLE = 2
 
@@ -84,6 +94,14 @@ def releasing(pointer: Any) -> Iterator[Any]:
     finally:
         if pointer.contents.release:
             pointer.contents.release(pointer)
+
+
+@contextmanager
+def opened(source: Any) -> Iterator[Any]:
+    """The source's stream, released at the end; its capsule lives as long."""
+    capsule = source.__arrow_c_stream__()
+    with releasing(capsule_pointer(capsule, b"arrow_array_stream", ArrowArrayStream)) as pointer:
+        yield pointer
 
 
 def stream_schema(stream: Any) -> Any:

@@ -13,7 +13,7 @@ from headrace.writing.base import Column, Offsets, Valid, offsets_of
 from headrace.writing.columns import ArrayColumn, OffsetColumn
 from headrace.writing.dtypes import Array
 
-__all__ = ["decode_leaf", "gather"]
+__all__ = ["decode_leaf", "gather", "has_null"]
 
 
 def decode_leaf(root: ArrayView, leaf: Leaf, begin: int, end: int) -> Column:
@@ -207,3 +207,17 @@ def _all_null(layout: Layout, rows: int, valid: Valid | None, where: str) -> Col
         return ArrayColumn(np.zeros((rows, *layout.shape), layout.dtype), layout.dtype, valid=valid, metadata=layout.metadata)
     empty = np.zeros(0, layout.dtype)
     return OffsetColumn(layout.kind, empty, np.zeros(rows + 1, np.uint64), dtype=layout.dtype, shape=layout.shape, valid=valid)
+
+
+def has_null(view: ArrayView, path: tuple[int, ...], node: ArrowType) -> bool:
+    """Whether a field of a record batch has a null, or its dictionary has one."""
+    begin, end = view.offset, view.offset + view.length
+    for index in path:
+        view = view.child(index, "record batch")
+        begin, end = begin + view.offset, end + view.offset
+        if view.raw.null_count != 0 and view.valid(begin, end) is not None:
+            return True
+    if node.dictionary is None:
+        return False
+    values = view.dictionary()
+    return values.valid(values.offset, values.offset + values.length) is not None

@@ -12,7 +12,7 @@ from typing import Any
 from headrace._native import Field
 from headrace.errors import CorruptDataError
 from headrace.writing.arrow_abi import NULLABLE
-from headrace.writing.infer import timezone_metadata
+from headrace.writing.base import timezone_metadata
 
 __all__ = ["ArrowType", "Layout", "Leaf", "layout_of", "leaves_of", "parse_type"]
 

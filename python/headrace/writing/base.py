@@ -26,6 +26,7 @@ __all__ = [
     "even_offsets",
     "expected",
     "offsets_of",
+    "timezone_metadata",
     "with_zeroed_nulls",
 ]
 
@@ -144,3 +145,9 @@ def offsets_of(lengths: Array) -> Offsets:
     offsets = np.zeros(len(lengths) + 1, np.uint64)
     np.cumsum(lengths, dtype=np.uint64, out=offsets[1:])
     return offsets
+
+
+def timezone_metadata(timezone: str) -> str:
+    """The field metadata (JSON) of dates that are stored as UTC and were shown in a time zone."""
+    escaped = timezone.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{{"timezone": "{escaped}"}}'

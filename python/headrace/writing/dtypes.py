@@ -70,18 +70,29 @@ def _convert(values: Array, source: str, target: str, weak: bool, where: str) ->
     problem = ValueError(f"{where}: expected {target}, found {source}")
     if "bfloat16" in (source, target):
         if weak and source in ("float64", "int64"):
-            return _round_to_bfloat16(values)
+            return _finite(values, _round_to_bfloat16(values), target, where)
         raise problem
     old, new = np.dtype(source), np.dtype(target)
     kinds = old.kind + new.kind
     numbers = old.kind in "iufc" and new.kind in "iufc"
     if kinds in ("ff", "fc", "cc") and weak:
-        return values.astype(new)
+        with np.errstate(over="ignore"):
+            return _finite(values, values.astype(new), target, where)
     if numbers and ((weak and new.kind in "iufc") or np.can_cast(old, new, "safe")) and not (old.kind in "fc" and new.kind in "iu"):
         return _exact(values, new, where, f"a value that {target} cannot hold") if old.kind in "iu" else values.astype(new)
     if kinds in ("SS", "UU", "MM", "mm"):
         return _exact(values, new, where, f"a value that does not fit {target}")
     raise problem
+
+
+def _finite(values: Array, converted: Array, target: str, where: str) -> Array:
+    """`converted`, which may be rounded. Raises ValueError for a number that became infinite."""
+    infinite = (converted & 0x7FFF) == 0x7F80 if target == "bfloat16" else np.isinf(converted)
+    wrong = infinite & ~np.isinf(values)
+    if bool(np.any(wrong)):
+        first = tuple(int(i) for i in np.argwhere(wrong)[0]) if values.ndim else ()
+        raise ValueError(f"{where}: {values[first]!s} is beyond what {target} holds{f', at {first}' if first else ''}; use a wider dtype")
+    return converted
 
 
 def _exact(values: Array, new: np.dtype[Any], where: str, what: str) -> Array:
@@ -102,7 +113,8 @@ def _exact(values: Array, new: np.dtype[Any], where: str, what: str) -> Array:
 
 
 def _round_to_bfloat16(values: Array) -> Array:
-    single = np.ascontiguousarray(values, dtype="<f4")
+    with np.errstate(over="ignore"):
+        single = np.ascontiguousarray(values, dtype="<f4")
     bits = single.view("<u4")
     rounded = ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype("<u2")
     quiet_nan = ((bits >> np.uint32(16)) | np.uint32(0x40)).astype("<u2")

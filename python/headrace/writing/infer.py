@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
-from headrace.writing.base import Column, NullColumn, Place, Valid
+from headrace.writing.arrow_column import arrow_column, speaks_arrow
+from headrace.writing.base import Column, NullColumn, Place, Valid, timezone_metadata
 from headrace.writing.columns import ArrayColumn
+from headrace.writing.dates import dates_of
 from headrace.writing.dtypes import Array, dtype_name
 from headrace.writing.lists import ListColumn
-from headrace.writing.tensors import as_array, is_tensor
+from headrace.writing.tensors import EXACT_INTEGERS, as_array, is_tensor
 from headrace.writing.text import TextColumn
 
 __all__ = ["column_of", "column_of_values"]
 
 _NULL_NAMES = ("NoneType", "MaskedConstant", "NAType")
-_EXACT_INTEGERS = 2**53
 
 
 def column_of(data: Any, place: Place) -> Column:
@@ -38,12 +40,18 @@ def column_of(data: Any, place: Place) -> Column:
         return ArrayColumn(array, name)
     if hasattr(data, "iloc") and hasattr(data, "to_numpy"):
         return _from_series(data, place)
+    if _is_pandas(data):
+        return _from_series(sys.modules["pandas"].Series(data), place)
     if isinstance(data, dict):
         raise TypeError(f"{place.column}: nested dicts are not supported; flatten them to keys like '{place.field}.part'")
     if isinstance(data, (str, bytes, bytearray)):
         raise TypeError(f"{place.column}: expected one value a sample (a list or array), found a single {type(data).__name__}")
     if isinstance(data, (list, tuple)):
         return column_of_values(data, place)
+    if speaks_arrow(data) and not hasattr(
+        data, "__array_interface__"
+    ):  # before numpy's protocol, which makes its integers floats to hold nulls
+        return arrow_column(data, place)
     if hasattr(data, "__array_interface__") or hasattr(data, "__array__"):
         return _from_array(np.asarray(data), place)
     if isinstance(data, Iterable):
@@ -56,11 +64,13 @@ def column_of_values(values: Sequence[Any], place: Place) -> Column:
     types = set(map(type, values))
     nulls = {kind for kind in types if kind.__name__ in _NULL_NAMES}
     categories = {_category(kind) for kind in types - nulls}
+    if categories - {"no time"} in ({"date"}, {"duration"}):
+        categories.discard("no time")  # pandas' NaT is of both
     if not categories:
         return NullColumn(len(values))
     if len(categories) > 1 or "other" in categories or "dict" in categories:
         _refuse_mixture(values, place)
-    category = categories.pop()
+    category = categories.pop().replace("no time", "date")
     if nulls and category != "array":
         values = [None if type(value) in nulls else value for value in values]
     if category in ("str", "bytes"):
@@ -105,7 +115,9 @@ def _from_series(series: Any, place: Place) -> Column:
     if isinstance(dtype, np.dtype):
         return _from_array(series.to_numpy(), place)
     if hasattr(series, "cat"):
-        return _from_series(series.astype(series.cat.categories.dtype), place)
+        return _from_categories(series.cat, place)
+    if hasattr(dtype, "pyarrow_dtype"):
+        return arrow_column(series.array.__arrow_array__(), place)
     if getattr(dtype, "tz", None) is not None:
         naive = series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
         return ArrayColumn(naive, dtype_name(naive.dtype, place.column), metadata=timezone_metadata(str(dtype.tz)))
@@ -117,10 +129,23 @@ def _from_series(series: Any, place: Place) -> Column:
     return column_of_values(series.to_numpy(dtype=object, na_value=None).tolist(), place)
 
 
-def timezone_metadata(timezone: str) -> str:
-    """The field metadata (JSON) of dates that are stored as UTC and were shown in a time zone."""
-    escaped = timezone.replace("\\", "\\\\").replace('"', '\\"')
-    return f'{{"timezone": "{escaped}"}}'
+def _from_categories(data: Any, place: Place) -> Column:
+    """The accessor `.cat` of a Series: codes and categories apart, since together they have no dtype that holds integers and nulls."""
+    codes, categories = data.codes.to_numpy(), data.categories
+    if len(categories) == 0:
+        return NullColumn(len(codes))
+    present = codes >= 0
+    column = _from_series(categories.to_series(), place)
+    if isinstance(column, ArrayColumn):
+        valid = None if bool(present.all()) else present
+        return ArrayColumn(column.values[np.where(present, codes, 0)], column.dtype, valid=valid, metadata=column.metadata)
+    listed = categories.to_numpy(dtype=object).tolist()
+    return column_of_values([listed[code] if code >= 0 else None for code in codes.tolist()], place)
+
+
+def _is_pandas(data: Any) -> bool:
+    """Whether this is an array or index of pandas, which numpy would read as objects or floats."""
+    return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "dtype") and hasattr(data, "isna")
 
 
 def _demand_rows(ndim: int, place: Place) -> None:
@@ -129,15 +154,18 @@ def _demand_rows(ndim: int, place: Place) -> None:
 
 
 def _nan_to_none(values: list[Any]) -> list[Any]:
-    """pandas marks a missing str in an object column with a float NaN."""
+    """pandas marks what is missing in an object column with a float NaN, whatever the others are."""
     types = set(map(type, values))
-    if float in types and any(issubclass(kind, (str, bytes)) for kind in types):
+    others = {_category(kind) for kind in types - {float} if kind.__name__ not in _NULL_NAMES}
+    if float in types and others and "number" not in others:
         return [None if type(value) is float and value != value else value for value in values]
     return values
 
 
 def _category(kind: type) -> str:
-    if issubclass(kind, (np.datetime64, datetime.date)) or kind.__name__ == "NaTType":
+    if kind.__name__ == "NaTType":
+        return "no time"
+    if issubclass(kind, (np.datetime64, datetime.date)):
         return "date"
     if issubclass(kind, (np.timedelta64, datetime.timedelta)):
         return "duration"
@@ -159,7 +187,7 @@ def _refuse_mixture(values: Sequence[Any], place: Place) -> NoReturn:
         name = type(value).__name__
         if name in _NULL_NAMES:
             continue
-        category = _category(type(value))
+        category = _category(type(value)).replace("no time", "date")
         if category == "dict":
             raise TypeError(f"{place.sample(row)}: nested dicts are not supported; flatten them to keys like '{place.field}.part'")
         if category == "other":
@@ -182,7 +210,7 @@ def _from_scalars(values: Sequence[Any], types: set[type], category: str, nulls:
         filler = next(value for value in values if value is not None)
         values = [filler if value is None else value for value in values]
     if category in ("date", "duration"):
-        array = _dates(values, types, category, place)
+        array = dates_of(values, category, place)
         return ArrayColumn(array, dtype_name(array.dtype, place.column), valid=valid)
     weak = all(kind.__module__ != "numpy" for kind in types)
     if category == "number":
@@ -201,7 +229,7 @@ def _numbers(values: Sequence[Any], types: set[type], place: Place) -> Array:
         return _wide_integers(values, place)
     if dtype.kind in "fc" and any(issubclass(kind, (int, np.integer)) for kind in types):
         for row, value in enumerate(values):
-            if isinstance(value, (int, np.integer)) and abs(int(value)) > _EXACT_INTEGERS:
+            if isinstance(value, (int, np.integer)) and abs(int(value)) > EXACT_INTEGERS:
                 raise ValueError(
                     f"{place.sample(row)}: the integer {value} among floats is not exact as {dtype}; convert the samples to one dtype"
                 )
@@ -220,20 +248,3 @@ def _wide_integers(values: Sequence[Any], place: Place) -> Array:
         return np.array(values, dtype=np.uint64)
     row = next(row for row, value in enumerate(values) if not -(2**63) <= value < 2**63)
     raise ValueError(f"{place.sample(row)}: the integer {values[row]} fits neither int64 nor, with the other samples, uint64")
-
-
-def _dates(values: Sequence[Any], types: set[type], category: str, place: Place) -> Array:
-    for row, value in enumerate(values):
-        if getattr(value, "tzinfo", None) is not None:
-            raise ValueError(
-                f"{place.sample(row)}: {value} has a time zone; "
-                "convert it to UTC and drop that: value.astimezone(timezone.utc).replace(tzinfo=None)"
-            )
-    if all(issubclass(kind, np.generic) for kind in types):
-        return np.array(values)
-    names = {kind.__name__ for kind in types}
-    if names & {"Timestamp", "Timedelta", "NaTType"}:
-        unit = "ns"
-    else:
-        unit = "D" if names == {"date"} else "us"
-    return np.array(values, dtype=f"{'datetime64' if category == 'date' else 'timedelta64'}[{unit}]")

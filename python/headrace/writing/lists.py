@@ -30,7 +30,7 @@ class ListColumn(Column):
         arrays: list[Array | None] = []
         dtypes, weak = [], []
         for row, value in enumerate(values):
-            if value is None or value is np.ma.masked:
+            if value is None or value is np.ma.masked or _is_masked(value, place.sample(row)):
                 arrays.append(None)
                 dtypes.append("")
                 weak.append(True)
@@ -140,6 +140,16 @@ class ListColumn(Column):
         first = self.dtypes[rows[0]]
         row = next(row for row in rows if self.dtypes[row] != first)
         raise ValueError(f"{self.place.sample(row)}: expected {first}, found {self.dtypes[row]}; convert the samples to one dtype")
+
+
+def _is_masked(value: Any, where: str) -> bool:
+    """Whether all of a sample is masked. Raises ValueError if a part is."""
+    if not isinstance(value, np.ma.MaskedArray) or not value.size:
+        return False
+    masked = int(np.ma.getmaskarray(value).sum())
+    if 0 < masked < value.size:
+        raise ValueError(f"{where}: {masked} of {value.size} values are masked; only whole samples can be null: fill them first")
+    return masked > 0
 
 
 def _like(dtype: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from headrace._native import Field
+from headrace.writing.arrow_column import speaks_arrow
 from headrace.writing.base import Place
 from headrace.writing.batches import Batch, Source, take_fields
 from headrace.writing.infer import column_of_values
@@ -18,6 +19,7 @@ __all__ = ["RowBuffer", "RowSource"]
 DEFAULT_ROWS = 4096
 _BUFFER_BYTES = 32 << 20
 _OBJECT_BYTES = 32  # a Python number
+_FIXED = frozenset((int, float, bool, complex, str, bytes, type(None)))  # values that nobody can change
 
 
 class RowBuffer:
@@ -175,11 +177,22 @@ def _describe(sample: Any) -> str:
 
 def _kept(value: Any) -> Any:
     """The value as it is now: callers fill one buffer again and again."""
-    if isinstance(value, (np.ndarray, list)):
+    kind = type(value)
+    if kind in _FIXED or isinstance(value, (str, bytes, np.generic)):
+        return value
+    if isinstance(value, np.ndarray):
         return value.copy()
+    if isinstance(value, (list, tuple)):
+        return value[:] if _FIXED.issuperset(map(type, value)) else [_kept(part) for part in value]
     if is_tensor(value):
         return value.detach().clone()
-    return bytes(value) if isinstance(value, (bytearray, memoryview)) else value
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if hasattr(value, "iloc"):
+        return value.copy()
+    if hasattr(value, "__array_interface__") or (hasattr(value, "__array__") and not speaks_arrow(value)):
+        return np.asarray(value).copy()  # an image, an array of another library, whose own copy cannot be relied on
+    return value
 
 
 def _size(value: Any) -> int:

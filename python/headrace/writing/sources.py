@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -97,12 +98,23 @@ def _parts(source: Any, names: Sequence[str] | None) -> tuple[dict[str, Any] | N
     if isinstance(source, Mapping):
         return dict(source), "dict"
     if hasattr(source, "iloc") and hasattr(source, "columns"):
-        return {str(name): source[name] for name in source.columns}, "dict"
+        return _frame_parts(source, names), "dict"
     if type(source).__name__ == "TensorDataset" and hasattr(source, "tensors"):
         return _tuple_parts(source.tensors, names)
     if isinstance(source, tuple) and source and all(_is_column(part) for part in source):
         return _tuple_parts(source, names)
     return None, ""
+
+
+def _frame_parts(frame: Any, names: Sequence[str] | None) -> dict[str, Any]:
+    """The columns of a data frame by their names as text. Raises ValueError for two of one name, unless `names` are others."""
+    labels = list(map(str, frame.columns))
+    twice = {label for label, times in Counter(labels).items() if times > 1}
+    clash = next((label for label in labels if label in twice and (names is None or label in names)), None)
+    if clash is not None:
+        alike = [label for label in frame.columns if str(label) == clash]
+        raise ValueError(f"two columns are named {clash!r} (of the labels {alike}); rename one, or choose the others with fields=[...]")
+    return {label: frame.iloc[:, index] for index, label in enumerate(labels) if label not in twice}
 
 
 def _tuple_parts(parts: Sequence[Any], names: Sequence[str] | None) -> tuple[dict[str, Any], str]:

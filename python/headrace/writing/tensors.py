@@ -9,7 +9,9 @@ import numpy as np
 
 from headrace.writing.dtypes import Array, dtype_name
 
-__all__ = ["as_array", "is_tensor"]
+__all__ = ["EXACT_INTEGERS", "as_array", "is_tensor"]
+
+EXACT_INTEGERS = 2**53  # up to which a float64 holds them all
 
 
 def is_tensor(value: object) -> bool:
@@ -24,6 +26,8 @@ def as_array(value: Any, where: str) -> tuple[Array, str, bool]:
 
     bfloat16 arrives as uint16 bits under its name. Raises TypeError or ValueError, starting with `where`.
     """
+    if isinstance(value, np.ma.MaskedArray):
+        value = value.data  # whose mask the caller has seen
     if isinstance(value, np.ndarray):
         name = dtype_name(value.dtype, where)
         return (value.view("u2") if name == "bfloat16" else value), name, False
@@ -31,8 +35,17 @@ def as_array(value: Any, where: str) -> tuple[Array, str, bool]:
         return _from_tensor(value, where)
     if isinstance(value, (list, tuple, range)):
         return _from_numbers(value, where)
+    _refuse_inner_nulls(value, where)
     array = np.asarray(value)
     return array, dtype_name(array.dtype, where), False
+
+
+def _refuse_inner_nulls(value: Any, where: str) -> None:
+    """Arrow arrays become floats in numpy to hold their nulls."""
+    nulls = getattr(value, "null_count", 0)
+    nulls = nulls() if callable(nulls) else nulls
+    if nulls:
+        raise ValueError(f"{where}: {nulls} of {len(value)} values are null; only whole samples can be null: fill or drop them first")
 
 
 def _from_tensor(tensor: Any, where: str) -> tuple[Array, str, bool]:
@@ -65,7 +78,26 @@ def _from_numbers(numbers: Any, where: str) -> tuple[Array, str, bool]:
         array = np.asarray(numbers)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{where}: these lists make no array: {error}") from error
+    if array.dtype.kind in "fc" and bool((np.abs(array) >= EXACT_INTEGERS).any()):
+        if not _all_integers(numbers) or bool((array < 0).any()):
+            _refuse_rounded(numbers, array.dtype, where)
+        else:
+            array = np.array(numbers, np.uint64)
     return array, dtype_name(array.dtype, where), _all_python(numbers)
+
+
+def _all_integers(numbers: Any) -> bool:
+    return all(_all_integers(inner) if isinstance(inner, (list, tuple)) else isinstance(inner, (int, np.integer)) for inner in numbers)
+
+
+def _refuse_rounded(numbers: Any, dtype: np.dtype[Any], where: str) -> None:
+    for number in numbers:
+        if isinstance(number, (list, tuple)):
+            _refuse_rounded(number, dtype, where)
+        elif isinstance(number, (int, np.integer)) and abs(int(number)) > EXACT_INTEGERS:
+            raise ValueError(
+                f"{where}: the integer {number} is not exact as {dtype}, which its list becomes; convert its numbers to one dtype"
+            )
 
 
 def _holds_other(numbers: Any) -> bool:

@@ -7,6 +7,7 @@ import logging
 import operator
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -100,7 +101,7 @@ def refuse_existing(path: str | os.PathLike[str]) -> None:
 class Writer:
     """Writes samples to a new dataset, or with `append` to a new version of one. Arguments as for `write`.
 
-    Leaving the with block commits; leaving it with an exception aborts, and nothing is left. For one thread at a time.
+    Leaving the with block commits; leaving it with an exception aborts, and nothing is left. Calls of several threads follow one another.
     After an error in `append` the writer is aborted; after one in `extend` it goes on without that call's samples.
     """
 
@@ -118,7 +119,9 @@ class Writer:
         container: str | None = None,
         metadata: str | None = None,
     ) -> None:
-        self.path = os.fsdecode(path)
+        self._lock = threading.RLock()  # held by every call, and guards all below
+        # Files follow until commit(), wherever the process goes meanwhile.
+        self.path = os.path.abspath(os.fsdecode(path)) if path else ""
         self.version: int | None = None  # set by commit()
         self._codec = codec
         self._container = container
@@ -135,7 +138,6 @@ class Writer:
         self._native: DatasetWriter | None = None
         self._schema: Schema | None = None
         self._closed = ""
-        self._new_folder = False
         self._samples = 0
         self._buffer = RowBuffer()
         if not append:
@@ -163,78 +165,82 @@ class Writer:
     @property
     def num_samples(self) -> int:
         """Samples taken so far, by this writer."""
-        return self._samples + len(self._buffer)
+        with self._lock:
+            return self._samples + len(self._buffer)
 
     def append(self, sample: Any) -> None:
         """Take one sample: a dict, a tuple, or a single value. Arrays are copied."""
-        self._demand_open()
-        try:
-            self._buffer.append(sample)
-            if self._buffer.full:
-                self._flush()
-        except BaseException:
-            self.abort()
-            raise
+        with self._lock:
+            self._demand_open()
+            try:
+                self._buffer.append(sample)
+                if self._buffer.full:
+                    self._flush()
+            except BaseException:
+                self.abort()
+                raise
 
     def extend(self, columns: Any) -> None:
         """Take many samples: a dict or tuple of columns of equal length, first dimension samples, or a structured array or table."""
-        self._demand_open()
-        if hasattr(columns, "__arrow_c_stream__") and not hasattr(columns, "iloc"):
-            self.write_source(source_of(columns))
-            return
-        self._flush()
-        names = self._schema.names if self._schema is not None else None
-        parts, container = columns_of(columns, names, self._samples)
-        rows = rows_of(parts)
-        if self._schema is None:
-            self._begin([column.field(name) for name, column in parts.items()], container)
-        if rows:
-            self._take(Batch(parts, rows))
-            self._buffer.skip(rows)
+        with self._lock:
+            self._demand_open()
+            if hasattr(columns, "__arrow_c_stream__") and not hasattr(columns, "iloc"):
+                self.write_source(source_of(columns))
+                return
+            self._flush()
+            names = self._schema.names if self._schema is not None else None
+            parts, container = columns_of(columns, names, self._samples)
+            rows = rows_of(parts)
+            if self._schema is None:
+                self._begin([column.field(name) for name, column in parts.items()], container)
+            if rows:
+                self._take(Batch(parts, rows))
+                self._buffer.skip(rows)
 
     def write_source(self, source: Source, progress: Progress | None = None) -> None:
         """Take all samples of a source. Progress is called after each batch with (done, total or None, unit)."""
-        self._demand_open()
-        self._flush()
-        if self._schema is None:
-            self._begin(source.fields(), source.container)
-        elif isinstance(source, RowSource):
-            source.expect(self._schema.names, self._schema.container)
-        done = 0
-        for batch in source.batches():
-            self._take(batch)
-            done += batch.rows
-            if progress is not None:
-                progress(*source.progress(done))
-        self._buffer.skip(done)
+        with self._lock:
+            self._demand_open()
+            self._flush()
+            if self._schema is None:
+                self._begin(source.fields(), source.container)
+            elif isinstance(source, RowSource):
+                source.expect(self._schema.names, self._schema.container)
+            done = 0
+            for batch in source.batches():
+                self._take(batch)
+                done += batch.rows
+                if progress is not None:
+                    progress(*source.progress(done))
+            self._buffer.skip(done)
 
     def commit(self) -> int:
         """Publish everything taken as one version, and return its number. The writer is closed then."""
-        self._demand_open()
-        try:
-            self._flush()
-            if self._native is None:
-                raise ValueError(
-                    f"nothing to write to {self.path}: no samples came and no schema was given; pass schema= for an empty dataset"
-                )
-            self.version = self._native.commit()
-            self._schema = self._native.schema
-            for choice in self.choices:
-                _log.info("%s: field %r: %s", self.path, choice["field"], choice["reason"])
-        except BaseException:
-            self.abort()
-            raise
-        self._closed = "committed"
-        return self.version
+        with self._lock:
+            self._demand_open()
+            try:
+                self._flush()
+                if self._native is None:
+                    raise ValueError(
+                        f"nothing to write to {self.path}: no samples came and no schema was given; pass schema= for an empty dataset"
+                    )
+                self.version = self._native.commit()
+                self._schema = self._native.schema
+                for choice in self.choices:
+                    _log.info("%s: field %r: %s", self.path, choice["field"], choice["reason"])
+            except BaseException:
+                self.abort()
+                raise
+            self._closed = "committed"
+            return self.version
 
     def abort(self) -> None:
         """Drop everything taken; nothing is left. Does nothing after commit() or abort()."""
-        if not self._closed:
-            self._closed = "aborted"
-            if self._native is not None:
-                self._native.abort()
-                if self._new_folder and os.path.isdir(self.path) and not os.listdir(self.path):
-                    os.rmdir(self.path)
+        with self._lock:
+            if not self._closed:
+                self._closed = "aborted"
+                if self._native is not None:
+                    self._native.abort()
 
     def __enter__(self) -> Writer:
         self._demand_open()
@@ -258,7 +264,6 @@ class Writer:
         chosen, auto = apply_codecs(fields, self._codec)
         text = metadata if self._metadata is None else self._metadata
         schema = Schema(chosen, self._container or container, text)
-        self._new_folder = not os.path.isdir(self.path)
         self._native = DatasetWriter(self.path, schema, auto_codec=auto, **self._options)
         self._schema = schema
         if not self._buffer.container:

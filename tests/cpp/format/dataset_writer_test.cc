@@ -1,15 +1,33 @@
 #include "headrace/format/dataset_writer.h"
 
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <mutex>
 #include <random>
+#include <thread>
 
 #include "format/dataset_fixture.h"
 #include "headrace/format/verify.h"
+
+namespace {
+std::mutex synced_mutex;
+std::vector<std::string> synced;  // paths of all that was synced, in order
+}  // namespace
+
+// In place of the C library's: notes the file.
+extern "C" int fsync(int descriptor) {
+  {
+    std::lock_guard lock(synced_mutex);
+    synced.push_back(std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(descriptor)).string());
+  }
+  return static_cast<int>(syscall(SYS_fsync, descriptor));
+}
 
 namespace headrace::format {
 namespace {
@@ -278,12 +296,74 @@ TEST_CASE("what is not committed leaves no file") {
     const auto writer = make_writer(dir / "d", two_fields(), small_chunks());
     REQUIRE(extend(*writer, two_columns(0, 5000), 5000).is_ok());
   }
-  CHECK(files_of(dir / "d").empty());
+  CHECK(files_of(dir.path()).empty());
   const auto writer = make_writer(dir / "d", two_fields(), small_chunks());
   REQUIRE(extend(*writer, two_columns(0, 5000), 5000).is_ok());
   writer->abort();
-  CHECK(files_of(dir / "d").empty());
+  CHECK(files_of(dir.path()).empty());
   CHECK(writer->commit().status().code() == Code::kClosed);
+}
+
+TEST_CASE("directories that an aborted writer made go with it, those of others stay") {
+  TempDir dir;
+  std::filesystem::create_directory(dir / "mine");
+  make_writer(dir / "mine/a/b", two_fields(), {})->abort();
+  CHECK(files_of(dir / "mine").empty());
+  std::filesystem::create_directory(dir / "mine/bare");
+  make_writer(dir / "mine/bare", two_fields(), {})->abort();
+  CHECK(files_of(dir / "mine") == std::vector<std::string>{"bare"});
+  const auto first = make_writer(dir / "two", two_fields(), {});
+  const auto second = make_writer(dir / "two", two_fields(), {});
+  first->abort();
+  REQUIRE(extend(*second, two_columns(0, 10), 10).is_ok());
+  REQUIRE(second->commit().is_ok());
+  CHECK(same_columns(read_dataset(dir / "two").columns, two_columns(0, 10)));
+  // A schema that the format refuses is found after the directory was made.
+  Schema bad = two_fields();
+  bad.fields[1].name = bad.fields[0].name;
+  CHECK(DatasetWriter::create(dir / "new", bad, {}).status().code() == Code::kInvalidArgument);
+  CHECK_FALSE(std::filesystem::exists(dir / "new"));
+}
+
+TEST_CASE("each directory that is made is synced in its parent") {
+  TempDir dir;
+  synced.clear();
+  make_writer(dir / "a/b/c", two_fields(), {});
+  const std::string root = std::filesystem::canonical(dir.path()).string();
+  CHECK(synced == std::vector<std::string>{root, root + "/a", root + "/a/b"});
+}
+
+TEST_CASE("calls from several threads follow one another") {
+  for (const int threads : {1, 2, 8}) {
+    TempDir dir;
+    const auto writer = make_writer(dir / "d", two_fields(), small_chunks());
+    {
+      std::vector<std::jthread> all;
+      for (int t = 0; t < threads; ++t) {
+        all.emplace_back([&, t] {
+          for (int i = 0; i < 10; ++i) {
+            const std::int64_t begin = (t * 10 + i) * 100;
+            if (!extend(*writer, two_columns(begin, begin + 100), 100).is_ok()) std::abort();
+            static_cast<void>(writer->schema());
+            static_cast<void>(writer->progress());
+          }
+        });
+      }
+    }
+    REQUIRE(writer->commit().is_ok());
+    const Contents contents = read_dataset(dir / "d");
+    const auto rows = static_cast<std::int64_t>(contents.manifest.num_samples());
+    REQUIRE(rows == threads * 1000);
+    // Each call's rows stand together; which call came first is left to the threads.
+    std::vector<std::int64_t> begins;
+    for (std::int64_t at = 0; at < rows; at += 100) {
+      begins.push_back(load_le<std::int64_t>(contents.columns[0].values.data() + 8 * at));
+      for (std::int64_t i = 0; i < 100; ++i)
+        REQUIRE(load_le<std::int64_t>(contents.columns[0].values.data() + 8 * (at + i)) == begins.back() + i);
+    }
+    std::sort(begins.begin(), begins.end());
+    for (std::size_t i = 0; i < begins.size(); ++i) CHECK(begins[i] == static_cast<std::int64_t>(i) * 100);
+  }
 }
 
 TEST_CASE("of two writers of one version the second loses, and takes its shards away") {
@@ -317,7 +397,7 @@ TEST_CASE("a chunk that grows beyond the limit says how to help it") {
   CHECK(mentions(status, "set chunk_samples to 2 or less"));
   CHECK(extend(*writer, {small}, 3).message() == status.message());
   CHECK(writer->commit().status().message() == status.message());
-  CHECK(files_of(dir / "d").empty());
+  CHECK(files_of(dir.path()).empty());
 }
 
 TEST_CASE("one sample may be larger than a chunk may be") {
@@ -376,7 +456,7 @@ TEST_CASE("F13: when the disk is full the error says so and nothing stays") {
   CHECK(status.code() == Code::kIoError);
   CHECK(status.sys_errno() == EFBIG);
   CHECK(writer->commit().status().message() == status.message());
-  CHECK(files_of(dir / "d").empty());
+  CHECK(files_of(dir.path()).empty());
 }
 
 TEST_CASE("F21: a forked child cannot use the writer, and its end takes nothing away") {

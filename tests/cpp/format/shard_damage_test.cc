@@ -127,6 +127,11 @@ TEST_CASE("F03: garbage, runs of garbage and foreign bytes are refused or report
   for (std::uint8_t& byte : noise) byte = static_cast<std::uint8_t>(random());
   CHECK(open_bytes(dir / "noise.hrs", noise).code() == Code::kInvalidArgument);
   CHECK(open_bytes(dir / "noise.hrs", Bytes(noise).first(9)).code() == Code::kInvalidArgument);
+  // One that a manifest names was a shard.
+  const ShardEntry entry;
+  const Status named = Shard::open(dir / "noise.hrs", Limits(), &entry).status();
+  CHECK(named.code() == Code::kCorrupt);
+  CHECK(mentions(named, "not a headrace shard"));
 }
 
 TEST_CASE("F03: parts of another shard of the same shape are found") {

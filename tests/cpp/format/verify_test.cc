@@ -140,6 +140,51 @@ TEST_CASE("a damaged manifest is damage; no dataset is an error") {
   CHECK(report->damages[0].status.code() == Code::kCorrupt);
 }
 
+TEST_CASE("all versions are checked unless one is named, and each shard once") {
+  TempDir dir;
+  write_some(dir / "d");
+  WriterOptions append;
+  append.append = true;
+  {
+    const auto writer = make_writer(dir / "d", some_schema(), append);
+    REQUIRE(extend(*writer, {{Buffer(3 * 16, 2), {}, {}}, text_column({"a", "b", "c"})}, 3).is_ok());
+    REQUIRE(*writer->commit() == 2);
+  }
+  for (const int threads : {1, 2, 8}) {
+    VerifyProgress progress;
+    const Result<VerifyReport> report = verify(dir / "d", 0, true, threads, Limits(), &progress);
+    REQUIRE(report.is_ok());
+    CHECK(report->damages.empty());
+    CHECK(report->shards == 11);
+    CHECK(report->samples == 5123);
+    CHECK(progress.bytes_done == progress.bytes_total);
+    CHECK(progress.bytes_total == report->bytes);
+    CHECK(verify(dir / "d", 1, true, threads, Limits(), nullptr)->samples == 5120);
+  }
+  const std::string first = dir / ("d/" + manifest_name(1)), second = dir / ("d/" + manifest_name(2));
+  const Buffer whole = read_file(first);
+  flip(first, 3);
+  Result<VerifyReport> report = verify(dir / "d", 0, false, 1, Limits(), nullptr);
+  REQUIRE(report.is_ok());
+  REQUIRE(report->damages.size() == 1);
+  CHECK(report->damages[0].path == first);
+  CHECK(report->damages[0].bytes == whole.size());
+  CHECK(report->damages[0].status.code() == Code::kCorrupt);
+  CHECK(report->samples == 5123);
+  CHECK(verify(dir / "d", 2, false, 1, Limits(), nullptr)->damages.empty());
+  write_file(first, whole);
+  // The newest is lost: what the others name is still checked, and its damage comes after.
+  const std::string shard = dir / ("d/" + read_manifest(dir / "d", 1, Limits())->shards[3].file_name);
+  flip(shard, 100);
+  flip(second, 60);
+  report = verify(dir / "d", 0, false, 1, Limits(), nullptr);
+  REQUIRE(report.is_ok());
+  REQUIRE(report->damages.size() == 2);
+  CHECK(report->damages[0].path == second);
+  CHECK(report->damages[1].path == shard);
+  CHECK(report->shards == 9);
+}
+
 TEST_CASE("a cancelled walk says so") {
   TempDir dir;
   write_some(dir / "d");

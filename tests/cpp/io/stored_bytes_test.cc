@@ -23,7 +23,11 @@ struct OneShard {
     path = dir + "/" + manifest->shards[0].file_name;
     auto shard = format::Shard::open(path, {}, nullptr);
     REQUIRE(shard.is_ok());
-    auto opened = ShardSource::open(std::move(*shard), 0, {&cache, &files, engine.get(), Verify::kOnce});
+    SourceContext context;
+    context.cache = &cache;
+    context.files = &files;
+    context.engine = engine.get();
+    auto opened = ShardSource::open(std::move(*shard), 0, context);
     REQUIRE(opened.is_ok());
     source = std::move(*opened);
     std::ifstream file(path, std::ios::binary);

@@ -212,7 +212,85 @@ TEST_CASE("of many writers of one name exactly one wins") {
   CHECK(names_in(dir).size() == 20);
 }
 
+TEST_CASE("the name of a temporary file says what it would have become") {
+  CHECK(final_name_of(".a.hrs.0123456789abcdef.tmp") == "a.hrs");
+  CHECK(final_name_of(".a.0123456789abcdef.tmp") == "a");
+  for (const char* const other :
+       {"", ".", ".tmp", "a.hrs", ".0123456789abcdef.tmp", "..0123456789abcdef.tmp", ".a.0123456789abcde.tmp", ".a.0123456789abcdeg.tmp",
+        ".ab0123456789abcdef.tmp", ".a.0123456789abcdef.tm", "a.b.0123456789abcdef.tmp"})
+    CHECK_MESSAGE(final_name_of(other).empty(), other);
+}
+
+TEST_CASE("a temporary file is its maker's while that lives") {
+  TempDir dir;
+  PublishedFile file = create(dir / "a");
+  REQUIRE(file.append(bytes_of("x")).is_ok());
+  const std::string temporary = dir / names_in(dir).at(0);
+  CHECK(final_name_of(names_in(dir).at(0)) == "a");
+  CHECK(*maker_of(temporary, true) == Maker::kAlive);
+  CHECK(std::filesystem::exists(temporary));
+  REQUIRE(file.publish().is_ok());
+  CHECK(*maker_of(temporary, true) == Maker::kAlive);  // It is gone, by its maker's doing.
+  CHECK(names_in(dir) == Names{"a"});
+  std::filesystem::create_symlink(dir / "a", dir / "link");
+  CHECK(*maker_of(dir / "link", true) == Maker::kUnknown);
+  std::filesystem::create_directory(dir / "folder");
+  CHECK(*maker_of(dir / "folder", true) == Maker::kUnknown);
+  CHECK(names_in(dir) == Names{"a", "folder", "link"});
+}
+
+TEST_CASE("who looks for abandoned files never takes one from a maker that lives") {
+  for (const int makers : {1, 2, 8}) {
+    TempDir dir;
+    std::atomic<bool> done = false;
+    std::atomic<int> failed = 0;
+    std::jthread looking([&] {
+      while (!done) {
+        std::error_code ignored;
+        for (const auto& entry : std::filesystem::directory_iterator(dir.path(), ignored)) {
+          const std::string name = entry.path().filename().string();
+          if (!final_name_of(name).empty() && !maker_of(entry.path().string(), true)) ++failed;
+        }
+      }
+    });
+    {
+      std::vector<std::jthread> threads;
+      for (int t = 0; t < makers; ++t) {
+        threads.emplace_back([&, t] {
+          for (int i = 0; i < 40; ++i) {
+            auto file = PublishedFile::create(dir / ("f" + std::to_string(t) + "-" + std::to_string(i)));
+            if (!file || !file->append(bytes_of("text")).is_ok() || !file->publish().is_ok()) ++failed;
+          }
+        });
+      }
+    }
+    done = true;
+    looking.join();
+    CHECK(failed == 0);
+    const Names names = names_in(dir);
+    CHECK(names.size() == static_cast<std::size_t>(makers) * 40);
+    CHECK(std::none_of(names.begin(), names.end(), [](const std::string& name) { return name.front() == '.'; }));
+  }
+}
+
 #if !defined(__SANITIZE_THREAD__)
+TEST_CASE("the temporary file of a maker that was killed is abandoned, and can be removed") {
+  TempDir dir;
+  const int ended = in_child([&] {
+    PublishedFile file = create(dir / "a");
+    if (!file.append(bytes_of("half")).is_ok()) return 1;
+    raise(SIGKILL);
+    return 2;
+  });
+  CHECK(ended == 100 + SIGKILL);
+  REQUIRE(names_in(dir).size() == 1);
+  const std::string temporary = dir / names_in(dir).at(0);
+  CHECK(*maker_of(temporary, false) == Maker::kGone);
+  CHECK(read_file(temporary) == "half");
+  CHECK(*maker_of(temporary, true) == Maker::kGone);
+  CHECK(names_in(dir).empty());
+}
+
 TEST_CASE("a forked child neither writes, publishes nor removes the parent's file") {
   TempDir dir;
   PublishedFile file = create(dir / "a");

@@ -14,6 +14,7 @@ from typing import IO, Any
 from headrace.errors import CorruptDataError
 from headrace.writing.arrow import ArrowBatches
 from headrace.writing.batches import Source, take_fields
+from headrace.writing.formats.csv_integers import WideIntegers
 from headrace.writing.formats.csv_lines import CsvText
 from headrace.writing.formats.tables import Scanned, import_pyarrow, reading
 
@@ -39,9 +40,11 @@ def csv_source(
     block_bytes: int = _BLOCK_BYTES,
     scanned: Scanned | None = None,
 ) -> Source:
-    """A column a field, with the narrowest type that all its values have; nullable if a value is missing.
+    """A column a field, with the narrowest type that all its values have; nullable if a value is missing. Whole numbers beyond int64 become uint64,
+    or text where that does not hold them all: none is rounded.
 
-    delimiter: "," or, for .tsv, a tab. column_names: for files without a header line. column_types: pyarrow types, instead of looking.
+    delimiter: "," or, for .tsv, a tab. column_names: for files without a header line. column_types: pyarrow types or their names ("uint64",
+    "timestamp[ms]", "binary"), instead of looking.
     null_values: texts that mean missing, pyarrow's by default ("", "NA", "null", ...); in text columns only with `strings_can_be_null`.
     encoding: of the text, any that Python knows. Quoted values may hold line breaks.
     Raises CorruptDataError naming the file for lines of another length, quotes that are never closed, and text of another encoding.
@@ -55,7 +58,7 @@ def csv_source(
         encoding=encoding,
         block_bytes=block_bytes,
     )
-    scan = _Scan(options, column_types or {}, fields)
+    scan = _Scan(options, {name: _type_of(name, kind) for name, kind in (column_types or {}).items()}, fields)
     total = sum(map(os.path.getsize, paths))
     before = 0
     for path in paths:
@@ -65,6 +68,18 @@ def csv_source(
         before += os.path.getsize(path)
     schema = scan.schema()
     return CsvSource(_batches(paths, options, schema, scan.names, threads != 1), schema, scan.nullable, scan.rows)
+
+
+def _type_of(name: str, kind: Any) -> Any:
+    if not isinstance(kind, str):
+        return kind
+    try:
+        return import_pyarrow("pyarrow", _PURPOSE).type_for_alias(kind)
+    except ValueError:
+        raise ValueError(
+            f"column_types gives {name!r} the type {kind!r}, which pyarrow does not know; common ones are int64, uint64, double, bool, string, "
+            "binary, date32, timestamp[ms]"
+        ) from None
 
 
 class CsvSource(ArrowBatches):
@@ -128,6 +143,7 @@ class _Scan:
         self.types: dict[str, Any] = {}
         self.nullable: set[str] = set()
         self.rows = 0
+        self._wide = WideIntegers()
         self._fields = fields
         self._first = ""
 
@@ -162,11 +178,25 @@ class _Scan:
         for name, column in zip(self.chosen, table.columns, strict=True):
             if pyarrow.types.is_binary(column.type) and name not in self.given:
                 raise CorruptDataError(
-                    f"{path}: column {name!r} is not UTF-8; say encoding= (often latin-1 or cp1252), or column_types= binary to keep the bytes"
+                    f"{path}: column {name!r} is not UTF-8; say encoding= (often latin-1 or cp1252), "
+                    f"or column_types={{{name!r}: 'binary'}} to keep the bytes"
                 )
+            if name not in self.given:
+                self._look_at_integers(block, name, column)
             self.types[name] = wider(pyarrow, self.types.get(name), column.type)
             if column.null_count:
                 self.nullable.add(name)
+
+    def _look_at_integers(self, block: bytes, name: str, column: Any) -> None:
+        pyarrow = import_pyarrow("pyarrow", _PURPOSE)
+        if column.type == pyarrow.int64():
+            self._wide.see_integers(name, column.drop_null().to_numpy())
+        elif column.type == pyarrow.float64():
+            texts = None
+            if self._wide.suspect(column.drop_null().to_numpy()):
+                texts = self.options.table(block, self.names, [name], {name: pyarrow.string()}, False).column(0)
+                texts = texts.filter(column.is_valid())  # as the first reading found, whatever the options say of texts
+            self._wide.see_floats(name, texts)
 
     def schema(self) -> Any:
         """The pyarrow schema of the chosen columns."""
@@ -175,6 +205,8 @@ class _Scan:
             raise ValueError(f"{self._first} has no lines of values, so there is nothing to convert")
         # A column without any value could be of any type; as text it can be read.
         types = {name: pyarrow.string() if pyarrow.types.is_null(self.types[name]) else self.types[name] for name in self.chosen}
+        floats = [name for name, kind in types.items() if kind == pyarrow.float64() and name not in self.given]
+        types.update({name: self._wide.type_of(pyarrow, name) for name in floats})
         if not self.options.convert["strings_can_be_null"]:
             self.nullable -= {name for name, kind in types.items() if pyarrow.types.is_string(kind) and name not in self.given}
         return pyarrow.schema(list(types.items()))
@@ -210,14 +242,14 @@ def open_text(path: str, options: _Options) -> Iterator[tuple[Any, Callable[[], 
         try:
             yield file, stored.tell
         except UnicodeDecodeError as error:
-            raise CorruptDataError(f"{path} is not {options.encoding} text: {error.reason}; say encoding= (--encoding)") from error
+            raise CorruptDataError(f"{path} is not {options.encoding} text: {error.reason}; say encoding=") from error
 
 
 def header(file: IO[bytes], path: str, options: _Options) -> tuple[list[str], bytes]:
     """(column names, first bytes of the lines after them); leaves the file after those bytes."""
     head = file.read(options.block_bytes)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise CorruptDataError(f"{path} is UTF-16 text; say encoding='utf-16' (--encoding utf-16)")
+        raise CorruptDataError(f"{path} is UTF-16 text; say encoding='utf-16'")
     if head.startswith(b"\xef\xbb\xbf"):
         head = head[3:]
     if options.names is not None:
