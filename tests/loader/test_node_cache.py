@@ -66,7 +66,11 @@ class Reader:
 
     def __init__(self, path: Path, seed: int = 0) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", READER, str(path), str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", READER, str(path), str(seed)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def tell(self, what: str) -> None:
@@ -234,7 +238,9 @@ def test_garbled_messages_are_turned_away(written: Path, group: str, total: int)
             os.close(descriptor)
     assert (dataset.native.node_stats or {})["blocks"] == 0
     assert sum(int(batch["x"].sum()) for batch in hr.DataLoader(dataset, 8)) == total
-    open_files = [os.readlink(f"/proc/self/fd/{entry}") for entry in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{entry}")]
+    open_files = [
+        os.readlink(f"/proc/self/fd/{entry}") for entry in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{entry}")
+    ]
     assert not [name for name in open_files if "garbled" in name]
 
 

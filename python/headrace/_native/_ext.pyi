@@ -121,7 +121,15 @@ class Dataset:
     share_group: share decoded blocks with the processes of this user that name the same group; None does not.
     """
 
-    def __init__(self, path: str | bytes | PathLike[str], version: int = 0, *, reader: str = "auto", verify: str = "once", share_group: str | None = None) -> None: ...
+    def __init__(
+        self,
+        path: str | bytes | PathLike[str],
+        version: int = 0,
+        *,
+        reader: str = "auto",
+        verify: str = "once",
+        share_group: str | None = None,
+    ) -> None: ...
     def __len__(self) -> int: ...
     @property
     def path(self) -> str: ...
