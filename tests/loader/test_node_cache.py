@@ -176,9 +176,10 @@ def test_a_process_that_ends_its_datasets_lets_go_of_all(written: Path, group: s
     assert sum(int(batch["x"].sum()) for batch in loader) == total
     node = dataset.native.node_stats
     assert node is not None
-    wait_until(lambda: (dataset.native.node_stats or {})["blocks"] == SAMPLES)
+    native = dataset.native
+    wait_until(lambda: (native.node_stats or {})["blocks"] == SAMPLES)
     assert len(descriptors()) > len(before)
-    del loader, dataset
+    del loader, dataset, native
     assert descriptors() == before
     assert names(group) == []
 
