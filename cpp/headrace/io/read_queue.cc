@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -59,7 +60,11 @@ struct Group {
         range.retried = range.retried || t.retried;
         const std::uint64_t from = t.offset - range.offset;
         if (t.done == t.length || from + t.done >= range.needed || !range.status.is_ok()) continue;
-        range.status = read_failure({range.file.get(), range.offset, range.out.first(range.needed), {}}, from + t.done, t.error);
+        try {
+          range.status = read_failure({range.file.get(), range.offset, range.out.first(range.needed), {}}, from + t.done, t.error);
+        } catch (const std::bad_alloc&) {  // No memory for its words.
+          range.status = Status(Code::kOutOfMemory, {});
+        }
       }
     }
     done(ranges);
@@ -109,7 +114,10 @@ struct ReadQueue::State {
 // What one ring's thread has in flight.
 class RingLoop {
  public:
+  // Takes all memory that it will need: later, the kernel may write into that of reads in flight.
   explicit RingLoop(Ring& ring) : ring_(ring), slots_(ring.depth()) {
+    free_.reserve(slots_.size());
+    answers_.reserve(slots_.size() + 1);
     free_.reserve(slots_.size());
     answers_.reserve(slots_.size());                                           // No allocation may fail while reads are in flight.
     for (std::uint32_t i = 0; i + 1 < slots_.size(); ++i) free_.push_back(i);  // One entry is the wake-up's.
@@ -214,6 +222,7 @@ class RingLoop {
 void ReadQueue::State::run_ring(Ring& ring, std::unique_lock<std::mutex>& lock) {
   RingLoop loop(ring);
   std::vector<Item> taken;
+  taken.reserve(ring.depth());
   while (true) {
     if (waiting.empty() && !loop.busy()) {
       ++idle;
@@ -243,6 +252,11 @@ void ReadQueue::State::run_ring(Ring& ring, std::unique_lock<std::mutex>& lock) 
 // Tells the kernel of the reads that wait, so that the device sees them side by side.
 void ReadQueue::State::advise(std::unique_lock<std::mutex>& lock) {
   std::vector<Item> ahead;
+  try {
+    ahead.reserve(std::min<std::size_t>(waiting.size(), depth));
+  } catch (const std::bad_alloc&) {
+    return;  // It is only advice.
+  }
   for (const std::size_t end = std::min<std::size_t>(waiting.size(), depth); advised < end; ++advised) ahead.push_back(waiting[advised]);
   if (ahead.size() < 2) return;
   lock.unlock();
@@ -281,9 +295,18 @@ void ReadQueue::State::run(const std::shared_ptr<State>& state) {
     lock.unlock();
     int error = 0;
     {
-      const std::unique_ptr<Ring> ring = Ring::make(std::min(4096u, state->depth + 1), error);
+      std::unique_ptr<Ring> ring;
+      try {
+        ring = Ring::make(std::min(4096u, state->depth + 1), error);
+      } catch (const std::bad_alloc&) {
+        error = ENOMEM;
+      }
       lock.lock();
-      if (ring != nullptr) state->run_ring(*ring, lock);
+      try {
+        if (ring != nullptr) state->run_ring(*ring, lock);
+      } catch (const std::bad_alloc&) {  // At its beginning: nothing is in flight, and the lock is held.
+        error = ENOMEM;
+      }
     }
     if (error != 0) state->refusal.store(error, std::memory_order_relaxed);
     if (!state->uses_ring()) {
@@ -305,7 +328,7 @@ bool ReadQueue::State::grow(const std::shared_ptr<State>& self) {
   try {
     const BlockedSignals blocked;
     std::thread([self] { run(self); }).detach();
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {  // No thread, or no memory for one.
     return false;
   }
   ++threads;
@@ -352,7 +375,13 @@ void ReadQueue::submit(std::vector<RangeRead> ranges, Done done) {
   if (count == 0) return group->finish();
   State& s = *state_;
   std::unique_lock lock(s.mutex);
-  for (std::uint32_t i = 0; i < count; ++i) s.waiting.push_back({group, i});
+  const std::size_t before = s.waiting.size();
+  try {
+    for (std::uint32_t i = 0; i < count; ++i) s.waiting.push_back({group, i});
+  } catch (...) {  // Out of memory: as if this call had not been.
+    s.waiting.resize(before);
+    throw;
+  }
   for (std::uint32_t i = 0; i < count && s.grow(state_); ++i) {
   }
   if (s.threads == 0) {  // The system gives us no thread at all.

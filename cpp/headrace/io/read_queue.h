@@ -53,6 +53,7 @@ class ReadQueue {
   static ReadQueue& shared(ReaderKind kind);
 
   // Reads all ranges, first in first out, and calls `done` with them. Where the system refuses the queue its thread, both happen here.
+  // Throws std::bad_alloc, and `done` is not called, where there is no memory for it.
   void submit(std::vector<RangeRead> ranges, Done done);
   // errno with which the system refuses rings, if this queue wanted one; else 0. Some refuse only once there is something to read.
   int refusal() const;

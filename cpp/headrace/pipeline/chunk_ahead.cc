@@ -112,22 +112,36 @@ std::shared_ptr<ChunkImage> ChunkAhead::make_image(const Chunk& chunk) {
 }
 
 void ChunkAhead::read(const std::shared_ptr<ChunkImage>& image, const io::ShardSource& source) {
-  std::vector<io::RangeRead> reads = image->bytes_.reads(0, *counters_);
-  if (reads.empty()) return image->set_ready();
   pending_bytes_->fetch_add(image->counted_bytes_, std::memory_order_relaxed);
-  // The dataset outlives its reads: the files' sources are its own.
-  source.queue().submit(std::move(reads),
-                        [image, pending = pending_bytes_, counters = counters_, dataset = dataset_](std::span<io::RangeRead> done) {
-                          image->bytes_.arrived(0, done, *counters);
-                          pending->fetch_sub(image->counted_bytes_, std::memory_order_relaxed);
-                          image->set_ready();
-                        });
+  try {
+    if (std::vector<io::RangeRead> reads = image->bytes_.reads(0, *counters_); !reads.empty()) {
+      // The dataset outlives its reads: the files' sources are its own.
+      return source.queue().submit(
+          std::move(reads), [image, pending = pending_bytes_, counters = counters_, dataset = dataset_](std::span<io::RangeRead> done) {
+            image->bytes_.arrived(0, done, *counters);
+            pending->fetch_sub(image->counted_bytes_, std::memory_order_relaxed);
+            image->set_ready();
+          });
+    }
+  } catch (const std::bad_alloc&) {  // Batches find nothing in it, and read for themselves.
+  }
+  pending_bytes_->fetch_sub(image->counted_bytes_, std::memory_order_relaxed);
+  image->set_ready();
 }
 
 void ChunkAhead::start(std::uint64_t step) {
-  std::vector<std::pair<std::shared_ptr<ChunkImage>, io::ShardSource*>> starting;
-  std::uint64_t advised = 0, pending = pending_bytes_->load(std::memory_order_relaxed);
+  Starting starting;
   std::unique_lock lock(mutex_);
+  try {
+    plan(step, starting);
+  } catch (const std::bad_alloc&) {  // What is not read ahead, batches read for themselves.
+  }
+  lock.unlock();
+  for (const auto& [image, source] : starting) read(image, *source);
+}
+
+void ChunkAhead::plan(std::uint64_t step, Starting& starting) {
+  std::uint64_t advised = 0, pending = pending_bytes_->load(std::memory_order_relaxed);
   for (const Expected& e : expected_) {
     if (e.step <= step) end_slot_ = std::max(end_slot_, e.end_slot);
   }
@@ -144,14 +158,12 @@ void ChunkAhead::start(std::uint64_t step) {
     } else if (auto image = make_image(chunk)) {
       bytes = image->counted_bytes_;
       pending += bytes;
-      images_[chunk.key] = image;
-      starting.emplace_back(std::move(image), chunk.source);
+      starting.emplace_back(image, chunk.source);  // First: an image that is found must be read.
+      images_[chunk.key] = std::move(image);
     }
     started_.push_back({next_slot_, chunk.key, bytes});
     started_bytes_ += bytes;
   }
-  lock.unlock();
-  for (const auto& [image, source] : starting) read(image, *source);
 }
 
 std::shared_ptr<ChunkImage> ChunkAhead::find(std::uint32_t shard, std::uint64_t chunk) {

@@ -15,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "headrace/io/stored_bytes.h"
@@ -87,6 +88,8 @@ class ChunkAhead {
   std::uint64_t live_bytes() const { return live_bytes_->load(std::memory_order_relaxed); }
 
  private:
+  using Starting = std::vector<std::pair<std::shared_ptr<ChunkImage>, io::ShardSource*>>;  // to be read once unlocked
+  void plan(std::uint64_t step, Starting& starting);                                       // under mutex_
   struct Expected {
     std::uint64_t step, first_slot, end_slot;
   };

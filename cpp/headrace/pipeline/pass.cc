@@ -160,18 +160,29 @@ void submit_or_run(const std::shared_ptr<Pass>& pass, std::uint64_t priority, co
   }
 }
 
-// Queues a group of ranges; `then` follows on the pool when they are there.
+// Queues a group of ranges; `then` follows when they are there. What cannot be queued is read later by who needs it.
+template <typename Then>
 void submit_reads(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, io::StoredBytes& bytes, std::size_t group,
-                  std::vector<io::RangeRead> reads, std::function<void()> then) {
+                  std::vector<io::RangeRead> reads, const Then& then) {
   if (job->reads_left.fetch_add(1) == 0) job->reads_since_ns.store(now_ns());
   io::ReadQueue& queue = bytes.queue(group);
-  queue.submit(std::move(reads), [pass, job, &bytes, group, then = std::move(then)](std::span<io::RangeRead> done) {
-    bytes.arrived(group, done, pass->shared->counters.io);
-    if (job->reads_left.fetch_sub(1) == 1) {
-      pass->shared->counters.io.read_ns.fetch_add(static_cast<std::uint64_t>(now_ns() - job->reads_since_ns.load()));
-    }
+  try {
+    queue.submit(std::move(reads), [pass, job, &bytes, group, then](std::span<io::RangeRead> done) {
+      bytes.arrived(group, done, pass->shared->counters.io);
+      if (job->reads_left.fetch_sub(1) == 1) {
+        pass->shared->counters.io.read_ns.fetch_add(static_cast<std::uint64_t>(now_ns() - job->reads_since_ns.load()));
+      }
+      then();
+    });
+  } catch (const std::bad_alloc&) {
+    job->reads_left.fetch_sub(1);
     then();
-  });
+  }
+}
+
+void give_up(Pass& pass, Job& job) {
+  job.out_of_memory.store(true);
+  finish_job(pass, job);
 }
 
 // The second task of a job: everything is there that its layout depends on.
@@ -190,14 +201,21 @@ void lay_out(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job)
 void read_sides(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
   io::StoredBytes& sides = job->builder->sides();
   std::vector<io::RangeRead> reads;
-  if (sides.num_groups() > 0) reads = sides.reads(0, pass->shared->counters.io);
-  std::vector<std::shared_ptr<ChunkImage>> images = job->builder->images();
-  std::erase(images, nullptr);
-  if (reads.empty() && images.empty()) return lay_out(pass, job);
-  job->enter(Stage::kReading);
-  const auto countdown = std::make_shared<Countdown>(images.size() + (reads.empty() ? 1 : 2),
-                                                     [pass, job] { submit_or_run(pass, job->step, [pass, job] { lay_out(pass, job); }); });
-  for (const auto& image : images) image->when_ready(countdown);
+  std::shared_ptr<Countdown> countdown;
+  try {
+    if (sides.num_groups() > 0) reads = sides.reads(0, pass->shared->counters.io);
+    std::vector<std::shared_ptr<ChunkImage>> images = job->builder->images();
+    std::erase(images, nullptr);
+    if (!reads.empty() || !images.empty()) {
+      job->enter(Stage::kReading);
+      countdown = std::make_shared<Countdown>(images.size() + (reads.empty() ? 1 : 2),
+                                              [pass, job] { submit_or_run(pass, job->step, [pass, job] { lay_out(pass, job); }); });
+      for (const auto& image : images) image->when_ready(countdown);
+    }
+  } catch (const std::bad_alloc&) {  // The countdown lacks this thread's step: it never ends.
+    return give_up(*pass, *job);
+  }
+  if (countdown == nullptr) return lay_out(pass, job);
   if (!reads.empty()) submit_reads(pass, job, sides, 0, std::move(reads), [countdown] { countdown->done(); });
   countdown->done();
 }
@@ -213,16 +231,20 @@ void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>
   job->enter(reads_some ? Stage::kReading : Stage::kAssembling);
   job->pieces_left.store(pieces, std::memory_order_relaxed);
   if (pieces == 1 && !reads_some) return run_piece(*pass, *job, 0);
-  std::vector<std::vector<io::RangeRead>> all(pieces);
-  for (std::size_t i = 0; reads_some && i < pieces; ++i) all[i] = values.reads(i, pass->shared->counters.io);
+  std::vector<std::vector<io::RangeRead>> all;
+  try {
+    if (reads_some) all.resize(pieces);
+    for (std::size_t i = 0; i < all.size(); ++i) all[i] = values.reads(i, pass->shared->counters.io);
+  } catch (const std::bad_alloc&) {
+    return give_up(*pass, *job);
+  }
   // The job may be done, and its builder gone, once the last piece was handed over.
   for (std::size_t i = 0; i < pieces; ++i) {
-    std::vector<io::RangeRead>& reads = all[i];
     const auto task = [pass, job, i] { run_piece(*pass, *job, i); };
-    if (reads.empty()) {
+    if (all.empty() || all[i].empty()) {
       submit_or_run(pass, job->step, task);
     } else {
-      submit_reads(pass, job, values, i, std::move(reads), [pass, job, task] { submit_or_run(pass, job->step, task); });
+      submit_reads(pass, job, values, i, std::move(all[i]), [pass, job, task] { submit_or_run(pass, job->step, task); });
     }
   }
 }
