@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -13,8 +12,9 @@ from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
 from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
+from headrace.loader.engines import EnginePool
 from headrace.loader.state import VERSION, LoaderState, read_state
-from headrace.loader.stats import add_rates, add_stats
+from headrace.loader.stats import add_rates
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition
 from headrace.sampling.weighted import WeightedOrder, choose_order
@@ -131,8 +131,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         check_device(device)
         self.device = device
         self.place = LoaderState()
-        self._engines: list[tuple[int, _native.Pipeline]] = []  # all that this loader made, with the process that made them
-        self._idle: list[tuple[int, _native.Pipeline]] = []
+        self._engines = EnginePool()
         self._latest: weakref.ref[NativeIterator] | None = None
         if self._source is None:
             given = [
@@ -265,11 +264,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             raise TypeError("replay() needs headrace's own order; this loader follows a sampler, batch_sampler or generator")
         step = whole_number("step", step, 0, max(len(self), 1))
         epoch = self.place.epoch if epoch is None else whole_number("epoch", epoch, 0, 1 << 63)
-        pipeline = self.take_pipeline()
+        native = self.source.native
+        pipeline = self.take_pipeline(native)
         try:
             batch = pipeline.replay(epoch, step)
         finally:
-            self.give_pipeline(pipeline)
+            self.give_pipeline(native, pipeline)
         device = check_device(self.device)
         return self.convert(batch) if device is None else Transfer(device).copy(self.to_host(batch), self.slab_of(batch))
 
@@ -333,12 +333,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         iterator = self._latest() if self._latest is not None else None
         pipeline = iterator.pipeline if iterator is not None and iterator.is_mine() else None
         if pipeline is None:
-            pipeline = self.take_pipeline()
-            self.give_pipeline(pipeline)
+            native = self.source.native
+            pipeline = self.take_pipeline(native)
+            self.give_pipeline(native, pipeline)
         stats = pipeline.stats()
-        for made_in, other in self._engines:
-            if other is not pipeline and made_in == os.getpid():
-                add_stats(stats, other.stats())
+        self._engines.add_others(stats, pipeline)
         add_rates(stats)
         stats["skipped"] = len(self.place.skipped)
         stats["epoch"], stats["position"] = self.place.epoch, self.place.position
@@ -354,7 +353,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         # The copy goes on from here by itself.
-        return {**self.__dict__, "_engines": [], "_idle": [], "_latest": None, "place": copy.deepcopy(self.place)}
+        return {**self.__dict__, "_latest": None, "place": copy.deepcopy(self.place)}
 
     # -- engines -------------------------------------------------------------------------------------------------------------------
 
@@ -364,16 +363,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 f"{what}() needs a headrace dataset read in batches; this loader runs {type(self.dataset).__name__} as torch does"
             )
 
-    def take_pipeline(self) -> _native.Pipeline:
-        """An engine that no iterator uses; one made before a fork is left to its parent."""
-        while self._idle:
-            made_in, pipeline = self._idle.pop()
-            if made_in == os.getpid():
-                return pipeline
+    def take_pipeline(self, native: _native.Dataset) -> _native.Pipeline:
+        """An engine that no iterator uses, over this table; one made before a fork is left to its parent."""
+        pipeline = self._engines.take(native)
+        if pipeline is not None:
+            return pipeline
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
         weights = self.order if isinstance(self.order, WeightedOrder) else None
         pipeline = _native.Pipeline(
-            self.source.native,
+            native,
             fields=self.source.field_numbers,
             batch_size=self.partition.batch_size,
             drop_last=self.partition.drop_last,
@@ -392,12 +390,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             ragged=self.ragged if self._custom_collate is None else "offsets",
             on_error=self.on_error,
         )
-        self._engines.append((os.getpid(), pipeline))
+        self._engines.add(pipeline)
         return pipeline
 
-    def give_pipeline(self, pipeline: _native.Pipeline) -> None:
+    def give_pipeline(self, native: _native.Dataset, pipeline: _native.Pipeline) -> None:
         """Keep an engine for the next pass."""
-        self._idle.append((os.getpid(), pipeline))
+        self._engines.give(native, pipeline)
 
     def to_host(self, batch: _native.Batch) -> Any:
         """Torch tensors over a batch's memory, or what collate_fn makes of its samples."""

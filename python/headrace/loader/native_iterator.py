@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from headrace import _native
-from headrace.errors import ForkError, LoaderTimeoutError, TooManyErrorsError
+from headrace.datasets.arrays import ArrayDataset
+from headrace.errors import ChangedError, ForkError, LoaderTimeoutError, TooManyErrorsError
 from headrace.loader.cache_warning import warn_of_failures
 from headrace.loader.feeding import IndexFeed
 from headrace.sampling.order import OrderSampler
@@ -35,7 +36,10 @@ class NativeIterator:
         self._passed = 0  # batches delivered or failed in this pass
         self._state = loader.place.begin()
         self._convert = loader.converter()
-        self.pipeline: _native.Pipeline | None = loader.take_pipeline()
+        self._source = loader.source
+        self._native = self._source.native
+        self._memory = self._source if isinstance(self._source, ArrayDataset) else None  # read in place, and moved by others
+        self.pipeline: _native.Pipeline | None = loader.take_pipeline(self._native)
         if isinstance(loader.sampler, OrderSampler):
             loader.sampler.set_epoch(self._state.epoch)
         self._batches: IndexFeed | None = None  # while a sampler's batches are still to come
@@ -74,6 +78,7 @@ class NativeIterator:
 
     def take(self, pipeline: _native.Pipeline) -> _native.Batch | None:
         """The next batch, not yet counted as delivered; None at the end of the pass."""
+        self._check_memory()  # First: without threads, next() reads.
         if self._batches is not None:
             self._feed(pipeline)
         self._passed += 1
@@ -83,10 +88,21 @@ class NativeIterator:
             self._passed -= 1  # Still under way.
             raise
         if batch is not None:
+            self._check_memory()
             if self._passed == 1:
-                self._loader.source.note_fallback()
+                self._source.note_fallback()
             self._passed = batch.step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
         return batch
+
+    def _check_memory(self) -> None:
+        """End the pass if what it reads has moved: its engine would go on with memory that is freed."""
+        if self._memory is None or self._memory.is_current(self._native):
+            return
+        self._release()
+        raise ChangedError(
+            f"{self._memory.path}: a tensor of the dataset moved while this pass read it (share_memory_(), a worker process that was given it, "
+            "set_()); begin a new pass, or call share_memory_() on the tensors before the first one"
+        )
 
     def count(self, batch: _native.Batch | None) -> TypeGuard[_native.Batch]:
         """Count as delivered what take() gave. Whether there is something in it; the end of the pass is counted too."""
@@ -124,7 +140,7 @@ class NativeIterator:
             self._state.drawn = self._batches.drawn
             if order is not None:
                 begin = min(self._state.position * self._loader.partition.batch_size, len(order))
-                pipeline.start_listed(self._loader.source.absolute(order), begin)
+                pipeline.start_listed(self._source.absolute(order), begin)
                 self._batches, self._begin = None, 0
                 return
             pipeline.start_fed()
@@ -135,7 +151,7 @@ class NativeIterator:
                 pipeline.end_feed()
                 self._ahead = 0
                 return
-            pipeline.feed(self._loader.source.absolute(np.asarray(indices)))
+            pipeline.feed(self._source.absolute(np.asarray(indices)))
             self._fed += 1
 
     def _count_skipped(self, batch: _native.Batch) -> None:
@@ -145,7 +161,7 @@ class NativeIterator:
             index, reason = batch.skipped[-1]
             raise TooManyErrorsError(
                 f"{len(skipped)} samples failed, max_errors is {self._loader.max_errors}; the last: sample {index}: {reason}; "
-                f"run `headrace verify {self._loader.source.path}`"
+                f"run `headrace verify {self._source.path}`"
             )
 
     def _release(self) -> None:
@@ -153,7 +169,7 @@ class NativeIterator:
         if pipeline is None or self._pid != os.getpid():
             return
         pipeline.stop()
-        self._loader.give_pipeline(pipeline)
+        self._loader.give_pipeline(self._native, pipeline)
 
     def close(self) -> None:
         """End the pass now; returns at once."""
