@@ -161,7 +161,7 @@ def test_engines_that_nobody_uses_are_let_go_and_what_they_did_is_kept(path: Pat
     del iterator
     while iterators:
         iterators.pop()
-    assert len(loader._engines._live) == len(loader._engines._idle) == MAX_IDLE  # noqa: SLF001
+    assert len(loader._engines._live) == len(loader._engines._idle) == MAX_IDLE
     stats = loader.stats()
     assert (stats["batches"], stats["samples"], stats["batches_in_flight"]) == (12, 120, 0)
 
@@ -175,7 +175,7 @@ def test_engines_are_taken_and_given_by_many_threads(path: Path) -> None:
         try:
             for step in range(200):
                 assert len(loader.replay(step % 3)["x"]) == 50
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             errors.append(error)
 
     interval = sys.getswitchinterval()
@@ -189,4 +189,4 @@ def test_engines_are_taken_and_given_by_many_threads(path: Path) -> None:
     finally:
         sys.setswitchinterval(interval)
     assert errors == []
-    assert len(loader._engines._live) <= 8 + MAX_IDLE  # noqa: SLF001
+    assert len(loader._engines._live) <= 8 + MAX_IDLE

@@ -27,7 +27,7 @@ from headrace.loader.cuda import check_device  # noqa: E402
 from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
-from headrace.loader.source import find_source  # noqa: E402
+from headrace.loader.source import Source  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
 from headrace.sampling.order import OrderSampler  # noqa: E402
 
@@ -53,7 +53,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     A `headrace.Dataset` is read, decoded, shuffled and assembled by native threads, straight into the memory of the tensors; `headrace.from_arrays`
     likewise. Torch's own TensorDataset, Subset, ConcatDataset and StackDataset of such are read in place by the same threads, in torch's order, bit for bit
-    (unless collate_fn or worker_init_fn ask for Python). Any other dataset runs exactly as torch runs it.
+    (unless collate_fn or worker_init_fn ask for Python); tensors or indices that they are given later count from the next pass on.
+    Any other dataset runs exactly as torch runs it.
 
     Native options (keyword-only; each is an attribute of the same name):
         seed: of the order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone.
@@ -117,7 +118,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
         self.parallel = one_of("parallel", parallel, ("auto", "native", "process"))
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
-        self._source = find_source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
+        self._source = Source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
         self.seed = whole_number("seed", seed, 0, 1 << 64)
         self.order, self.weights = order, weights
         self.window = whole_number("window", window, 1, 1 << 32)
@@ -133,7 +134,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.place = LoaderState()
         self._engines = EnginePool()
         self._latest: weakref.ref[NativeIterator] | None = None
-        if self._source is None:
+        if not self.is_native:
             given = [
                 name for name, value in options.items() if value is not None and (name == "weights" or value != _NATIVE_DEFAULTS[name])
             ]
@@ -214,20 +215,27 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     @property
     def is_native(self) -> bool:
         """Whether the native engine serves this loader; else torch's own machinery does."""
-        return self._source is not None
+        return self._source.found is not None
 
     @property
     def source(self) -> Dataset | ArrayDataset:
         """What the native engine reads: the dataset, or the form in which it was recognised. Raises TypeError where torch's machinery serves it."""
-        if self._source is None:
+        found = self._source.found
+        if found is None:
             raise TypeError(f"this loader runs {type(self.dataset).__name__} as torch does; the native engine does not read it")
-        return self._source
+        return found
+
+    def _refresh(self) -> None:
+        """Look at a dataset of torch's again: what was done to it since counts from the next pass on, as in torch."""
+        if self._source.refresh() and isinstance(self.sampler, OrderSampler):
+            self.sampler.dataset = self.source
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         device = check_device(self.device)
         if not self.is_native:
             batches = super().__iter__()
             return batches if device is None else TorchDeviceIterator(batches, Transfer(device))
+        self._refresh()
         iterator = NativeIterator(self) if device is None else DeviceIterator(self, Transfer(device))
         self._latest = weakref.ref(iterator)
         return iterator
@@ -236,6 +244,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Batches of a whole pass on this rank."""
         if not self.is_native or self.is_fed:
             return super().__len__()
+        self._refresh()
         return self.partition.num_batches(self.epoch_samples)
 
     @property
@@ -292,6 +301,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         Raises ChangedError naming each difference in dataset, seed or order; ValueError for what is not a state.
         """
         self._require_native("load_state_dict")
+        self._refresh()
         self.place = read_state(state_dict, self._identity(), self._last_position())
 
     def _last_position(self) -> int:
