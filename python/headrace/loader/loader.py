@@ -34,7 +34,7 @@ from headrace.sampling.order import OrderSampler  # noqa: E402
 __all__ = ["DataLoader"]
 
 _NATIVE_DEFAULTS: dict[str, Any] = {
-    "seed": 0,
+    "seed": None,
     "order": "global",
     "weights": None,
     "window": 32,
@@ -56,8 +56,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     (unless collate_fn or worker_init_fn ask for Python); tensors or indices that they are given later count from the next pass on.
     Any other dataset runs exactly as torch runs it.
 
-    Native options (keyword-only; each is an attribute of the same name):
-        seed: of the order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone.
+    Native options (keyword-only; each is an attribute of the same name, as it was given):
+        seed: of headrace's own order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone. None: 0 for headrace's own
+            datasets, torch's order for torch's; any number, 0 too, asks for headrace's order, which is cut by rank and world_size.
         order: "global" (any sample may follow any other) or "window" (chunks are permuted, samples mixed among `window` chunks; reads each
             chunk once). Used if shuffle=True.
             "weighted", or an order from headrace.sampling: each position draws a sample by its weight, with replacement.
@@ -65,6 +66,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         window: chunks mixed at a time under order="window".
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
         rank, world_size: share of each global batch; default from torch.distributed or torchrun's environment, else 0 and 1.
+            `partition` has what was found.
         on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` samples of a loader.
         parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset); "process" (torch's own machinery, whatever the dataset).
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
@@ -101,7 +103,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         persistent_workers: bool = False,
         pin_memory_device: str = "",
         in_order: bool = True,
-        seed: int = 0,
+        seed: int | None = None,
         order: str | WeightedOrder = "global",
         weights: Any = None,
         window: int = 32,
@@ -119,7 +121,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.parallel = one_of("parallel", parallel, ("auto", "native", "process"))
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
         self._source = Source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
-        self.seed = whole_number("seed", seed, 0, 1 << 64)
+        self.seed = seed
+        self._order_seed = 0 if seed is None else whole_number("seed", seed, 0, 1 << 64)
         self.order, self.weights = order, weights
         self.window = whole_number("window", window, 1, 1 << 32)
         self.prefetch_bytes = None if prefetch_bytes is None else whole_number("prefetch_bytes", prefetch_bytes, 1, 1 << 63)
@@ -169,7 +172,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not isinstance(order, WeightedOrder):
             one_of("order", order, ("global", "window"))
         self.order, self.weights, self.shuffle = order, None, bool(shuffle)
-        ordered = rank is not None or world_size is not None or seed != 0 or order != "global"
+        ordered = rank is not None or world_size is not None or seed is not None or order != "global"
         self.is_fed = (
             sampler is not None
             or batch_sampler is not None
@@ -180,9 +183,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             raise ValueError(
                 "rank and world_size cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
             )
-        self.rank, self.world_size = (0, 1) if self.is_fed else find_world(rank, world_size)
+        found_rank, found_world = (0, 1) if self.is_fed else find_world(rank, world_size)
         if shuffle and not self.is_fed:
-            sampler, shuffle = OrderSampler(self.source, seed=self.seed, kind=order, window=self.window), None
+            sampler, shuffle = OrderSampler(self.source, seed=self._order_seed, kind=order, window=self.window), None
         # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
         super().__init__(
             dataset,
@@ -208,7 +211,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.in_order = in_order
         if type(self.batch_sampler) is torch.utils.data.BatchSampler:  # The user's own, or what torch made of batch_size and drop_last.
             batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
-        self.partition = Partition(batch_size=batch_size or 1, rank=self.rank, world_size=self.world_size, drop_last=drop_last)
+        self.partition = Partition(batch_size=batch_size or 1, rank=found_rank, world_size=found_world, drop_last=drop_last)
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
 
@@ -319,10 +322,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return {**same, "order": "sampler", "batch_size": self.batch_size}
         if isinstance(self.order, WeightedOrder):
             drawn = f"weighted {self.order.fingerprint} {self.order.num_samples}"
-            return {**same, "seed": self.seed, "order": drawn, "window": 0}
+            return {**same, "seed": self._order_seed, "order": drawn, "window": 0}
         return {
             **same,
-            "seed": self.seed,
+            "seed": self._order_seed,
             "order": self.order if self.shuffle else "sequential",
             "window": self.window if self.shuffle and self.order == "window" else 0,
         }
@@ -356,9 +359,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __repr__(self) -> str:
         if not self.is_native:
             return super().__repr__()
+        share = self.partition
         return (
             f"DataLoader(dataset={self.source.path!r}[{len(self.source)}], batch_size={self.batch_size}, shuffle={self.shuffle}, "
-            f"num_workers={self.num_workers}, rank {self.rank}/{self.world_size}, epoch {self.place.epoch}, position {self.place.position}, seed {self.seed})"
+            f"num_workers={self.num_workers}, rank {share.rank}/{share.world_size}, epoch {self.place.epoch}, position {self.place.position}, "
+            f"seed {self._order_seed})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -391,7 +396,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             weights=None if weights is None else weights.table,
             epoch_samples=0 if weights is None else weights.num_samples,
             window=self.window,
-            seed=self.seed,
+            seed=self._order_seed,
             # A timeout needs a thread to wait for.
             num_threads=max(self.num_workers, 1) if self.timeout > 0 else self.num_workers,
             prefetch_batches=ahead,
