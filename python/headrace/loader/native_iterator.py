@@ -33,6 +33,7 @@ class NativeIterator:
         self._loader = loader
         self._pid = os.getpid()
         self._lock = threading.Lock()  # an engine serves one consumer at a time
+        self._is_closed = False
         self._passed = 0  # batches delivered or failed in this pass
         self._state = loader.place.begin()
         self._convert = loader.converter()
@@ -63,11 +64,17 @@ class NativeIterator:
             raise ForkError(
                 "this iterator was made before fork() and its threads are not in the child; start a new one there: iter(loader)"
             )
-        with self._lock:
-            if _profiler_enabled():
-                with torch.autograd.profiler.record_function("enumerate(DataLoader)#NativeIterator.__next__"):
-                    return self._next_alone()
-            return self._next_alone()
+        try:
+            with self._lock:
+                if self._is_closed:
+                    self._release()
+                if _profiler_enabled():
+                    with torch.autograd.profiler.record_function("enumerate(DataLoader)#NativeIterator.__next__"):
+                        return self._next_alone()
+                return self._next_alone()
+        finally:
+            if self._is_closed and self.pipeline is not None:
+                self.close()  # Asked for meanwhile, by a thread that could not do it.
 
     def _next_alone(self) -> Any:
         while self.pipeline is not None:
@@ -77,7 +84,7 @@ class NativeIterator:
         raise StopIteration
 
     def take(self, pipeline: _native.Pipeline) -> _native.Batch | None:
-        """The next batch, not yet counted as delivered; None at the end of the pass."""
+        """The next batch, not yet counted as delivered; None at the end of the pass. Raises StopIteration if another thread closed the iterator."""
         self._check_memory()  # First: without threads, next() reads.
         if self._batches is not None:
             self._feed(pipeline)
@@ -87,6 +94,8 @@ class NativeIterator:
         except LoaderTimeoutError:
             self._passed -= 1  # Still under way.
             raise
+        if self._is_closed:
+            raise StopIteration  # Not delivered, and not the end of the epoch.
         if batch is not None:
             self._check_memory()
             if self._passed == 1:
@@ -172,8 +181,14 @@ class NativeIterator:
         self._loader.give_pipeline(self._native, pipeline)
 
     def close(self) -> None:
-        """End the pass now; returns at once."""
-        self._release()
+        """End the pass now; returns at once, from any thread. A thread that waits in next() gets StopIteration with the next batch, and ends it."""
+        self._is_closed = True
+        # The engine must not be stopped while a thread is inside it. Whoever holds the lock looks at the flag after letting go of it.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._release()
+            finally:
+                self._lock.release()
 
     def __del__(self) -> None:
         if getattr(self, "pipeline", None) is not None:
