@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import headrace as hr
 from headrace.loader.state import LoaderState, check_same, read_state
@@ -188,6 +190,19 @@ def test_tampered_states_are_refused(dataset: hr.Dataset, case: str) -> None:
     assert loader.state_dict() == before
 
 
+@pytest.mark.parametrize("state", [None, "state", 3, [1]])
+def test_what_is_no_dict_is_refused(dataset: hr.Dataset, state: Any) -> None:
+    with pytest.raises(TypeError, match=r"load_state_dict: expected the dict that state_dict\(\) gave, got"):
+        hr.DataLoader(dataset, 9).load_state_dict(state)
+
+
+@pytest.mark.parametrize("drawn", [{"epoch": -1}, {"epoch": "3"}, {"epoch": True}, {"epoch": 1 << 63}, {"other": 1}, [1]])
+def test_tampered_draws_are_refused(dataset: hr.Dataset, drawn: Any) -> None:
+    loader, _ = loader_of(dataset, "own", 0)
+    with pytest.raises(ValueError, match="drawn is"):
+        loader.load_state_dict({**loader.state_dict(), "drawn": drawn})
+
+
 def test_states_with_parts_missing_are_refused(dataset: hr.Dataset) -> None:
     loader = hr.DataLoader(dataset, 9, True)
     whole = loader.state_dict()
@@ -220,6 +235,64 @@ def test_a_pass_begins_where_the_last_one_says() -> None:
     assert read_state(saved, {"seed": 1, "num_samples": 7}, 7) == LoaderState(2, 7, resume=True)
     with pytest.raises(hr.ChangedError, match=r"seed: saved 1, now 2; order: saved None, now 'x'\)"):
         check_same(saved, {"seed": 2, "order": "x"})
+
+
+# -- samplers with an epoch of their own ---------------------------------------------------------------------------------------------------
+
+
+class Rotated(torch.utils.data.Sampler[int]):
+    """Begins at its epoch, which it tells nobody."""
+
+    def __init__(self) -> None:
+        self.first = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.first = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([(i + self.first) % N for i in range(N)])
+
+    def __len__(self) -> int:
+        return N
+
+
+def loader_of(dataset: hr.Dataset, kind: str, workers: int) -> tuple[hr.DataLoader, Any]:
+    sampler: Any = Rotated() if kind == "own" else torch.utils.data.DistributedSampler(dataset, 2, 1)  # type: ignore[arg-type]
+    return hr.DataLoader(dataset, 9, sampler=sampler, num_workers=workers), sampler
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("kind", "told"), [("torch's", "loader"), ("torch's", "sampler"), ("torch's", "nobody"), ("own", "loader"), ("own", "nobody")]
+)
+def test_a_samplers_epoch_is_resumed(dataset: hr.Dataset, kind: str, told: str, workers: int) -> None:
+    loader, sampler = loader_of(dataset, kind, workers)
+
+    def begin(epoch: int) -> None:
+        if told != "nobody":
+            (loader if told == "loader" else sampler).set_epoch(epoch)
+
+    for epoch in range(3):
+        begin(epoch)
+        list(loader)
+    begin(3)
+    states = [loader.state_dict()]
+    iterator = iter(loader)
+    for _ in range(2):
+        next(iterator)
+        states.append(loader.state_dict())
+    left = ids_of(iterator)
+    done = loader.state_dict()
+    whole = ids_of(loader)  # Again, with what the sampler was told last.
+    for step, state in enumerate(states):
+        again, _ = loader_of(dataset, kind, workers)
+        again.load_state_dict(json.loads(json.dumps(state)))
+        assert again.state_dict() == state
+        assert ids_of(again) == whole[step:]
+    assert whole[2:] == left
+    again, _ = loader_of(dataset, kind, workers)
+    again.load_state_dict(json.loads(json.dumps(done)))
+    assert ids_of(again) == whole
 
 
 # -- damaged samples -----------------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from headrace.datasets.arrays import ArrayDataset
 from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
 from headrace.loader.engines import EnginePool
+from headrace.loader.followers import Followers
 from headrace.loader.state import VERSION, LoaderState, read_state
 from headrace.loader.stats import add_rates
 from headrace.sampling.options import one_of, whole_number
@@ -160,6 +161,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 pin_memory_device=pin_memory_device,
                 in_order=in_order,
             )
+            self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
             return
         num_workers = whole_number("num_workers", num_workers, 0, 1 << 31)
         if not 0 <= timeout < math.inf:
@@ -200,6 +202,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             generator=generator,
             pin_memory_device=pin_memory_device,
         )
+        self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
         # A loader that is made again from its own attributes, as trainers do, names torch's default: what collates here by itself.
         self._custom_collate = None if collate_fn is torch.utils.data.default_collate else collate_fn
         self.num_workers = num_workers
@@ -260,11 +263,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self.is_native:
             epoch = whole_number("epoch", epoch, 0, 1 << 63)
             self.place = self.place.at_epoch(epoch)
-        samplers = (self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.dataset)
-        for target in {id(s): s for s in samplers}.values():
-            forward = getattr(target, "set_epoch", None)
-            if forward is not None:
-                forward(epoch)
+        self.followers.tell(epoch)
 
     def replay(self, step: int, epoch: int | None = None) -> Any:
         """Build the batch of any step again (of the current epoch unless one is named), without disturbing the pass under way.
@@ -294,18 +293,24 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         out = {"version": VERSION, **self._identity(), "epoch": state.epoch, "position": state.position, "finished": state.finished}
         if state.skipped:
             out["skipped"] = list(state.skipped)
-        if state.drawn and not state.finished:
-            out["drawn"] = dict(state.drawn)
+        drawn = {} if state.finished else dict(state.drawn)
+        if self.is_fed and (epoch := self.followers.epoch()) is not None:
+            drawn.setdefault("epoch", epoch)  # Of the pass under way, or of the next.
+        if drawn:
+            out["drawn"] = drawn
         return out
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from a saved place: the next iterator delivers what the saved one would have delivered next. Reads no data.
 
-        Raises ChangedError naming each difference in dataset, seed or order; ValueError for what is not a state.
+        A sampler's epoch is set to what it was (set_epoch()). Raises ChangedError naming each difference in dataset, seed or order; ValueError for
+        what is not a state.
         """
         self._require_native("load_state_dict")
         self._refresh()
         self.place = read_state(state_dict, self._identity(), self._last_position())
+        if self.is_fed and "epoch" in self.place.drawn:
+            self.followers.tell(self.place.drawn["epoch"])
 
     def _last_position(self) -> int:
         if not self.is_fed:

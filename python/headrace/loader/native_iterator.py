@@ -146,7 +146,8 @@ class NativeIterator:
         assert self._batches is not None
         if not self._is_started:
             order = self._batches.order()
-            self._state.drawn = self._batches.drawn
+            epoch = self._loader.followers.epoch()
+            self._state.drawn = {**self._batches.drawn, **({} if epoch is None else {"epoch": epoch})}
             if order is not None:
                 begin = min(self._state.position * self._loader.partition.batch_size, len(order))
                 pipeline.start_listed(self._source.absolute(order), begin)

@@ -26,7 +26,9 @@ class LoaderState:
     resume: bool = False  # whether `position` was loaded and nothing delivered since: the next pass starts there
     finished: bool = False
     skipped: list[int] = field(default_factory=list)  # samples that on_error left out or replaced, as delivered
-    drawn: dict[str, Any] = field(default_factory=dict)  # what a torch sampler's draws of this epoch began with (loader/feeding.py)
+    drawn: dict[str, Any] = field(
+        default_factory=dict
+    )  # what a sampler's draws of this epoch began with (loader/feeding.py), and its own epoch
 
     def begin(self) -> LoaderState:
         """The state of the next pass; later changes of this one do not reach it, so of several live passes only the newest is recorded.
@@ -51,8 +53,10 @@ class LoaderState:
 def read_state(saved: Mapping[str, Any], identity: Mapping[str, Any], limit: int) -> LoaderState:
     """Check a saved state against this loader: `limit` is its last position, `identity` what must be equal (num_samples among it).
 
-    Raises ValueError and ChangedError.
+    Raises TypeError for what is no mapping, ValueError and ChangedError.
     """
+    if not isinstance(saved, Mapping):
+        raise TypeError(f"load_state_dict: expected the dict that state_dict() gave, got {type(saved).__name__}")
     if saved.get("version") != VERSION:
         raise ValueError(f"load_state_dict: version is {saved.get('version')!r}, this headrace reads {VERSION}")
     missing = [key for key in (*identity, "epoch", "position", "finished") if key not in saved]
@@ -75,9 +79,11 @@ def read_state(saved: Mapping[str, Any], identity: Mapping[str, Any], limit: int
         not isinstance(drawn, Mapping)
         or type(drawn.get("seed", 0)) is not int
         or not isinstance(drawn.get("generator", ""), str)
-        or not set(drawn) <= {"seed", "generator"}
+        or type(drawn.get("epoch", 0)) is not int
+        or not 0 <= drawn.get("epoch", 0) < 1 << 63
+        or not set(drawn) <= {"seed", "generator", "epoch"}
     ):
-        raise ValueError(f"load_state_dict: drawn is {str(drawn)[:100]}; expected a seed or a generator's state")
+        raise ValueError(f"load_state_dict: drawn is {str(drawn)[:100]}; expected a seed, a generator's state or a sampler's epoch")
     size = identity["num_samples"]
     if not isinstance(skipped, list) or any(type(i) is not int or not 0 <= i < size for i in skipped):
         raise ValueError(f"load_state_dict: skipped is {str(skipped)[:100]}; expected a list of sample numbers below {size}")
