@@ -68,7 +68,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
         rank, world_size: share of each global batch; default from torch.distributed or torchrun's environment, else 0 and 1.
             `partition` has what was found.
-        on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` samples of a loader.
+        on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` different samples of a loader.
         parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset); "process" (torch's own machinery, whatever the dataset).
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
         strings: strings, bytes and images as "lists" of str and bytes, an object a sample; or as "offsets", without any: the pair (values uint8, offsets
@@ -287,7 +287,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     # -- state ---------------------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader is: plain values, the same on every rank, counting delivered batches. Legal at any moment."""
+        """Where the loader is: plain values, the same on every rank, counting delivered batches. Legal at any moment.
+
+        Only `skipped`, there once on_error left out or replaced something, is each rank's own: the samples that failed here, each once. A place that
+        is loaded on all ranks may come from any of them; each then counts on from that rank's errors.
+        """
         self._require_native("state_dict")
         state = self.place
         out = {"version": VERSION, **self._identity(), "epoch": state.epoch, "position": state.position, "finished": state.finished}

@@ -166,11 +166,13 @@ class NativeIterator:
 
     def _count_skipped(self, batch: _native.Batch) -> None:
         skipped = self._state.skipped
-        skipped.extend(index for index, _ in batch.skipped)
+        known = set(skipped)  # Each epoch meets a damaged sample again, and a resampling one several times.
+        skipped.extend(dict.fromkeys(index for index, _ in batch.skipped if index not in known))
         if len(skipped) > self._loader.max_errors:
             index, reason = batch.skipped[-1]
+            named = reason if reason.startswith(f"sample {index}:") else f"sample {index}: {reason}"
             raise TooManyErrorsError(
-                f"{len(skipped)} samples failed, max_errors is {self._loader.max_errors}; the last: sample {index}: {reason}; "
+                f"{len(skipped)} samples failed, max_errors is {self._loader.max_errors}; the last: {named}; "
                 f"run `headrace verify {self._source.path}`"
             )
 

@@ -1,4 +1,4 @@
-"""Where a loader is, as a small dict of plain values: the same on every rank, legal at any moment.
+"""Where a loader is, as a small dict of plain values: the same on every rank (but for the samples that failed there), legal at any moment.
 
 For native orders the place is one number, the global position in the epoch: so a run resumes on any world size, any batch size and any
 number of threads.
@@ -25,7 +25,7 @@ class LoaderState:
     position: int = 0  # global position after the last delivered batch; for a user's sampler: batches delivered
     resume: bool = False  # whether `position` was loaded and nothing delivered since: the next pass starts there
     finished: bool = False
-    skipped: list[int] = field(default_factory=list)  # samples that on_error left out or replaced, as delivered
+    skipped: list[int] = field(default_factory=list)  # different samples that on_error left out or replaced, as this rank met them
     drawn: dict[str, Any] = field(
         default_factory=dict
     )  # what a sampler's draws of this epoch began with (loader/feeding.py), and its own epoch
