@@ -182,6 +182,56 @@ def test_native_options_choose_headraces_order() -> None:
     )
 
 
+class Marked(torch.Tensor):
+    """A tensor that says so."""
+
+
+TORCHS_OWN: dict[str, Callable[[], Any]] = {
+    "a subclass of Tensor": lambda: data.TensorDataset(torch.randn(20, 2).as_subclass(Marked), torch.arange(20)),
+    "strings in a StackDataset": lambda: data.StackDataset(np.array([f"s{i}" for i in range(20)]), torch.arange(20)),
+    "bytes in a dict": lambda: data.StackDataset(a=np.array([b"%d" % i for i in range(20)]), b=torch.arange(20)),
+    "strings in a Subset": lambda: data.Subset(hr.from_arrays([np.array(["a", "b", "c"])]), [2, 0]),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", TORCHS_OWN)
+def test_what_would_come_in_other_types_is_left_to_torch(name: str) -> None:
+    dataset = TORCHS_OWN[name]()
+    ours, theirs = hr.DataLoader(dataset, 3), data.DataLoader(dataset, 3)
+    assert not ours.is_native
+    for one, other in zip(ours, theirs, strict=True):
+        assert type(one) is type(other)
+        pairs = zip(one.values(), other.values(), strict=True) if isinstance(one, dict) else zip(one, other, strict=True)
+        for a, b in pairs:
+            assert type(a) is type(b)
+            assert a == b if not isinstance(b, torch.Tensor) else torch.equal(a, b)
+
+
+BATCHES: dict[str, list[Any]] = {
+    "sets": [{3, 1, 2}, {7}],
+    "frozensets and tuples": [frozenset([5, 6]), (1, 2)],
+    "tensors": [torch.tensor([4, 4]), [torch.tensor(1), torch.tensor(2)]],
+    "numpy": [np.array([9, 8], np.uint8), [np.int32(3)]],
+    "ranges": [range(3), range(9, 2, -2)],
+    "keys": [{1: "a", 2: "b"}],
+    "negative": [[-1, -53]],
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("name", BATCHES)
+def test_batches_of_indices_in_any_form(name: str, workers: int) -> None:
+    batches = BATCHES[name]
+    ours = hr.DataLoader(plain(), batch_sampler=batches, num_workers=workers, parallel="native")
+    assert_same(list(ours), list(data.DataLoader(plain(), batch_sampler=batches)))
+
+
+@pytest.mark.parametrize("indices", [[[1], [2]], [slice(0, 2), slice(2, 4)], [[1, 2], [3]], [(0, 1)]])
+def test_indices_that_are_no_numbers_are_named(indices: list[Any]) -> None:
+    with pytest.raises(TypeError, match=r"indices that are no whole numbers .*parallel='process'"):
+        list(hr.DataLoader(plain(), 2, sampler=indices))
+
+
 CHANGES: dict[str, Callable[[Any], None]] = {
     "TensorDataset": lambda dataset: setattr(dataset, "tensors", tuple(tensor + 100 for tensor in dataset.tensors)),
     "one tensor": lambda dataset: setattr(dataset, "tensors", (torch.arange(90), torch.arange(90) % 7)),

@@ -41,7 +41,7 @@ def recognise(dataset: Any) -> Dataset | ArrayDataset | None:
         return dataset
     try:
         columns = _columns(dataset)
-        if columns is None or not columns.parts:
+        if columns is None or not columns.parts or any(_is_text(part) for parts in columns.parts for part in parts):
             return None
         named: dict[str, Sequence[Any]] = {str(i): parts for i, parts in enumerate(columns.parts)}
         return ArrayDataset(named, "tuple", columns.rows, path=type(dataset).__name__, structure=columns.structure)
@@ -87,6 +87,8 @@ def _children(datasets: Any) -> list[Any]:
 def _columns(dataset: Any) -> Columns | None:
     kind = type(dataset)
     if kind is data.TensorDataset:
+        if any(type(tensor) is not torch.Tensor for tensor in dataset.tensors):
+            return None  # Rows of a subclass are of that subclass, and it may do anything else.
         return Columns([[tensor] for tensor in dataset.tensors], list(range(len(dataset.tensors))))
     if kind is ArrayDataset:
         if dataset.change != NO_CHANGE:
@@ -101,6 +103,11 @@ def _columns(dataset: Any) -> Columns | None:
     if kind is data.StackDataset:
         return _stacked(dataset.datasets)
     return None
+
+
+def _is_text(part: Any) -> bool:
+    """Whether torch's collate gives the values as they are, in a list or a tuple: whichever held the samples."""
+    return isinstance(part, np.ndarray) and part.dtype.kind in "SU"
 
 
 def _subset(inner: Columns | None, indices: Any) -> Columns | None:

@@ -7,14 +7,13 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
-import numpy as np
 import torch
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
 from headrace.errors import ChangedError, ForkError, LoaderTimeoutError, TooManyErrorsError
 from headrace.loader.cache_warning import warn_of_failures
-from headrace.loader.feeding import IndexFeed
+from headrace.loader.feeding import IndexFeed, as_array
 from headrace.sampling.order import OrderSampler
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ class NativeIterator:
                 pipeline.end_feed()
                 self._ahead = 0
                 return
-            pipeline.feed(self._source.absolute(np.asarray(indices)))
+            pipeline.feed(self._source.absolute(as_array(indices)))
             self._fed += 1
 
     def _count_skipped(self, batch: _native.Batch) -> None:
