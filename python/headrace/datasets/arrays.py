@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from headrace import _native
 from headrace.datasets.layout import BatchLayout, NestedLayout
-from headrace.datasets.rows import absolute_rows
+from headrace.datasets.rows import absolute_rows, refuse_truth
 from headrace.datasets.view import NO_CHANGE, Change
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class ArrayDataset:
         return self._length
 
     def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | npt.NDArray[Any]) -> Any:
+        refuse_truth(index)
         if isinstance(index, slice):
             chosen = np.arange(*index.indices(self._length), dtype=np.int64)
         elif hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0:
