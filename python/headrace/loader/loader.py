@@ -14,7 +14,7 @@ from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
 from headrace.loader.engines import EnginePool
 from headrace.loader.followers import Followers
-from headrace.loader.state import VERSION, LoaderState, read_state
+from headrace.loader.state import VERSION, LoaderState, identity_of, read_state
 from headrace.loader.stats import add_rates
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition
@@ -123,7 +123,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
         self._source = Source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
         self.seed = seed
-        self._order_seed = 0 if seed is None else whole_number("seed", seed, 0, 1 << 64)
+        self.order_seed = 0 if seed is None else whole_number("seed", seed, 0, 1 << 64)
         self.order, self.weights = order, weights
         self.window = whole_number("window", window, 1, 1 << 32)
         self.prefetch_bytes = None if prefetch_bytes is None else whole_number("prefetch_bytes", prefetch_bytes, 1, 1 << 63)
@@ -187,7 +187,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             )
         found_rank, found_world = (0, 1) if self.is_fed else find_world(rank, world_size)
         if shuffle and not self.is_fed:
-            sampler, shuffle = OrderSampler(self.source, seed=self._order_seed, kind=order, window=self.window), None
+            sampler, shuffle = OrderSampler(self.source, seed=self.order_seed, kind=order, window=self.window), None
         # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
         super().__init__(
             dataset,
@@ -294,7 +294,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         self._require_native("state_dict")
         state = self.place
-        out = {"version": VERSION, **self._identity(), "epoch": state.epoch, "position": state.position, "finished": state.finished}
+        out = {"version": VERSION, **identity_of(self), "epoch": state.epoch, "position": state.position, "finished": state.finished}
         if state.skipped:
             out["skipped"] = list(state.skipped)
         drawn = {} if state.finished else dict(state.drawn)
@@ -312,7 +312,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         self._require_native("load_state_dict")
         self._refresh()
-        self.place = read_state(state_dict, self._identity(), self._last_position())
+        self.place = read_state(state_dict, identity_of(self), self._last_position())
         if self.is_fed and "epoch" in self.place.drawn:
             self.followers.tell(self.place.drawn["epoch"])
 
@@ -323,21 +323,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return len(self)
         except TypeError:  # A sampler without a length, as torch allows.
             return (1 << 63) - 1
-
-    def _identity(self) -> dict[str, Any]:
-        dataset = self.source
-        same: dict[str, Any] = {"fingerprint": f"{dataset.fingerprint:016x}", "num_samples": len(dataset)}
-        if self.is_fed:
-            return {**same, "order": "sampler", "batch_size": self.batch_size}
-        if isinstance(self.order, WeightedOrder):
-            drawn = f"weighted {self.order.fingerprint} {self.order.num_samples}"
-            return {**same, "seed": self._order_seed, "order": drawn, "window": 0}
-        return {
-            **same,
-            "seed": self._order_seed,
-            "order": self.order if self.shuffle else "sequential",
-            "window": self.window if self.shuffle and self.order == "window" else 0,
-        }
 
     # -- reports -------------------------------------------------------------------------------------------------------------------
 
@@ -372,7 +357,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         return (
             f"DataLoader(dataset={self.source.path!r}[{len(self.source)}], batch_size={self.batch_size}, shuffle={self.shuffle}, "
             f"num_workers={self.num_workers}, rank {share.rank}/{share.world_size}, epoch {self.place.epoch}, position {self.place.position}, "
-            f"seed {self._order_seed})"
+            f"seed {self.order_seed})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -405,7 +390,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             weights=None if weights is None else weights.table,
             epoch_samples=0 if weights is None else weights.num_samples,
             window=self.window,
-            seed=self._order_seed,
+            seed=self.order_seed,
             # A timeout needs a thread to wait for.
             num_threads=max(self.num_workers, 1) if self.timeout > 0 else self.num_workers,
             prefetch_batches=ahead,

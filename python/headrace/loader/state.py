@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ChangedError
+from headrace.sampling.weighted import WeightedOrder
 
-__all__ = ["LoaderState", "read_state"]
+if TYPE_CHECKING:
+    from headrace.loader.loader import DataLoader
+
+__all__ = ["LoaderState", "identity_of", "read_state"]
 
 VERSION = 1
 
@@ -48,6 +52,22 @@ class LoaderState:
         if self.resume and epoch == self.epoch:
             return self
         return LoaderState(epoch, skipped=self.skipped)
+
+
+def identity_of(loader: DataLoader) -> dict[str, Any]:
+    """What must be equal where a state of this loader is loaded: the samples, and what decides their order."""
+    source, order = loader.source, loader.order
+    same: dict[str, Any] = {"fingerprint": f"{source.fingerprint:016x}", "num_samples": len(source)}
+    if loader.is_fed:
+        return {**same, "order": "sampler", "batch_size": loader.batch_size}
+    if isinstance(order, WeightedOrder):
+        return {**same, "seed": loader.order_seed, "order": f"weighted {order.fingerprint} {order.num_samples}", "window": 0}
+    return {
+        **same,
+        "seed": loader.order_seed,
+        "order": order if loader.shuffle else "sequential",
+        "window": loader.window if loader.shuffle and order == "window" else 0,
+    }
 
 
 def read_state(saved: Mapping[str, Any], identity: Mapping[str, Any], limit: int) -> LoaderState:
