@@ -283,9 +283,10 @@ def test_a_change_to_what_cannot_be_read_is_an_error() -> None:
         iter(loader)
 
 
-def test_copies_and_pickles_deliver_their_own_dataset() -> None:
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"shuffle": True, "seed": 1}])
+def test_copies_and_pickles_deliver_their_own_dataset(options: dict[str, Any]) -> None:
     tensor = torch.zeros(100_000)
-    loader = hr.DataLoader(data.TensorDataset(tensor), 1000, parallel="native")
+    loader = hr.DataLoader(data.TensorDataset(tensor), 1000, parallel="native", **options)
     pickled = pickle.dumps(loader)
     assert len(pickled) < 1.5 * tensor.nbytes  # The arrays once.
     for other in (copy.deepcopy(loader), pickle.loads(pickled)):

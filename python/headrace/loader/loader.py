@@ -187,7 +187,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             )
         found_rank, found_world = (0, 1) if self.is_fed else find_world(rank, world_size)
         if shuffle and not self.is_fed:
-            sampler, shuffle = OrderSampler(self.source, seed=self.order_seed, kind=order, window=self.window), None
+            # Of a dataset of torch's the order is asked where it is looked at again, so that it follows, and travels with its arrays only once.
+            rows = self.source if self._source.is_ours else self._source
+            sampler, shuffle = OrderSampler(rows, seed=self.order_seed, kind=order, window=self.window), None
         # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
         super().__init__(
             dataset,
@@ -231,17 +233,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             raise TypeError(f"this loader runs {type(self.dataset).__name__} as torch does; the native engine does not read it")
         return found
 
-    def _refresh(self) -> None:
-        """Look at a dataset of torch's again: what was done to it since counts from the next pass on, as in torch."""
-        if self._source.refresh() and isinstance(self.sampler, OrderSampler):
-            self.sampler.dataset = self.source
-
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         device = check_device(self.device)
         if not self.is_native:
             batches = super().__iter__()
             return batches if device is None else TorchDeviceIterator(batches, Transfer(device))
-        self._refresh()
+        self._source.refresh()
         iterator = NativeIterator(self) if device is None else DeviceIterator(self, Transfer(device))
         self._latest = weakref.ref(iterator)
         return iterator
@@ -250,7 +247,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Batches of a whole pass on this rank."""
         if not self.is_native or self.is_fed:
             return super().__len__()
-        self._refresh()
+        self._source.refresh()
         return self.partition.num_batches(self.epoch_samples)
 
     @property
@@ -311,7 +308,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         what is not a state.
         """
         self._require_native("load_state_dict")
-        self._refresh()
+        self._source.refresh()
         self.place = read_state(state_dict, identity_of(self), self._last_position())
         if self.is_fed and "epoch" in self.place.drawn:
             self.followers.tell(self.place.drawn["epoch"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
 from headrace.datasets.recognise import recognise, stamp
 from headrace.datasets.shards import Dataset
@@ -45,16 +46,25 @@ class Source:
             self._stamp = stamp(self._dataset)
         return self.found is not None
 
-    def refresh(self) -> bool:
-        """Follow a dataset of torch's that has other tensors, indices or parts by now; whether it has. Raises ChangedError if it cannot be read so."""
+    @property
+    def native(self) -> _native.Dataset:
+        """The native form of what was found."""
+        assert self.found is not None
+        return self.found.native
+
+    def __len__(self) -> int:
+        assert self.found is not None
+        return len(self.found)
+
+    def refresh(self) -> None:
+        """Follow a dataset of torch's that has other tensors, indices or parts by now. Raises ChangedError if it cannot be read so."""
         if self.found is None or self.is_ours or stamp(self._dataset) == self._stamp:
-            return False
+            return
         if not self._look():
             raise ChangedError(
                 f"the {type(self._dataset).__name__} was changed since this loader was made, and the native engine cannot read what it is "
                 "now (indices outside of it, tensors that need gradients or lie on another device); make a new loader for it"
             )
-        return True
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_dataset": self._dataset, "is_native": self.found is not None}
