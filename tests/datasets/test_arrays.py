@@ -138,3 +138,9 @@ def test_what_cannot_be_read_in_place_is_refused(arrays: object, error: type[Exc
 def test_a_row_that_is_not_there() -> None:
     with pytest.raises(IndexError, match="index 9 is outside the dataset's 5 samples"):
         hr.from_arrays([np.arange(5)], rows=[0, 9])
+
+
+@pytest.mark.parametrize("index", [True, False, np.True_])
+def test_truth_is_no_index(index: object) -> None:
+    with pytest.raises(TypeError, match=r"an index is a whole number, a slice or a sequence of them, got (True|False)"):
+        hr.from_arrays([np.arange(3)])[index]  # type: ignore[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,59 @@ def test_it_pickles_and_may_be_left_half_way(dataset: hr.Dataset) -> None:
     stream = dataset.iterable(16, shuffle=True)
     stream.set_epoch(2)
     expected = ids_of(stream)
-    assert ids_of(pickle.loads(pickle.dumps(stream))) == expected
     for _ in range(5):
+        stream.set_epoch(2)
         assert next(iter(stream))["id"].tolist() == expected[0]
-    assert ids_of(stream) == expected
-    first, second = iter(stream), iter(stream)
+    stream.set_epoch(2)
+    for other in (pickle.loads(pickle.dumps(stream)), copy.deepcopy(stream)):
+        assert ids_of(other) == expected
+        assert (other.epoch, stream.epoch) == (3, 2)
+    first = iter(stream)
+    stream.set_epoch(2)
+    second = iter(stream)
     assert ids_of([batch for pair in zip(first, second, strict=True) for batch in pair]) == [batch for batch in expected for _ in range(2)]
+
+
+def orders_of(dataset: hr.Dataset) -> list[list[list[int]]]:
+    loader = hr.DataLoader(dataset, 16, shuffle=True)
+    return [ids_of(loader) for _ in range(8)]
+
+
+LOADERS: dict[str, dict[str, Any]] = {
+    "no worker": {},
+    "one": {"num_workers": 1},
+    "three": {"num_workers": 3},
+    "persistent": {"num_workers": 3, "persistent_workers": True},
+    "spawned": {"num_workers": 2, "multiprocessing_context": "spawn"},
+    "spawned, persistent": {"num_workers": 2, "multiprocessing_context": "spawn", "persistent_workers": True},
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_each_pass_has_the_next_epoch(dataset: hr.Dataset, name: str) -> None:
+    expected = orders_of(dataset)
+    stream = dataset.iterable(16, shuffle=True)
+    loader = torch.utils.data.DataLoader(stream, batch_size=None, **LOADERS[name])
+    for epoch in range(3):
+        torch.manual_seed(7)  # The seed of the workers is no name for a pass.
+        assert ids_of(loader) == expected[epoch]
+    stream.set_epoch(6)
+    assert ids_of(loader) == expected[6]
+    assert ids_of(loader) == expected[7]
+    stream.set_epoch(1)
+    assert ids_of(loader) == expected[1]
+    assert stream.epoch == 2
+
+
+def test_passes_side_by_side_and_other_numbers_of_workers(dataset: hr.Dataset) -> None:
+    expected = orders_of(dataset)
+    stream = dataset.iterable(16, shuffle=True)
+    loaders = [torch.utils.data.DataLoader(stream, batch_size=None, num_workers=workers) for workers in (2, 3)]
+    passes: list[Any] = [iter(loader) for loader in loaders]
+    seen = [ids_of(one) for one in passes]
+    assert sorted(seen) == sorted(expected[:2])  # Whose workers came first has the first.
+    assert ids_of(loaders[1]) == expected[2]
+    assert ids_of(stream) == expected[3]
 
 
 def test_an_empty_dataset_yields_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -178,3 +180,117 @@ def test_native_options_choose_headraces_order() -> None:
         loader.replay(1, epoch=0)[1],
         torch.tensor(numbers(hr.DataLoader(plain(), batch_size=8, shuffle=True, seed=4, rank=1, world_size=2))[1]),
     )
+
+
+class Marked(torch.Tensor):
+    """A tensor that says so."""
+
+
+TORCHS_OWN: dict[str, Callable[[], Any]] = {
+    "a subclass of Tensor": lambda: data.TensorDataset(torch.randn(20, 2).as_subclass(Marked), torch.arange(20)),
+    "strings in a StackDataset": lambda: data.StackDataset(np.array([f"s{i}" for i in range(20)]), torch.arange(20)),
+    "bytes in a dict": lambda: data.StackDataset(a=np.array([b"%d" % i for i in range(20)]), b=torch.arange(20)),
+    "strings in a Subset": lambda: data.Subset(hr.from_arrays([np.array(["a", "b", "c"])]), [2, 0]),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", TORCHS_OWN)
+def test_what_would_come_in_other_types_is_left_to_torch(name: str) -> None:
+    dataset = TORCHS_OWN[name]()
+    ours, theirs = hr.DataLoader(dataset, 3), data.DataLoader(dataset, 3)
+    assert not ours.is_native
+    for one, other in zip(ours, theirs, strict=True):
+        assert type(one) is type(other)
+        pairs = zip(one.values(), other.values(), strict=True) if isinstance(one, dict) else zip(one, other, strict=True)
+        for a, b in pairs:
+            assert type(a) is type(b)
+            assert a == b if not isinstance(b, torch.Tensor) else torch.equal(a, b)
+
+
+BATCHES: dict[str, list[Any]] = {
+    "sets": [{3, 1, 2}, {7}],
+    "frozensets and tuples": [frozenset([5, 6]), (1, 2)],
+    "tensors": [torch.tensor([4, 4]), [torch.tensor(1), torch.tensor(2)]],
+    "numpy": [np.array([9, 8], np.uint8), [np.int32(3)]],
+    "ranges": [range(3), range(9, 2, -2)],
+    "keys": [{1: "a", 2: "b"}],
+    "negative": [[-1, -53]],
+}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("name", BATCHES)
+def test_batches_of_indices_in_any_form(name: str, workers: int) -> None:
+    batches = BATCHES[name]
+    ours = hr.DataLoader(plain(), batch_sampler=batches, num_workers=workers, parallel="native")
+    assert_same(list(ours), list(data.DataLoader(plain(), batch_sampler=batches)))
+
+
+@pytest.mark.parametrize("indices", [[[1], [2]], [slice(0, 2), slice(2, 4)], [[1, 2], [3]], [(0, 1)]])
+def test_indices_that_are_no_numbers_are_named(indices: list[Any]) -> None:
+    with pytest.raises(TypeError, match=r"indices that are no whole numbers .*parallel='process'"):
+        list(hr.DataLoader(plain(), 2, sampler=indices))
+
+
+CHANGES: dict[str, Callable[[Any], None]] = {
+    "TensorDataset": lambda dataset: setattr(dataset, "tensors", tuple(tensor + 100 for tensor in dataset.tensors)),
+    "one tensor": lambda dataset: setattr(dataset, "tensors", (torch.arange(90), torch.arange(90) % 7)),
+    "Subset": lambda dataset: dataset.indices.extend([9, 8, 7, 30, 4]),
+    "Subset of Subset": lambda dataset: dataset.indices.__setitem__(1, 7),
+    "random_split": lambda dataset: setattr(dataset, "indices", [5, 6]),
+    "ConcatDataset": lambda dataset: dataset.datasets.__setitem__(1, data.TensorDataset(*tensors(20, 5))),
+    "StackDataset": lambda dataset: setattr(dataset, "datasets", dataset.datasets[::-1]),
+    "StackDataset of dicts": lambda dataset: dataset.datasets.__setitem__("label", torch.arange(53) * 2),
+    "from_arrays in Subset": lambda dataset: setattr(dataset, "indices", np.array([2, 3, 3])),
+}
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_dataset_that_is_changed_later_is_followed(name: str, seed: int | None) -> None:
+    dataset = DATASETS[name]()
+    order: dict[str, Any] = {} if seed is None else {"seed": seed}
+    loader = hr.DataLoader(dataset, 4, shuffle=True, parallel="native", **order)
+    list(loader)
+    CHANGES[name](dataset)
+    torch.manual_seed(5)
+    ours = list(loader)
+    assert len(ours) == len(loader)
+    if seed is None:
+        torch.manual_seed(5)
+        assert_same(ours, list(data.DataLoader(dataset, 4, shuffle=True)))
+    else:
+        chosen = [int(i) for i in loader.sampler]
+        assert sorted(chosen) == list(range(len(dataset)))
+        assert_same(ours, list(data.DataLoader(dataset, 4, sampler=chosen)))
+
+
+def test_a_pass_under_way_keeps_what_it_began_with() -> None:
+    dataset = data.Subset(plain(), list(range(12)))
+    loader = hr.DataLoader(dataset, 4, parallel="native")
+    iterator = iter(loader)
+    first = next(iterator)[1].tolist()
+    dataset.indices = [40]
+    assert first + torch.cat([n for _, n in iterator]).tolist() == list(range(12))
+    assert torch.cat([n for _, n in loader]).tolist() == [40]
+
+
+def test_a_change_to_what_cannot_be_read_is_an_error() -> None:
+    dataset = data.Subset(plain(), [1, 2])
+    loader = hr.DataLoader(dataset, 4, parallel="native")
+    dataset.indices = [1, 53]
+    with pytest.raises(hr.ChangedError, match="make a new loader"):
+        iter(loader)
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"shuffle": True, "seed": 1}])
+def test_copies_and_pickles_deliver_their_own_dataset(options: dict[str, Any]) -> None:
+    tensor = torch.zeros(100_000)
+    loader = hr.DataLoader(data.TensorDataset(tensor), 1000, parallel="native", **options)
+    pickled = pickle.dumps(loader)
+    assert len(pickled) < 1.5 * tensor.nbytes  # The arrays once.
+    for other in (copy.deepcopy(loader), pickle.loads(pickled)):
+        other.dataset.tensors[0].fill_(1)
+        assert other.is_native
+        assert sum(float(x.sum()) for (x,) in other) == 100_000
+    assert sum(float(x.sum()) for (x,) in loader) == 0

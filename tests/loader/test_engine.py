@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 import headrace as hr
+from headrace.loader.engines import MAX_IDLE
 
 N = 1000
 
@@ -148,3 +151,42 @@ def test_damage_is_raised_skipped_or_replaced(path: Path, tmp_path: Path) -> Non
             assert seen == expected
     with pytest.raises(hr.TooManyErrorsError, match="max_errors is 3"):
         list(hr.DataLoader(hr.open(tmp_path / "d"), 20, on_error="skip", max_errors=3))
+
+
+def test_engines_that_nobody_uses_are_let_go_and_what_they_did_is_kept(path: Path) -> None:
+    loader = hr.DataLoader(hr.open(path), 10, num_workers=1)
+    iterators = [iter(loader) for _ in range(12)]
+    for iterator in iterators:
+        next(iterator)
+    del iterator
+    while iterators:
+        iterators.pop()
+    assert len(loader._engines._live) == len(loader._engines._idle) == MAX_IDLE
+    stats = loader.stats()
+    assert (stats["batches"], stats["samples"], stats["batches_in_flight"]) == (12, 120, 0)
+
+
+def test_engines_are_taken_and_given_by_many_threads(path: Path) -> None:
+    loader = hr.DataLoader(hr.open(path), 50)
+    loader.set_epoch(0)
+    errors: list[BaseException] = []
+
+    def replay() -> None:
+        try:
+            for step in range(200):
+                assert len(loader.replay(step % 3)["x"]) == 50
+        except BaseException as error:
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=replay) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert errors == []
+    assert len(loader._engines._live) <= 8 + MAX_IDLE

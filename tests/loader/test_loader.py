@@ -102,12 +102,12 @@ def test_each_option_is_an_attribute_of_the_same_name(dataset: hr.Dataset, case:
             assert value.get_start_method() == given[name]
         elif name in given:
             assert value == given[name], name
-        elif name not in ("dataset", "sampler", "batch_sampler", "collate_fn", "shuffle", "rank", "world_size"):
+        elif name not in ("dataset", "sampler", "batch_sampler", "collate_fn", "shuffle"):
             assert value == parameter.default, name
     assert loader.dataset is dataset
     if "shuffle" not in given:
         assert loader.shuffle is False
-    assert (loader.rank, loader.world_size) == (0, 1)
+    assert (loader.partition.rank, loader.partition.world_size) == (0, 1)
 
 
 def test_a_loader_made_again_from_its_attributes_is_the_same(dataset: hr.Dataset) -> None:
@@ -119,6 +119,50 @@ def test_a_loader_made_again_from_its_attributes_is_the_same(dataset: hr.Dataset
     names = ("dataset", "batch_size", "sampler", "collate_fn", "drop_last", "pin_memory")
     plain = data.DataLoader(**{name: getattr(loader, name) for name in names})
     assert ids_of(plain) == ids_of(loader)
+
+
+@pytest.mark.parametrize("name", ["torch's", "headrace's", "arrays"])
+@pytest.mark.parametrize("order", ["global", "window"])
+def test_a_trainer_gives_it_a_sampler_of_its_own(dataset: hr.Dataset, name: str, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    rows: Any = {"torch's": data.TensorDataset(torch.arange(20)), "headrace's": dataset, "arrays": hr.from_arrays([torch.arange(20)])}[name]
+    loader = hr.DataLoader(rows, 4, shuffle=True, **({} if name == "torch's" else {"order": order}))
+    # As lightning.fabric does it: every attribute that is an argument and differs from its default, and another sampler.
+    arguments = {k: v for k, v in vars(loader).items() if k in OURS and v is not OURS[k].default}
+    sampler: Any = data.DistributedSampler(rows, num_replicas=2, rank=0)
+    changed = {"sampler": sampler, "shuffle": False, "batch_sampler": None, "batch_size": 4, "drop_last": False, "dataset": rows}
+    again = type(loader)(**{**arguments, **changed})
+    plain = data.DataLoader(rows, 4, sampler=sampler)
+    assert len(again) == len(plain)
+    if name == "torch's":
+        assert [x.tolist() for (x,) in again] == [x.tolist() for (x,) in plain]
+
+
+def test_any_seed_that_is_given_asks_for_headraces_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = data.TensorDataset(torch.arange(40))
+
+    def first(global_seed: int, **options: Any) -> list[list[int]]:
+        torch.manual_seed(global_seed)
+        return [x.tolist() for (x,) in hr.DataLoader(rows, 5, shuffle=True, **options)]
+
+    assert first(1) != first(2)
+    assert first(1, seed=None) == first(1)
+    for seed in (0, 1):
+        assert first(1, seed=seed) == first(2, seed=seed)
+        whole = first(1, seed=seed, rank=0, world_size=1)
+        monkeypatch.setenv("RANK", "1")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert first(1, seed=seed) == [step for i, step in enumerate(whole) if i % 2 == 1]
+        monkeypatch.delenv("RANK")
+        monkeypatch.delenv("WORLD_SIZE")
+
+
+def test_no_seed_is_seed_0_for_headraces_own_datasets(dataset: hr.Dataset) -> None:
+    loader, zero = hr.DataLoader(dataset, 5, shuffle=True), hr.DataLoader(dataset, 5, shuffle=True, seed=0)
+    assert (loader.seed, zero.seed) == (None, 0)
+    assert loader.state_dict() == zero.state_dict()
+    assert ids_of(loader) == ids_of(zero)
 
 
 TORCHS_ERRORS: dict[str, dict[str, Any]] = {

@@ -82,7 +82,7 @@ def test_slabs_are_page_locked_and_torch_sees_it(source: Any) -> None:
     loader = hr.DataLoader(source, 256, device="cuda")
     for _ in loader:
         pass
-    pipeline = loader.take_pipeline()
+    pipeline = loader.take_pipeline(loader.source.native)
     batch = pipeline.replay(0, 0)
     assert pinning.can_lock_pages()
     assert batch.lock_pages()

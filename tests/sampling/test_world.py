@@ -78,11 +78,11 @@ def test_a_loader_takes_its_share_from_the_environment(tmp_path: Path, monkeypat
     dataset = numbered(tmp_path / "d", 40)
     launched(monkeypatch, "1", "2")
     loader = hr.DataLoader(dataset, 10)
-    assert (loader.rank, loader.world_size) == (1, 2)
+    assert (loader.rank, loader.world_size, loader.partition.rank, loader.partition.world_size) == (None, None, 1, 2)
     assert ids_of(loader) == [list(range(10, 20)), list(range(30, 40))]
     assert json.loads(json.dumps(loader.state_dict()))["position"] == 40
     stream = dataset.iterable(10)
     assert ids_of(stream) == [list(range(10, 20)), list(range(30, 40))]
     fed = hr.DataLoader(dataset, 10, sampler=range(40))  # A sampler does its own share.
-    assert (fed.rank, fed.world_size) == (0, 1)
+    assert (fed.partition.rank, fed.partition.world_size) == (0, 1)
     assert [i for batch in ids_of(fed) for i in batch] == list(range(40))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from headrace import _native
 from headrace.datasets.layout import BatchLayout, NestedLayout
-from headrace.datasets.rows import absolute_rows
+from headrace.datasets.rows import absolute_rows, refuse_truth
 from headrace.datasets.view import NO_CHANGE, Change
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ class ArrayDataset:
     """Samples whose fields are rows of arrays: numpy arrays, memory-mapped files, torch tensors on the CPU.
 
     `dataset[i]` is one sample (dict, tuple or value, as given) of numpy values; `dataset[[1, 2]]` and slices give columns; results are copies.
-    The arrays are read when a batch is built: changing them changes later batches. Pickles with its arrays.
+    The arrays are read when a batch is built: changing them changes later batches. Tensors that torch moves (share_memory_(), a worker process that
+    gets them) are found again at the next pass or read; a pass that is under way then raises ChangedError. Pickles with its arrays.
     """
 
     def __init__(
@@ -42,32 +43,42 @@ class ArrayDataset:
         structure: how a batch of tensors nests, where the container does not say it: a field's number, a list or dict of structures.
         """
         self.path = path
-        self.columns = {name: [_as_array(name, part) for part in parts] for name, parts in columns.items()}
+        self.columns = {name: list(parts) for name, parts in columns.items()}
         self.rows = rows
-        firsts = [parts[0] for parts in self.columns.values()]
-        names = list(self.columns)
-        fields = [_field(name, array, dtype) for name, (array, dtype) in zip(names, firsts, strict=True)]
-        schema = _native.Schema(fields, container)
-        arrays = [[parts[i][0] for parts in self.columns.values()] for i in range(len(next(iter(self.columns.values()))))]
-        self._table = _native.make_table(schema, arrays)
-        if rows is not None:
-            self._table = _native.subset_table(self._table, rows)
-        self.field_numbers = list(range(len(fields)))
         self.structure = structure
-        self._apply(change, container)
+        self.change = change
+        self._container = container
+        self._build()
 
-    def _apply(self, change: Change, container: str) -> None:
+    def _build(self) -> None:
+        """Make the native table of where the arrays lie now."""
+        columns = {name: [_as_array(name, part) for part in parts] for name, parts in self.columns.items()}
+        self._tensors = [part for parts in self.columns.values() for part in parts if is_tensor(part)]
+        self._places = [place_of(tensor) for tensor in self._tensors]
+        firsts = [parts[0] for parts in columns.values()]
+        fields = [_native.Field(name, dtype=dtype, shape=array.shape[1:]) for name, (array, dtype) in zip(columns, firsts, strict=True)]
+        arrays = [[parts[i][0] for parts in columns.values()] for i in range(len(next(iter(columns.values()))))]
+        table = _native.make_table(_native.Schema(fields, self._container), arrays)
+        self._table = table if self.rows is None else _native.subset_table(table, self.rows)
+        self.field_numbers = list(range(len(fields)))
+        self._apply(self.change)
+
+    def _apply(self, change: Change) -> None:
         self.change = change
         self._native = change.of(self._table, self.field_numbers)
         self._length = len(self._native)
-        self._schema = _native.Schema(self._native.schema.fields, container)
+        self._schema = _native.Schema(self._native.schema.fields, self._container)
         fields = self._schema.fields
-        self.layout = BatchLayout(fields, container) if self.structure is None else NestedLayout(fields, self.structure)
+        self.layout = BatchLayout(fields, self._container) if self.structure is None else NestedLayout(fields, self.structure)
+
+    def is_current(self, native: _native.Dataset) -> bool:
+        """Whether this native table still says where the arrays lie: torch moves tensors to shared memory, their owner gives them another storage."""
+        return native is self._native and all(place_of(tensor) == place for tensor, place in zip(self._tensors, self._places, strict=True))
 
     def _view(self, change: Change) -> ArrayDataset:
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
-        view._apply(change, self._schema.container)
+        view._apply(change)
         return view
 
     def sequences(self, length: int, stride: int = 1) -> ArrayDataset:
@@ -79,8 +90,8 @@ class ArrayDataset:
         return self._view(self.change.with_dtypes(dtypes, self._schema.names, self.path))
 
     def parts(self) -> list[list[Any]]:
-        """For each field its arrays, as they were given."""
-        return [[_with_dtype(array, dtype) for array, dtype in parts] for parts in self.columns.values()]
+        """For each field its arrays and tensors, as they were given."""
+        return list(self.columns.values())
 
     @property
     def schema(self) -> _native.Schema:
@@ -89,29 +100,32 @@ class ArrayDataset:
 
     @property
     def native(self) -> _native.Dataset:
-        """The native dataset."""
+        """The native dataset: another one once a tensor has moved."""
+        if not self.is_current(self._native):
+            self._build()
         return self._native
 
     @property
     def fingerprint(self) -> int:
         """Hash of names, dtypes, shapes, length and of 64 rows spread over all."""
-        return self._native.fingerprint
+        return self.native.fingerprint
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, index: SupportsIndex | slice | Sequence[int] | npt.NDArray[Any]) -> Any:
+        refuse_truth(index)
         if isinstance(index, slice):
             chosen = np.arange(*index.indices(self._length), dtype=np.int64)
         elif hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0:
             return self.__getitems__([operator.index(index)])[0]
         else:
             chosen = absolute_rows(np.asarray(index), self._length)
-        return self.layout.to_numpy(self._native.fetch(chosen, self.field_numbers))
+        return self.layout.to_numpy(self.native.fetch(chosen, self.field_numbers))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Read many samples in one native call."""
-        return self.layout.to_samples(self._native.fetch(absolute_rows(np.asarray(indices), self._length), self.field_numbers))
+        return self.layout.to_samples(self.native.fetch(absolute_rows(np.asarray(indices), self._length), self.field_numbers))
 
     def __iter__(self) -> Iterator[Any]:
         for begin in range(0, self._length, 1024):
@@ -125,8 +139,9 @@ class ArrayDataset:
         """Nothing to say: memory needs no reader."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        columns = dict(zip(self.columns, self.parts(), strict=True))
-        return ArrayDataset, (columns, self._schema.container, self.rows, self.path, self.structure, self.change)
+        # The views, not the tensors: to pickle a tensor for another process would move it, and a view of a few rows would take all along.
+        columns = {name: [_with_dtype(*_as_array(name, part)) for part in parts] for name, parts in self.columns.items()}
+        return ArrayDataset, (columns, self._container, self.rows, self.path, self.structure, self.change)
 
     def __repr__(self) -> str:
         return f"ArrayDataset(samples={self._length}, fields={self._schema.names})"
@@ -142,16 +157,26 @@ class _Bits:
         return len(self.array)
 
 
+def is_tensor(values: Any) -> bool:
+    """Whether it is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(values, torch.Tensor)
+
+
+def place_of(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Where a tensor's values lie, and how."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+
+
 def _with_dtype(array: npt.NDArray[Any], dtype: str) -> Any:
     return _Bits(array) if dtype == "bfloat16" else array
 
 
 def _as_array(name: str, values: Any) -> tuple[npt.NDArray[Any], str]:
     """The numpy view of an array or tensor, and its dtype's name. Raises TypeError for what cannot be read in place."""
-    torch = sys.modules.get("torch")
     if isinstance(values, _Bits):
         return values.array, "bfloat16"
-    if torch is not None and isinstance(values, torch.Tensor):
+    if is_tensor(values):
         return _tensor_view(name, values)
     if not isinstance(values, np.ndarray):
         raise TypeError(f"field {name!r}: expected a numpy array or a torch tensor, got {type(values).__name__}")
@@ -176,6 +201,7 @@ def _tensor_view(name: str, tensor: torch.Tensor) -> tuple[npt.NDArray[Any], str
         )
     if tensor.dim() == 0:
         raise TypeError(f"field {name!r}: a tensor without rows (0 dimensions)")
+    tensor = tensor.detach()  # The view keeps this storage, also if the tensor is given another one.
     if tensor.dtype == torch.bfloat16:
         return _rows_contiguous(name, tensor.view(torch.int16).numpy().view(np.uint16)), "bfloat16"
     try:
@@ -194,10 +220,6 @@ def _rows_contiguous(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
             )
         expected *= extent
     return array
-
-
-def _field(name: str, array: npt.NDArray[Any], dtype: str) -> _native.Field:
-    return _native.Field(name, dtype=dtype, shape=array.shape[1:])
 
 
 def from_arrays(arrays: Mapping[str, Any] | Sequence[Any], rows: npt.ArrayLike | None = None) -> ArrayDataset:

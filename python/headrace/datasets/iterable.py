@@ -9,6 +9,7 @@ import numpy as np
 import torch.utils.data
 
 from headrace import _native
+from headrace.datasets.epochs import SharedEpoch
 from headrace.datasets.shards import Dataset
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition
@@ -18,7 +19,10 @@ __all__ = ["IterableBatches"]
 
 
 class IterableBatches(torch.utils.data.IterableDataset[Any]):
-    """Yields batches (as headrace.DataLoader delivers them); with torch workers, worker w of n yields batches w, w + n, ..."""
+    """Yields batches (as headrace.DataLoader delivers them); with torch workers, worker w of n yields batches w, w + n, ...
+
+    Each pass has the next epoch, also where persistent workers make it; `set_epoch` chooses one.
+    """
 
     def __init__(
         self,
@@ -46,24 +50,34 @@ class IterableBatches(torch.utils.data.IterableDataset[Any]):
         self.num_threads = whole_number("num_threads", num_threads, 0, 1 << 31)
         self.rank, self.world_size = find_world(rank, world_size)
         self.partition = Partition(batch_size=batch_size, rank=self.rank, world_size=self.world_size, drop_last=drop_last)
-        self.epoch = 0
+        self._epoch = SharedEpoch()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose order the next pass follows."""
+        return self._epoch.get()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration follows."""
-        self.epoch = whole_number("epoch", epoch, 0, 1 << 63)
+        """Choose the epoch whose order the next pass follows; worker processes that are there already follow it too."""
+        self._epoch.set(whole_number("epoch", epoch, 0, (1 << 63) - 1))
 
     def __len__(self) -> int:
         return self.partition.num_batches(len(self.dataset))
 
     def __iter__(self) -> Iterator[Any]:
         info = torch.utils.data.get_worker_info()
+        # torch gives worker w the seed of the pass plus w.
+        epoch = self._epoch.begin() if info is None else self._epoch.begin_shared(_signed(info.seed - info.id), info.num_workers)
+        return self._batches(epoch, info)
+
+    def _batches(self, epoch: int, info: Any) -> Iterator[Any]:
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         native = self.dataset.native
         layout = native.chunk_layout if self.order == "window" else []
         order = _native.Order(
             len(self.dataset),
             self.seed,
-            self.epoch,
+            epoch,
             self.order,
             self.window,
             [samples for samples, _ in layout],
@@ -96,3 +110,8 @@ class IterableBatches(torch.utils.data.IterableDataset[Any]):
         parts = [order.indices(begin, begin + straight)] if straight else []
         parts += [order.indices(p % len(self.dataset), p % len(self.dataset) + 1) for p in range(begin + straight, begin + count)]
         return np.concatenate(parts)
+
+
+def _signed(number: int) -> int:
+    """The 64 low bits as a signed number."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)

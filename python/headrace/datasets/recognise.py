@@ -14,12 +14,12 @@ import numpy.typing as npt
 import torch
 import torch.utils.data as data
 
-from headrace.datasets.arrays import ArrayDataset
+from headrace.datasets.arrays import ArrayDataset, place_of
 from headrace.datasets.rows import absolute_rows
 from headrace.datasets.shards import Dataset
 from headrace.datasets.view import NO_CHANGE
 
-__all__ = ["recognise"]
+__all__ = ["recognise", "stamp"]
 
 
 @dataclass
@@ -41,7 +41,7 @@ def recognise(dataset: Any) -> Dataset | ArrayDataset | None:
         return dataset
     try:
         columns = _columns(dataset)
-        if columns is None or not columns.parts:
+        if columns is None or not columns.parts or any(_is_text(part) for parts in columns.parts for part in parts):
             return None
         named: dict[str, Sequence[Any]] = {str(i): parts for i, parts in enumerate(columns.parts)}
         return ArrayDataset(named, "tuple", columns.rows, path=type(dataset).__name__, structure=columns.structure)
@@ -49,9 +49,46 @@ def recognise(dataset: Any) -> Dataset | ArrayDataset | None:
         return None  # What cannot be read in place runs as torch runs it, and fails as there if it fails.
 
 
+def stamp(dataset: Any) -> Any:
+    """What recognise() looks at, to compare by ==: other tensors, indices or datasets since give another stamp.
+
+    Objects count by identity, so it is good for as long as what was recognised is held; indices by value.
+    """
+    kind = type(dataset)
+    if isinstance(dataset, torch.Tensor):
+        return id(dataset), place_of(dataset) if dataset.layout == torch.strided else None
+    if isinstance(dataset, np.ndarray):
+        return id(dataset), dataset.shape, dataset.strides, dataset.dtype.str
+    if kind is data.TensorDataset:
+        return kind, [stamp(tensor) for tensor in dataset.tensors]
+    if kind is ArrayDataset:
+        return id(dataset), [stamp(part) for parts in dataset.parts() for part in parts]
+    if kind is data.Subset:
+        return kind, stamp(dataset.dataset), _values(dataset.indices)
+    if kind is data.ConcatDataset:
+        return kind, [stamp(one) for one in dataset.datasets]
+    if kind is data.StackDataset:
+        named = isinstance(dataset.datasets, dict)
+        return kind, list(dataset.datasets) if named else None, [stamp(one) for one in _children(dataset.datasets)]
+    return id(dataset)
+
+
+def _values(indices: Any) -> Any:
+    if isinstance(indices, torch.Tensor | np.ndarray):
+        array = np.asarray(indices)
+        return array.dtype.str, array.shape, array.tobytes()
+    return indices if isinstance(indices, range) else tuple(indices)
+
+
+def _children(datasets: Any) -> list[Any]:
+    return list(datasets.values()) if isinstance(datasets, dict) else list(datasets)
+
+
 def _columns(dataset: Any) -> Columns | None:
     kind = type(dataset)
     if kind is data.TensorDataset:
+        if any(type(tensor) is not torch.Tensor for tensor in dataset.tensors):
+            return None  # Rows of a subclass are of that subclass, and it may do anything else.
         return Columns([[tensor] for tensor in dataset.tensors], list(range(len(dataset.tensors))))
     if kind is ArrayDataset:
         if dataset.change != NO_CHANGE:
@@ -66,6 +103,11 @@ def _columns(dataset: Any) -> Columns | None:
     if kind is data.StackDataset:
         return _stacked(dataset.datasets)
     return None
+
+
+def _is_text(part: Any) -> bool:
+    """Whether torch's collate gives the values as they are, in a list or a tuple: whichever held the samples."""
+    return isinstance(part, np.ndarray) and part.dtype.kind in "SU"
 
 
 def _subset(inner: Columns | None, indices: Any) -> Columns | None:
@@ -94,7 +136,7 @@ def _concatenated(children: list[Columns | None]) -> Columns | None:
 
 
 def _stacked(datasets: Any) -> Columns | None:
-    children = list(datasets.values()) if isinstance(datasets, dict) else list(datasets)
+    children = _children(datasets)
     known = [Columns([[child]], 0) if type(child) in (torch.Tensor, np.ndarray) else _columns(child) for child in children]
     if any(child is None or child.rows is not None or len(child.parts[0]) != 1 for child in known):
         return None  # Each column would need a list of rows of its own.

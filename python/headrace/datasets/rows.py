@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["absolute_rows"]
+__all__ = ["absolute_rows", "refuse_truth"]
+
+
+def refuse_truth(index: Any) -> None:
+    """Raise TypeError for a bool as an index: it is a whole number only by history."""
+    if isinstance(index, bool | np.bool_):
+        raise TypeError(f"an index is a whole number, a slice or a sequence of them, got {index}")
 
 
 def absolute_rows(indices: npt.NDArray[Any], length: int) -> npt.NDArray[np.int64]:

@@ -10,19 +10,13 @@ from headrace.errors import HeadraceWarning
 
 __all__ = ["warn_of_failures"]
 
-_lock = threading.Lock()
-_warned = False
+_may_warn = threading.Lock()  # Taken by the one who warns, and kept.
 
 
 def warn_of_failures() -> None:
     """Warn once a process if an allocation of the cache failed. Nothing else came of it: the cache is smaller, every batch was delivered."""
-    global _warned
-    if _warned or _native.cache_stats()["failures"] == 0:
+    if _may_warn.locked() or _native.cache_stats()["failures"] == 0 or not _may_warn.acquire(blocking=False):
         return
-    with _lock:
-        if _warned:
-            return
-        _warned = True
     stats = _native.cache_stats()
     warnings.warn(
         f"the system had no memory for the cache of decoded blocks: it is {stats['capacity_bytes'] >> 20} MiB now; batches are complete, "

@@ -12,7 +12,21 @@ import numpy.typing as npt
 import torch
 import torch.utils.data as data
 
-__all__ = ["IndexFeed"]
+__all__ = ["IndexFeed", "as_array"]
+
+
+def as_array(indices: Any) -> npt.NDArray[Any]:
+    """A batch's indices, in whatever can be iterated. Raises TypeError for indices that are no whole numbers, of which torch asks the dataset anything."""
+    try:
+        array = np.asarray(indices if isinstance(indices, np.ndarray | torch.Tensor | range) else list(indices))
+    except ValueError:  # Lists of different lengths.
+        array = np.empty((), dtype=object)
+    if array.ndim != 1 or (array.dtype == object and not all(isinstance(index, int) for index in array)):
+        raise TypeError(
+            f"a sampler gave indices that are no whole numbers (a batch is {str(indices)[:60]}); the native engine reads one sample for each index: "
+            "give whole numbers, or parallel='process' to let the dataset make of them what it does under torch"
+        )
+    return array
 
 
 class IndexFeed:

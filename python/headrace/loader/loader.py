@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -13,8 +12,10 @@ from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
 from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
-from headrace.loader.state import VERSION, LoaderState, read_state
-from headrace.loader.stats import add_rates, add_stats
+from headrace.loader.engines import EnginePool
+from headrace.loader.followers import Followers
+from headrace.loader.state import VERSION, LoaderState, identity_of, read_state
+from headrace.loader.stats import add_rates
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition
 from headrace.sampling.weighted import WeightedOrder, choose_order
@@ -27,14 +28,14 @@ from headrace.loader.cuda import check_device  # noqa: E402
 from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
-from headrace.loader.source import find_source  # noqa: E402
+from headrace.loader.source import Source  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
 from headrace.sampling.order import OrderSampler  # noqa: E402
 
 __all__ = ["DataLoader"]
 
 _NATIVE_DEFAULTS: dict[str, Any] = {
-    "seed": 0,
+    "seed": None,
     "order": "global",
     "weights": None,
     "window": 32,
@@ -53,10 +54,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     A `headrace.Dataset` is read, decoded, shuffled and assembled by native threads, straight into the memory of the tensors; `headrace.from_arrays`
     likewise. Torch's own TensorDataset, Subset, ConcatDataset and StackDataset of such are read in place by the same threads, in torch's order, bit for bit
-    (unless collate_fn or worker_init_fn ask for Python). Any other dataset runs exactly as torch runs it.
+    (unless collate_fn or worker_init_fn ask for Python); tensors or indices that they are given later count from the next pass on.
+    Any other dataset runs exactly as torch runs it.
 
-    Native options (keyword-only; each is an attribute of the same name):
-        seed: of the order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone.
+    Native options (keyword-only; each is an attribute of the same name, as it was given):
+        seed: of headrace's own order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone. None: 0 for headrace's own
+            datasets, torch's order for torch's; any number, 0 too, asks for headrace's order, which is cut by rank and world_size.
         order: "global" (any sample may follow any other) or "window" (chunks are permuted, samples mixed among `window` chunks; reads each
             chunk once). Used if shuffle=True.
             "weighted", or an order from headrace.sampling: each position draws a sample by its weight, with replacement.
@@ -64,7 +67,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         window: chunks mixed at a time under order="window".
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
         rank, world_size: share of each global batch; default from torch.distributed or torchrun's environment, else 0 and 1.
-        on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` samples of a loader.
+            `partition` has what was found.
+        on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` different samples of a loader.
         parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset); "process" (torch's own machinery, whatever the dataset).
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
         strings: strings, bytes and images as "lists" of str and bytes, an object a sample; or as "offsets", without any: the pair (values uint8, offsets
@@ -100,7 +104,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         persistent_workers: bool = False,
         pin_memory_device: str = "",
         in_order: bool = True,
-        seed: int = 0,
+        seed: int | None = None,
         order: str | WeightedOrder = "global",
         weights: Any = None,
         window: int = 32,
@@ -117,8 +121,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
         self.parallel = one_of("parallel", parallel, ("auto", "native", "process"))
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
-        self._source = find_source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
-        self.seed = whole_number("seed", seed, 0, 1 << 64)
+        self._source = Source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
+        self.seed = seed
+        self.order_seed = 0 if seed is None else whole_number("seed", seed, 0, 1 << 64)
         self.order, self.weights = order, weights
         self.window = whole_number("window", window, 1, 1 << 32)
         self.prefetch_bytes = None if prefetch_bytes is None else whole_number("prefetch_bytes", prefetch_bytes, 1, 1 << 63)
@@ -131,10 +136,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         check_device(device)
         self.device = device
         self.place = LoaderState()
-        self._engines: list[tuple[int, _native.Pipeline]] = []  # all that this loader made, with the process that made them
-        self._idle: list[tuple[int, _native.Pipeline]] = []
+        self._engines = EnginePool()
         self._latest: weakref.ref[NativeIterator] | None = None
-        if self._source is None:
+        if not self.is_native:
             given = [
                 name for name, value in options.items() if value is not None and (name == "weights" or value != _NATIVE_DEFAULTS[name])
             ]
@@ -157,6 +161,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 pin_memory_device=pin_memory_device,
                 in_order=in_order,
             )
+            self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
             return
         num_workers = whole_number("num_workers", num_workers, 0, 1 << 31)
         if not 0 <= timeout < math.inf:
@@ -169,7 +174,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not isinstance(order, WeightedOrder):
             one_of("order", order, ("global", "window"))
         self.order, self.weights, self.shuffle = order, None, bool(shuffle)
-        ordered = rank is not None or world_size is not None or seed != 0 or order != "global"
+        ordered = rank is not None or world_size is not None or seed is not None or order != "global"
         self.is_fed = (
             sampler is not None
             or batch_sampler is not None
@@ -180,9 +185,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             raise ValueError(
                 "rank and world_size cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
             )
-        self.rank, self.world_size = (0, 1) if self.is_fed else find_world(rank, world_size)
+        found_rank, found_world = (0, 1) if self.is_fed else find_world(rank, world_size)
         if shuffle and not self.is_fed:
-            sampler, shuffle = OrderSampler(self.source, seed=self.seed, kind=order, window=self.window), None
+            # Of a dataset of torch's the order is asked where it is looked at again, so that it follows, and travels with its arrays only once.
+            rows = self.source if self._source.is_ours else self._source
+            sampler, shuffle = OrderSampler(rows, seed=self.order_seed, kind=order, window=self.window), None
         # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
         super().__init__(
             dataset,
@@ -197,6 +204,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             generator=generator,
             pin_memory_device=pin_memory_device,
         )
+        self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
         # A loader that is made again from its own attributes, as trainers do, names torch's default: what collates here by itself.
         self._custom_collate = None if collate_fn is torch.utils.data.default_collate else collate_fn
         self.num_workers = num_workers
@@ -208,27 +216,29 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.in_order = in_order
         if type(self.batch_sampler) is torch.utils.data.BatchSampler:  # The user's own, or what torch made of batch_size and drop_last.
             batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
-        self.partition = Partition(batch_size=batch_size or 1, rank=self.rank, world_size=self.world_size, drop_last=drop_last)
+        self.partition = Partition(batch_size=batch_size or 1, rank=found_rank, world_size=found_world, drop_last=drop_last)
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
 
     @property
     def is_native(self) -> bool:
         """Whether the native engine serves this loader; else torch's own machinery does."""
-        return self._source is not None
+        return self._source.found is not None
 
     @property
     def source(self) -> Dataset | ArrayDataset:
         """What the native engine reads: the dataset, or the form in which it was recognised. Raises TypeError where torch's machinery serves it."""
-        if self._source is None:
+        found = self._source.found
+        if found is None:
             raise TypeError(f"this loader runs {type(self.dataset).__name__} as torch does; the native engine does not read it")
-        return self._source
+        return found
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         device = check_device(self.device)
         if not self.is_native:
             batches = super().__iter__()
             return batches if device is None else TorchDeviceIterator(batches, Transfer(device))
+        self._source.refresh()
         iterator = NativeIterator(self) if device is None else DeviceIterator(self, Transfer(device))
         self._latest = weakref.ref(iterator)
         return iterator
@@ -237,6 +247,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Batches of a whole pass on this rank."""
         if not self.is_native or self.is_fed:
             return super().__len__()
+        self._source.refresh()
         return self.partition.num_batches(self.epoch_samples)
 
     @property
@@ -249,11 +260,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self.is_native:
             epoch = whole_number("epoch", epoch, 0, 1 << 63)
             self.place = self.place.at_epoch(epoch)
-        samplers = (self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.dataset)
-        for target in {id(s): s for s in samplers}.values():
-            forward = getattr(target, "set_epoch", None)
-            if forward is not None:
-                forward(epoch)
+        self.followers.tell(epoch)
 
     def replay(self, step: int, epoch: int | None = None) -> Any:
         """Build the batch of any step again (of the current epoch unless one is named), without disturbing the pass under way.
@@ -265,34 +272,46 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             raise TypeError("replay() needs headrace's own order; this loader follows a sampler, batch_sampler or generator")
         step = whole_number("step", step, 0, max(len(self), 1))
         epoch = self.place.epoch if epoch is None else whole_number("epoch", epoch, 0, 1 << 63)
-        pipeline = self.take_pipeline()
+        native = self.source.native
+        pipeline = self.take_pipeline(native)
         try:
             batch = pipeline.replay(epoch, step)
         finally:
-            self.give_pipeline(pipeline)
+            self.give_pipeline(native, pipeline)
         device = check_device(self.device)
         return self.convert(batch) if device is None else Transfer(device).copy(self.to_host(batch), self.slab_of(batch))
 
     # -- state ---------------------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader is: plain values, the same on every rank, counting delivered batches. Legal at any moment."""
+        """Where the loader is: plain values, the same on every rank, counting delivered batches. Legal at any moment.
+
+        Only `skipped`, there once on_error left out or replaced something, is each rank's own: the samples that failed here, each once. A place that
+        is loaded on all ranks may come from any of them; each then counts on from that rank's errors.
+        """
         self._require_native("state_dict")
         state = self.place
-        out = {"version": VERSION, **self._identity(), "epoch": state.epoch, "position": state.position, "finished": state.finished}
+        out = {"version": VERSION, **identity_of(self), "epoch": state.epoch, "position": state.position, "finished": state.finished}
         if state.skipped:
             out["skipped"] = list(state.skipped)
-        if state.drawn and not state.finished:
-            out["drawn"] = dict(state.drawn)
+        drawn = {} if state.finished else dict(state.drawn)
+        if self.is_fed and (epoch := self.followers.epoch()) is not None:
+            drawn.setdefault("epoch", epoch)  # Of the pass under way, or of the next.
+        if drawn:
+            out["drawn"] = drawn
         return out
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from a saved place: the next iterator delivers what the saved one would have delivered next. Reads no data.
 
-        Raises ChangedError naming each difference in dataset, seed or order; ValueError for what is not a state.
+        A sampler's epoch is set to what it was (set_epoch()). Raises ChangedError naming each difference in dataset, seed or order; ValueError for
+        what is not a state.
         """
         self._require_native("load_state_dict")
-        self.place = read_state(state_dict, self._identity(), self._last_position())
+        self._source.refresh()
+        self.place = read_state(state_dict, identity_of(self), self._last_position())
+        if self.is_fed and "epoch" in self.place.drawn:
+            self.followers.tell(self.place.drawn["epoch"])
 
     def _last_position(self) -> int:
         if not self.is_fed:
@@ -301,21 +320,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return len(self)
         except TypeError:  # A sampler without a length, as torch allows.
             return (1 << 63) - 1
-
-    def _identity(self) -> dict[str, Any]:
-        dataset = self.source
-        same: dict[str, Any] = {"fingerprint": f"{dataset.fingerprint:016x}", "num_samples": len(dataset)}
-        if self.is_fed:
-            return {**same, "order": "sampler", "batch_size": self.batch_size}
-        if isinstance(self.order, WeightedOrder):
-            drawn = f"weighted {self.order.fingerprint} {self.order.num_samples}"
-            return {**same, "seed": self.seed, "order": drawn, "window": 0}
-        return {
-            **same,
-            "seed": self.seed,
-            "order": self.order if self.shuffle else "sequential",
-            "window": self.window if self.shuffle and self.order == "window" else 0,
-        }
 
     # -- reports -------------------------------------------------------------------------------------------------------------------
 
@@ -333,12 +337,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         iterator = self._latest() if self._latest is not None else None
         pipeline = iterator.pipeline if iterator is not None and iterator.is_mine() else None
         if pipeline is None:
-            pipeline = self.take_pipeline()
-            self.give_pipeline(pipeline)
+            native = self.source.native
+            pipeline = self.take_pipeline(native)
+            self.give_pipeline(native, pipeline)
         stats = pipeline.stats()
-        for made_in, other in self._engines:
-            if other is not pipeline and made_in == os.getpid():
-                add_stats(stats, other.stats())
+        self._engines.add_others(stats, pipeline)
         add_rates(stats)
         stats["skipped"] = len(self.place.skipped)
         stats["epoch"], stats["position"] = self.place.epoch, self.place.position
@@ -347,14 +350,16 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __repr__(self) -> str:
         if not self.is_native:
             return super().__repr__()
+        share = self.partition
         return (
             f"DataLoader(dataset={self.source.path!r}[{len(self.source)}], batch_size={self.batch_size}, shuffle={self.shuffle}, "
-            f"num_workers={self.num_workers}, rank {self.rank}/{self.world_size}, epoch {self.place.epoch}, position {self.place.position}, seed {self.seed})"
+            f"num_workers={self.num_workers}, rank {share.rank}/{share.world_size}, epoch {self.place.epoch}, position {self.place.position}, "
+            f"seed {self.order_seed})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
         # The copy goes on from here by itself.
-        return {**self.__dict__, "_engines": [], "_idle": [], "_latest": None, "place": copy.deepcopy(self.place)}
+        return {**self.__dict__, "_latest": None, "place": copy.deepcopy(self.place)}
 
     # -- engines -------------------------------------------------------------------------------------------------------------------
 
@@ -364,16 +369,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 f"{what}() needs a headrace dataset read in batches; this loader runs {type(self.dataset).__name__} as torch does"
             )
 
-    def take_pipeline(self) -> _native.Pipeline:
-        """An engine that no iterator uses; one made before a fork is left to its parent."""
-        while self._idle:
-            made_in, pipeline = self._idle.pop()
-            if made_in == os.getpid():
-                return pipeline
+    def take_pipeline(self, native: _native.Dataset) -> _native.Pipeline:
+        """An engine that no iterator uses, over this table; one made before a fork is left to its parent."""
+        pipeline = self._engines.take(native)
+        if pipeline is not None:
+            return pipeline
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
         weights = self.order if isinstance(self.order, WeightedOrder) else None
         pipeline = _native.Pipeline(
-            self.source.native,
+            native,
             fields=self.source.field_numbers,
             batch_size=self.partition.batch_size,
             drop_last=self.partition.drop_last,
@@ -383,7 +387,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             weights=None if weights is None else weights.table,
             epoch_samples=0 if weights is None else weights.num_samples,
             window=self.window,
-            seed=self.seed,
+            seed=self.order_seed,
             # A timeout needs a thread to wait for.
             num_threads=max(self.num_workers, 1) if self.timeout > 0 else self.num_workers,
             prefetch_batches=ahead,
@@ -392,12 +396,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             ragged=self.ragged if self._custom_collate is None else "offsets",
             on_error=self.on_error,
         )
-        self._engines.append((os.getpid(), pipeline))
+        self._engines.add(pipeline)
         return pipeline
 
-    def give_pipeline(self, pipeline: _native.Pipeline) -> None:
+    def give_pipeline(self, native: _native.Dataset, pipeline: _native.Pipeline) -> None:
         """Keep an engine for the next pass."""
-        self._idle.append((os.getpid(), pipeline))
+        self._engines.give(native, pipeline)
 
     def to_host(self, batch: _native.Batch) -> Any:
         """Torch tensors over a batch's memory, or what collate_fn makes of its samples."""

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
-import numpy as np
 import torch
 
 from headrace import _native
-from headrace.errors import ForkError, LoaderTimeoutError, TooManyErrorsError
+from headrace.datasets.arrays import ArrayDataset
+from headrace.errors import ChangedError, ForkError, LoaderTimeoutError, TooManyErrorsError
 from headrace.loader.cache_warning import warn_of_failures
-from headrace.loader.feeding import IndexFeed
+from headrace.loader.feeding import IndexFeed, as_array
 from headrace.sampling.order import OrderSampler
 
 if TYPE_CHECKING:
@@ -32,10 +32,14 @@ class NativeIterator:
         self._loader = loader
         self._pid = os.getpid()
         self._lock = threading.Lock()  # an engine serves one consumer at a time
+        self._is_closed = False
         self._passed = 0  # batches delivered or failed in this pass
         self._state = loader.place.begin()
         self._convert = loader.converter()
-        self.pipeline: _native.Pipeline | None = loader.take_pipeline()
+        self._source = loader.source
+        self._native = self._source.native
+        self._memory = self._source if isinstance(self._source, ArrayDataset) else None  # read in place, and moved by others
+        self.pipeline: _native.Pipeline | None = loader.take_pipeline(self._native)
         if isinstance(loader.sampler, OrderSampler):
             loader.sampler.set_epoch(self._state.epoch)
         self._batches: IndexFeed | None = None  # while a sampler's batches are still to come
@@ -59,11 +63,17 @@ class NativeIterator:
             raise ForkError(
                 "this iterator was made before fork() and its threads are not in the child; start a new one there: iter(loader)"
             )
-        with self._lock:
-            if _profiler_enabled():
-                with torch.autograd.profiler.record_function("enumerate(DataLoader)#NativeIterator.__next__"):
-                    return self._next_alone()
-            return self._next_alone()
+        try:
+            with self._lock:
+                if self._is_closed:
+                    self._release()
+                if _profiler_enabled():
+                    with torch.autograd.profiler.record_function("enumerate(DataLoader)#NativeIterator.__next__"):
+                        return self._next_alone()
+                return self._next_alone()
+        finally:
+            if self._is_closed and self.pipeline is not None:
+                self.close()  # Asked for meanwhile, by a thread that could not do it.
 
     def _next_alone(self) -> Any:
         while self.pipeline is not None:
@@ -73,7 +83,8 @@ class NativeIterator:
         raise StopIteration
 
     def take(self, pipeline: _native.Pipeline) -> _native.Batch | None:
-        """The next batch, not yet counted as delivered; None at the end of the pass."""
+        """The next batch, not yet counted as delivered; None at the end of the pass. Raises StopIteration if another thread closed the iterator."""
+        self._check_memory()  # First: without threads, next() reads.
         if self._batches is not None:
             self._feed(pipeline)
         self._passed += 1
@@ -82,11 +93,24 @@ class NativeIterator:
         except LoaderTimeoutError:
             self._passed -= 1  # Still under way.
             raise
+        if self._is_closed:
+            raise StopIteration  # Not delivered, and not the end of the epoch.
         if batch is not None:
+            self._check_memory()
             if self._passed == 1:
-                self._loader.source.note_fallback()
+                self._source.note_fallback()
             self._passed = batch.step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
         return batch
+
+    def _check_memory(self) -> None:
+        """End the pass if what it reads has moved: its engine would go on with memory that is freed."""
+        if self._memory is None or self._memory.is_current(self._native):
+            return
+        self._release()
+        raise ChangedError(
+            f"{self._memory.path}: a tensor of the dataset moved while this pass read it (share_memory_(), a worker process that was given it, "
+            "set_()); begin a new pass, or call share_memory_() on the tensors before the first one"
+        )
 
     def count(self, batch: _native.Batch | None) -> TypeGuard[_native.Batch]:
         """Count as delivered what take() gave. Whether there is something in it; the end of the pass is counted too."""
@@ -121,10 +145,11 @@ class NativeIterator:
         assert self._batches is not None
         if not self._is_started:
             order = self._batches.order()
-            self._state.drawn = self._batches.drawn
+            epoch = self._loader.followers.epoch()
+            self._state.drawn = {**self._batches.drawn, **({} if epoch is None else {"epoch": epoch})}
             if order is not None:
                 begin = min(self._state.position * self._loader.partition.batch_size, len(order))
-                pipeline.start_listed(self._loader.source.absolute(order), begin)
+                pipeline.start_listed(self._source.absolute(order), begin)
                 self._batches, self._begin = None, 0
                 return
             pipeline.start_fed()
@@ -135,17 +160,19 @@ class NativeIterator:
                 pipeline.end_feed()
                 self._ahead = 0
                 return
-            pipeline.feed(self._loader.source.absolute(np.asarray(indices)))
+            pipeline.feed(self._source.absolute(as_array(indices)))
             self._fed += 1
 
     def _count_skipped(self, batch: _native.Batch) -> None:
         skipped = self._state.skipped
-        skipped.extend(index for index, _ in batch.skipped)
+        known = set(skipped)  # Each epoch meets a damaged sample again, and a resampling one several times.
+        skipped.extend(dict.fromkeys(index for index, _ in batch.skipped if index not in known))
         if len(skipped) > self._loader.max_errors:
             index, reason = batch.skipped[-1]
+            named = reason if reason.startswith(f"sample {index}:") else f"sample {index}: {reason}"
             raise TooManyErrorsError(
-                f"{len(skipped)} samples failed, max_errors is {self._loader.max_errors}; the last: sample {index}: {reason}; "
-                f"run `headrace verify {self._loader.source.path}`"
+                f"{len(skipped)} samples failed, max_errors is {self._loader.max_errors}; the last: {named}; "
+                f"run `headrace verify {self._source.path}`"
             )
 
     def _release(self) -> None:
@@ -153,11 +180,17 @@ class NativeIterator:
         if pipeline is None or self._pid != os.getpid():
             return
         pipeline.stop()
-        self._loader.give_pipeline(pipeline)
+        self._loader.give_pipeline(self._native, pipeline)
 
     def close(self) -> None:
-        """End the pass now; returns at once."""
-        self._release()
+        """End the pass now; returns at once, from any thread. A thread that waits in next() gets StopIteration with the next batch, and ends it."""
+        self._is_closed = True
+        # The engine must not be stopped while a thread is inside it. Whoever holds the lock looks at the flag after letting go of it.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._release()
+            finally:
+                self._lock.release()
 
     def __del__(self) -> None:
         if getattr(self, "pipeline", None) is not None:

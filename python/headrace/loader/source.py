@@ -4,25 +4,72 @@ from __future__ import annotations
 
 from typing import Any
 
+from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
-from headrace.datasets.recognise import recognise
+from headrace.datasets.recognise import recognise, stamp
 from headrace.datasets.shards import Dataset
+from headrace.errors import ChangedError
 
-__all__ = ["find_source"]
+__all__ = ["Source"]
 
 
-def find_source(dataset: Any, parallel: str, *, whole: bool, plain: bool) -> Dataset | ArrayDataset | None:
-    """What the native engine reads for this dataset, or None: then torch runs it. Raises TypeError if parallel="native" cannot be had."""
-    if parallel == "process":
-        return None
-    ours = isinstance(dataset, Dataset | ArrayDataset)
-    # Torch's own datasets are served natively only where nobody can tell the difference.
-    source = recognise(dataset) if whole and (ours or plain) else None
-    if source is None and parallel == "native":
-        reason = (
-            "it is none that is recognised"
-            if plain and whole
-            else "batch_size=None, collate_fn and worker_init_fn need Python for each sample"
-        )
-        raise TypeError(f"parallel='native': the native engine cannot serve {type(dataset).__name__}: {reason}")
-    return source
+class Source:
+    """What the native engine reads for a dataset, in `found`; None where torch runs it. Looked for again when the user changed torch's dataset.
+
+    Raises TypeError if parallel="native" cannot be had. Copies and pickles look for themselves: the arrays travel once, with the dataset.
+    """
+
+    def __init__(self, dataset: Any, parallel: str, *, whole: bool, plain: bool) -> None:
+        self._dataset = dataset
+        self.found: Dataset | ArrayDataset | None = None
+        self._stamp: Any = None
+        if parallel == "process":
+            return
+        # Torch's own datasets are served natively only where nobody can tell the difference.
+        is_found = whole and (plain or self.is_ours) and self._look()
+        if not is_found and parallel == "native":
+            reason = (
+                "it is none that is recognised"
+                if plain and whole
+                else "batch_size=None, collate_fn and worker_init_fn need Python for each sample"
+            )
+            raise TypeError(f"parallel='native': the native engine cannot serve {type(dataset).__name__}: {reason}")
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a dataset of headrace's own, which is what is read."""
+        return isinstance(self._dataset, Dataset | ArrayDataset)
+
+    def _look(self) -> bool:
+        self.found = recognise(self._dataset)
+        if self.found is not None and not self.is_ours:
+            self._stamp = stamp(self._dataset)
+        return self.found is not None
+
+    @property
+    def native(self) -> _native.Dataset:
+        """The native form of what was found."""
+        assert self.found is not None
+        return self.found.native
+
+    def __len__(self) -> int:
+        assert self.found is not None
+        return len(self.found)
+
+    def refresh(self) -> None:
+        """Follow a dataset of torch's that has other tensors, indices or parts by now. Raises ChangedError if it cannot be read so."""
+        if self.found is None or self.is_ours or stamp(self._dataset) == self._stamp:
+            return
+        if not self._look():
+            raise ChangedError(
+                f"the {type(self._dataset).__name__} was changed since this loader was made, and the native engine cannot read what it is "
+                "now (indices outside of it, tensors that need gradients or lie on another device); make a new loader for it"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_dataset": self._dataset, "is_native": self.found is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._dataset, self.found, self._stamp = state["_dataset"], None, None
+        if state["is_native"]:
+            self._look()

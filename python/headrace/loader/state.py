@@ -1,4 +1,4 @@
-"""Where a loader is, as a small dict of plain values: the same on every rank, legal at any moment.
+"""Where a loader is, as a small dict of plain values: the same on every rank (but for the samples that failed there), legal at any moment.
 
 For native orders the place is one number, the global position in the epoch: so a run resumes on any world size, any batch size and any
 number of threads.
@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ChangedError
+from headrace.sampling.weighted import WeightedOrder
 
-__all__ = ["LoaderState", "read_state"]
+if TYPE_CHECKING:
+    from headrace.loader.loader import DataLoader
+
+__all__ = ["LoaderState", "identity_of", "read_state"]
 
 VERSION = 1
 
@@ -25,8 +29,10 @@ class LoaderState:
     position: int = 0  # global position after the last delivered batch; for a user's sampler: batches delivered
     resume: bool = False  # whether `position` was loaded and nothing delivered since: the next pass starts there
     finished: bool = False
-    skipped: list[int] = field(default_factory=list)  # samples that on_error left out or replaced, as delivered
-    drawn: dict[str, Any] = field(default_factory=dict)  # what a torch sampler's draws of this epoch began with (loader/feeding.py)
+    skipped: list[int] = field(default_factory=list)  # different samples that on_error left out or replaced, as this rank met them
+    drawn: dict[str, Any] = field(
+        default_factory=dict
+    )  # what a sampler's draws of this epoch began with (loader/feeding.py), and its own epoch
 
     def begin(self) -> LoaderState:
         """The state of the next pass; later changes of this one do not reach it, so of several live passes only the newest is recorded.
@@ -48,11 +54,29 @@ class LoaderState:
         return LoaderState(epoch, skipped=self.skipped)
 
 
+def identity_of(loader: DataLoader) -> dict[str, Any]:
+    """What must be equal where a state of this loader is loaded: the samples, and what decides their order."""
+    source, order = loader.source, loader.order
+    same: dict[str, Any] = {"fingerprint": f"{source.fingerprint:016x}", "num_samples": len(source)}
+    if loader.is_fed:
+        return {**same, "order": "sampler", "batch_size": loader.batch_size}
+    if isinstance(order, WeightedOrder):
+        return {**same, "seed": loader.order_seed, "order": f"weighted {order.fingerprint} {order.num_samples}", "window": 0}
+    return {
+        **same,
+        "seed": loader.order_seed,
+        "order": order if loader.shuffle else "sequential",
+        "window": loader.window if loader.shuffle and order == "window" else 0,
+    }
+
+
 def read_state(saved: Mapping[str, Any], identity: Mapping[str, Any], limit: int) -> LoaderState:
     """Check a saved state against this loader: `limit` is its last position, `identity` what must be equal (num_samples among it).
 
-    Raises ValueError and ChangedError.
+    Raises TypeError for what is no mapping, ValueError and ChangedError.
     """
+    if not isinstance(saved, Mapping):
+        raise TypeError(f"load_state_dict: expected the dict that state_dict() gave, got {type(saved).__name__}")
     if saved.get("version") != VERSION:
         raise ValueError(f"load_state_dict: version is {saved.get('version')!r}, this headrace reads {VERSION}")
     missing = [key for key in (*identity, "epoch", "position", "finished") if key not in saved]
@@ -75,9 +99,11 @@ def read_state(saved: Mapping[str, Any], identity: Mapping[str, Any], limit: int
         not isinstance(drawn, Mapping)
         or type(drawn.get("seed", 0)) is not int
         or not isinstance(drawn.get("generator", ""), str)
-        or not set(drawn) <= {"seed", "generator"}
+        or type(drawn.get("epoch", 0)) is not int
+        or not 0 <= drawn.get("epoch", 0) < 1 << 63
+        or not set(drawn) <= {"seed", "generator", "epoch"}
     ):
-        raise ValueError(f"load_state_dict: drawn is {str(drawn)[:100]}; expected a seed or a generator's state")
+        raise ValueError(f"load_state_dict: drawn is {str(drawn)[:100]}; expected a seed, a generator's state or a sampler's epoch")
     size = identity["num_samples"]
     if not isinstance(skipped, list) or any(type(i) is not int or not 0 <= i < size for i in skipped):
         raise ValueError(f"load_state_dict: skipped is {str(skipped)[:100]}; expected a list of sample numbers below {size}")
