@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import functools
 import os
 import signal
 import socket
@@ -160,6 +161,10 @@ def test_killed_anywhere_it_leaves_nothing_and_the_others_go_on(start: Callable[
     assert names(group) == []
 
 
+def shares_all(native: Any) -> bool:
+    return bool((native.node_stats or {})["blocks"] == SAMPLES)
+
+
 def test_a_process_that_ends_its_datasets_lets_go_of_all(written: Path, group: str, total: int) -> None:
     def descriptors() -> list[str]:
         found = []
@@ -176,10 +181,9 @@ def test_a_process_that_ends_its_datasets_lets_go_of_all(written: Path, group: s
     assert sum(int(batch["x"].sum()) for batch in loader) == total
     node = dataset.native.node_stats
     assert node is not None
-    native = dataset.native
-    wait_until(lambda: (native.node_stats or {})["blocks"] == SAMPLES)
+    wait_until(functools.partial(shares_all, dataset.native))
     assert len(descriptors()) > len(before)
-    del loader, dataset, native
+    del loader, dataset
     assert descriptors() == before
     assert names(group) == []
 

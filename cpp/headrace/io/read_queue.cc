@@ -348,22 +348,25 @@ ReadQueue::~ReadQueue() {
   state_->finished.wait(lock, [&] { return state_->threads == 0; });
 }
 
-ReadQueue& ReadQueue::shared(ReaderKind kind) {
+ReadQueue& ReadQueue::shared(ReaderKind kind, std::uint64_t device) {
   struct Shared {
     ReadQueue queue;
     std::uint64_t generation;
+    std::uint64_t device;
   };
   // One atomic each, not a mutex: a mutex could be held by a thread that fork() did not copy.
-  static std::array<std::atomic<Shared*>, 4> all{};
-  std::atomic<Shared*>& current = all[static_cast<std::size_t>(kind)];
+  static std::array<std::array<std::atomic<Shared*>, kDevices>, 4> all{};
   const std::uint64_t generation = fork_generation();
-  Shared* seen = current.load(std::memory_order_acquire);
-  while (seen == nullptr || seen->generation != generation) {
-    auto* fresh = new Shared{{kind, kDepth, kThreads}, generation};
-    if (current.compare_exchange_strong(seen, fresh, std::memory_order_acq_rel)) return fresh->queue;
-    delete fresh;  // Another thread was first; ours has no threads yet.
+  for (std::size_t tries = 0;; ++tries) {
+    std::atomic<Shared*>& current = all[static_cast<std::size_t>(kind)][(device + tries) % kDevices];
+    Shared* seen = current.load(std::memory_order_acquire);
+    while (seen == nullptr || seen->generation != generation) {
+      auto* fresh = new Shared{{kind, kDepth, kThreads}, generation, device};
+      if (current.compare_exchange_strong(seen, fresh, std::memory_order_acq_rel)) return fresh->queue;
+      delete fresh;  // Another thread was first; ours has no threads yet.
+    }
+    if (seen->device == device || tries + 1 >= kDevices) return seen->queue;
   }
-  return seen->queue;
 }
 
 void ReadQueue::submit(std::vector<RangeRead> ranges, Done done) {

@@ -49,8 +49,10 @@ class ReadQueue {
   ReadQueue(const ReadQueue&) = delete;
   ReadQueue& operator=(const ReadQueue&) = delete;
 
-  // The process's queue for a kind: one for rings, one for threads.
-  static ReadQueue& shared(ReaderKind kind);
+  // The process's queue for a kind and a device (of stat()): so what hangs on one device holds up nothing on another. Of more than
+  // kDevices of them, some share.
+  static constexpr std::size_t kDevices = 8;
+  static ReadQueue& shared(ReaderKind kind, std::uint64_t device);
 
   // Reads all ranges, first in first out, and calls `done` with them. Where the system refuses the queue its thread, both happen here.
   // Throws std::bad_alloc, and `done` is not called, where there is no memory for it.

@@ -99,7 +99,7 @@ class ShardSource {
   // Positional, for who reads the file's bytes himself (StoredBytes): where to read, what is there already, and what came of it.
   ReadEngine& engine() const { return *context_.engine; }
   bool reads_direct() const { return context_.engine->wants_direct_files(); }
-  ReadQueue& queue() const { return ReadQueue::shared(context_.engine->kind()); }
+  ReadQueue& queue() const { return ReadQueue::shared(context_.engine->kind(), shard_->identity().device); }
   Result<std::shared_ptr<const storage::File>> file();
   bool files_crowded() const { return context_.files->is_crowded(); }
   bool has_table(const BlockId& id) const { return context_.cache->contains(table_key(id)); }

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "headrace/io/transfer.h"
@@ -133,9 +134,9 @@ TEST_CASE("a range past the end is an error of its own") {
 
 TEST_CASE("the shared queue serves a child of fork() too") {
   for (const ReaderKind kind : kEngines) {
-    Client(ReadQueue::shared(kind), file(), kind).all_right();
+    Client(ReadQueue::shared(kind, 1), file(), kind).all_right();
     const auto reads = [&] {
-      Client client(ReadQueue::shared(kind), file(), kind);
+      Client client(ReadQueue::shared(kind, 1), file(), kind);
       client.submit(random_ranges(20, kFileBytes, 9'000, 5));
       return client.all_right();
     };
@@ -252,4 +253,16 @@ TEST_CASE("a ring that is taken away in use becomes threads") {
 #endif
 
 }  // namespace
+TEST_CASE("each device has a queue of its own, up to a number of them") {
+  std::set<const ReadQueue*> queues;
+  for (std::uint64_t device = 100; device < 100 + 2 * ReadQueue::kDevices; ++device) {
+    const ReadQueue* const queue = &ReadQueue::shared(ReaderKind::kPread, device);
+    if (queues.size() < ReadQueue::kDevices - 1) CHECK(queues.insert(queue).second);  // One may be that of the tests above.
+    queues.insert(queue);
+    CHECK(&ReadQueue::shared(ReaderKind::kPread, device) == queue);
+  }
+  CHECK(queues.size() <= ReadQueue::kDevices);
+  CHECK(&ReadQueue::shared(ReaderKind::kDirect, 100) != &ReadQueue::shared(ReaderKind::kPread, 100));
+}
+
 }  // namespace headrace::io
