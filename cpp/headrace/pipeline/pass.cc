@@ -208,8 +208,12 @@ void read_sides(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& j
     std::erase(images, nullptr);
     if (!reads.empty() || !images.empty()) {
       job->enter(Stage::kReading);
-      countdown = std::make_shared<Countdown>(images.size() + (reads.empty() ? 1 : 2),
-                                              [pass, job] { submit_or_run(pass, job->step, [pass, job] { lay_out(pass, job); }); });
+      // Of the two kinds of reads that may be waited for, the batch's own count their time themselves.
+      const std::int64_t since = reads.empty() ? now_ns() : 0;
+      countdown = std::make_shared<Countdown>(images.size() + (reads.empty() ? 1 : 2), [pass, job, since] {
+        if (since != 0) pass->shared->counters.io.read_ns.fetch_add(static_cast<std::uint64_t>(now_ns() - since));
+        submit_or_run(pass, job->step, [pass, job] { lay_out(pass, job); });
+      });
       for (const auto& image : images) image->when_ready(countdown);
     }
   } catch (const std::bad_alloc&) {  // The countdown lacks this thread's step: it never ends.
