@@ -73,9 +73,7 @@ class ShardSource {
   // Mapped: grows when bytes that were checked may be others by now: the file was cut or rewritten, or its device failed under an access.
   // Who uses bytes in place compares the revision before with look_again() afterwards, and begins anew if they differ. From the first
   // change on, blocks are checked whenever they are used.
-  std::uint64_t revision() const {
-    return changes_.load(std::memory_order_acquire) + (mapping_ == nullptr ? 0 : mapping_->faults());
-  }
+  std::uint64_t revision() const { return changes_.load(std::memory_order_acquire) + (mapping_ == nullptr ? 0 : mapping_->faults()); }
   // The same, after a look at the file itself where the last one is some time ago.
   std::uint64_t look_again();
   // Mapped: starts reading a block's bytes without waiting. Raw (codec none) pages only.
