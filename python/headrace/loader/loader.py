@@ -416,7 +416,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def converter(self) -> Callable[[_native.Batch], Any]:
         """convert(), or what it comes to where nothing else is asked for: it runs once a batch."""
-        return self.convert if self.pin_memory or self._custom_collate is not None else self.source.layout.to_torch
+        plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists"
+        return self.source.layout.to_torch if plain else self.convert
 
     def slab_of(self, batch: _native.Batch) -> _native.Batch | None:
         """The batch whose memory holds all that to_host() makes of it; None if collate_fn made its own."""
