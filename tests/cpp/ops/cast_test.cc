@@ -16,12 +16,12 @@ template <typename To, typename From>
 std::vector<To> cast_all(DType from, DType to, const std::vector<From>& values) {
   // Neither side aligned.
   std::vector<std::uint8_t> in(values.size() * sizeof(From) + 1), out(values.size() * sizeof(To) + 2, 0xEE);
-  std::memcpy(in.data() + 1, values.data(), values.size() * sizeof(From));
+  if (!values.empty()) std::memcpy(in.data() + 1, values.data(), values.size() * sizeof(From));
   cast(from, to, in.data() + 1, values.size(), out.data() + 1);
   CHECK(out.front() == 0xEE);
   CHECK(out.back() == 0xEE);
   std::vector<To> made(values.size());
-  std::memcpy(made.data(), out.data() + 1, values.size() * sizeof(To));
+  if (!values.empty()) std::memcpy(made.data(), out.data() + 1, values.size() * sizeof(To));
   return made;
 }
 
