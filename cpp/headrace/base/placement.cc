@@ -1,28 +1,33 @@
 #include "headrace/base/placement.h"
 
 #include <atomic>
+#include <memory>
 
 namespace headrace {
 namespace {
 
-std::atomic<const Placement*> in_force{nullptr};
+// One after the other; all stay, since other threads may be reading those before.
+struct Kept {
+  Placement placement;
+  const Kept* before;
+};
+std::atomic<const Kept*> in_force{nullptr};
 
 }  // namespace
 
 const Placement& refresh_placement() {
-  const Placement* seen = in_force.load(std::memory_order_acquire);
-  const auto* fresh = new Placement(Placement::of_caller());
-  if (seen != nullptr && *seen == *fresh) {
-    delete fresh;
-    return *seen;
-  }
-  in_force.store(fresh, std::memory_order_release);  // The one before stays: other threads may be reading it.
-  return *fresh;
+  const Kept* seen = in_force.load(std::memory_order_acquire);
+  auto fresh = std::make_unique<Kept>(Kept{Placement::of_caller(), seen});
+  do {
+    if (seen != nullptr && seen->placement == fresh->placement) return seen->placement;
+    fresh->before = seen;
+  } while (!in_force.compare_exchange_weak(seen, fresh.get(), std::memory_order_acq_rel, std::memory_order_acquire));
+  return fresh.release()->placement;
 }
 
 const Placement& current_placement() {
-  const Placement* seen = in_force.load(std::memory_order_acquire);
-  return seen != nullptr ? *seen : refresh_placement();
+  const Kept* seen = in_force.load(std::memory_order_acquire);
+  return seen != nullptr ? seen->placement : refresh_placement();
 }
 
 }  // namespace headrace
