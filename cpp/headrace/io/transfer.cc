@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 namespace headrace::io {
 namespace {
@@ -56,10 +58,15 @@ void Transfer::book(std::int64_t answer) {
 
 void read_blocking(std::span<Transfer> transfers) {
   for (Transfer& t : transfers) {
+    int busy = 0;
     while (!t.settled) {
       const ssize_t got = ::pread(t.descriptor, t.out + t.done, t.length - t.done, static_cast<off_t>(t.offset + t.done));
       const std::int64_t answer = faulted(t, got >= 0 ? got : -errno);
-      if (answer != -EINTR) t.book(answer);
+      if (answer == -EAGAIN && ++busy < kMaxTries) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      } else if (answer != -EINTR) {
+        t.book(answer);
+      }
     }
   }
 }

@@ -41,7 +41,7 @@ struct Transfer {
 // Books an answer of a ring: EAGAIN and EINTR leave the transfer unsettled, to be submitted again, kMaxTries times; then one blocking pread
 // does it, since a kernel that is short of memory may answer EAGAIN for ever.
 void book_answer(Transfer& transfer, std::int64_t answer);
-// Carries out what is not settled, one pread after the other. EINTR is retried.
+// Carries out what is not settled, one pread after the other. EINTR is retried, and EAGAIN kMaxTries times in all, 1 ms apart.
 void read_blocking(std::span<Transfer> transfers);
 
 }  // namespace headrace::io

@@ -2,7 +2,6 @@
 
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 
 #include "format/dataset_fixture.h"
 #include "headrace/format/verify.h"
+#include "in_child.h"
 
 namespace {
 std::mutex synced_mutex;
@@ -431,17 +431,6 @@ class FileSizeLimit {
   rlimit before_{};
   void (*handler_)(int);
 };
-
-template <typename F>
-int in_child(F body) {
-  const pid_t child = fork();
-  REQUIRE(child >= 0);
-  if (child == 0) _exit(body());
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  REQUIRE(WIFEXITED(status));
-  return WEXITSTATUS(status);
-}
 
 TEST_CASE("F13: when the disk is full the error says so and nothing stays") {
   TempDir dir;

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "headrace/io/read_engine.h"
+#include "in_child.h"
 
 namespace headrace::io {
 
@@ -104,20 +104,13 @@ inline std::vector<Range> random_ranges(std::size_t count, std::size_t file_size
 
 // Runs `body` in a forked child; true if it returned true there.
 inline bool true_in_child(const std::function<bool()>& body) {
-  const pid_t child = ::fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    bool good = false;
-    try {
-      good = body();
-    } catch (...) {
-      good = false;
-    }
-    ::_exit(good ? 0 : 1);
-  }
-  int state = 0;
-  REQUIRE(::waitpid(child, &state, 0) == child);
-  return WIFEXITED(state) && WEXITSTATUS(state) == 0;
+  return in_child([&] {
+           try {
+             return body() ? 0 : 1;
+           } catch (...) {
+             return 1;
+           }
+         }) == 0;
 }
 
 // From now on this process gets `error` from system call `number` wherever its third argument is a multiple of `multiple`; cannot be
