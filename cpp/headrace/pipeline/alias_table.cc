@@ -6,7 +6,7 @@
 #include "headrace/base/bytes.h"
 #include "headrace/base/parallel.h"
 #include "headrace/codec/checksum.h"
-#include "headrace/pipeline/philox.h"
+#include "headrace/base/philox.h"
 
 namespace headrace::pipeline {
 namespace {
