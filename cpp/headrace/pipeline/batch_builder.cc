@@ -3,6 +3,7 @@
 #include "headrace/pipeline/batch_builder.h"
 
 #include <algorithm>
+#include <cinttypes>
 #include <cstring>
 #include <numeric>
 
@@ -40,6 +41,7 @@ Status BatchBuilder::prepare() {
   HR_RETURN_IF_ERROR(begin(nullptr));
   side_bytes_.read_now(context_.counters->io);
   reads_rounds_ = true;
+  HR_RETURN_IF_ERROR(measure());
   return finish_plan();
 }
 
@@ -67,15 +69,23 @@ Status BatchBuilder::begin(ChunkAhead* ahead) {
   return want_sides();
 }
 
-Status BatchBuilder::finish_plan() {
+Status BatchBuilder::measure() {
   io::ScopedTime time(context_.counters->plan_ns);
   const std::size_t count = context_.fields.size();
   if (positional_) take_tables();
   for (std::size_t i = 0; i < count; ++i) {
     if (field_of(i).is_variable() || field_of(i).nullable) HR_RETURN_IF_ERROR(read_sides(i));
   }
-  HR_RETURN_IF_ERROR(lay_out());
+  return lay_out();
+}
+
+Status BatchBuilder::finish_plan() {
+  io::ScopedTime time(context_.counters->plan_ns);
+  HR_ASSIGN_OR_RETURN(batch_.slab, context_.slabs->acquire(slab_bytes_));
+  const std::size_t count = context_.fields.size();
   for (std::size_t i = 0; i < count; ++i) {
+    if (batch_.fields[i].valid_at != FieldOut::kAbsent && !samples_.empty())
+      std::memcpy(batch_.slab->data() + batch_.fields[i].valid_at, valid_[i].data(), samples_.size());
     if (direct_[i]) {
       will_need_direct(i);
     } else {
@@ -182,7 +192,7 @@ Status BatchBuilder::lay_out() {
   const auto part = [&](std::uint64_t items, std::uint64_t bytes) {
     const std::size_t from = at;
     std::uint64_t size = 0, end = 0;
-    fits = fits && checked_mul(items, bytes, &size) && checked_add(at, size + kPartAlignment, &end) && size < (1ull << 48);
+    fits = fits && checked_mul(items, bytes, &size) && size < (1ull << 48) && checked_add(at, size + kPartAlignment, &end);
     at = fits ? round_up(at + size, kPartAlignment) : at;
     return from;
   };
@@ -220,16 +230,22 @@ Status BatchBuilder::lay_out() {
     }
     batch_.fields.push_back(out);
   }
-  if (!fits)
-    return {Code::kLimitExceeded,
-            strf("assemble a batch of %zu samples: its size overflows; use a smaller batch_size or ragged='offsets'", count)};
   slab_bytes_ = std::max<std::size_t>(at, 1);
-  HR_ASSIGN_OR_RETURN(batch_.slab, context_.slabs->acquire(slab_bytes_));
+  return fits && slab_bytes_ <= context_.most_bytes ? Status::ok() : too_large();
+}
+
+// Names the longest sample where padding makes the batch what it is.
+Status BatchBuilder::too_large() const {
+  std::string text = strf("assemble a batch of %zu samples: it takes more than %" PRIu64 " bytes", samples_.size(), context_.most_bytes);
   for (std::size_t i = 0; i < batch_.fields.size(); ++i) {
-    if (batch_.fields[i].valid_at != FieldOut::kAbsent && count > 0)
-      std::memcpy(batch_.slab->data() + batch_.fields[i].valid_at, valid_[i].data(), count);
+    const std::vector<std::uint64_t>& lengths = values_[i].length;
+    if (!batch_.fields[i].padded || batch_.fields[i].longest == 0) continue;
+    const auto longest = std::max_element(lengths.begin(), lengths.end());
+    const std::uint64_t sample = samples_[rows_[static_cast<std::size_t>(longest - lengths.begin())].slot];
+    text += strf("; field '%s' is padded to the %" PRIu64 " values of sample %" PRIu64, field_of(i).name.c_str(), batch_.fields[i].longest,
+                 sample);
   }
-  return Status::ok();
+  return {Code::kLimitExceeded, text + "; use a smaller batch_size or ragged='offsets'"};
 }
 
 // Writes lengths or offsets of a variable field, pads, and notes where each row's bytes go.

@@ -1,7 +1,7 @@
 // Builds one batch: prepare() plans it on one thread, then its pieces may run on any threads in any order.
 //
-// Where the bytes are read by position, prepare() and run_piece() also read, and pieces must run in turn, on one thread; begin() and
-// finish_plan() are its two halves, for who reads in between without waiting: first the ranges of sides(), then those of each piece.
+// Where the bytes are read by position, prepare() and run_piece() also read, and pieces must run in turn, on one thread; begin(), measure()
+// and finish_plan() are its parts, for who reads in between without waiting: first the ranges of sides(), then those of each piece.
 //
 // A piece is finer than a batch, so that several threads build one batch and a slow block delays only its own batch.
 // Two kinds: rows of raw tensors, gathered straight from the mapped file; and blocks, decoded once for all rows of the batch
@@ -36,6 +36,7 @@ struct BuildContext {
   Ragged ragged = Ragged::kPadded;
   // Batches that follow want the rest of a block soon (any order but a global shuffle): it is kept even where others must go for it.
   bool revisits = true;
+  std::uint64_t most_bytes = 1ull << 48;  // of a batch; what asks for more is refused
   storage::SlabPool* slabs = nullptr;
   Counters* counters = nullptr;
 };
@@ -65,7 +66,9 @@ class BatchBuilder {
   Status begin(ChunkAhead* ahead);
   io::StoredBytes& sides() { return side_bytes_; }
   const std::vector<std::shared_ptr<ChunkImage>>& images() const { return images_; }  // [run]: null where the batch reads by itself
-  // Once those are there. Afterwards values() has one group a piece (none at all if nothing is to be read).
+  // Once those are there: slab_bytes() is known afterwards.
+  Status measure();
+  // Takes the slab. Afterwards values() has one group a piece (none at all if nothing is to be read).
   Status finish_plan();
   io::StoredBytes& values() { return value_bytes_; }
   std::uint64_t read_bytes() const { return side_bytes_.bytes() + value_bytes_.bytes(); }  // of memory for what is read
@@ -154,6 +157,7 @@ class BatchBuilder {
   Status read_side_row(const format::Field& field, std::uint64_t width, std::size_t row, SideReader& offsets, SideReader& validity,
                        Values& values, std::vector<std::uint8_t>& valid);
   Status lay_out();
+  Status too_large() const;
   void place_values(std::size_t out_field);
   void place_runs(std::size_t out_field);
   static void place_staged(Values& values, const Conversion& conversion);
