@@ -4,6 +4,7 @@
 #include <array>
 #include <functional>
 #include <map>
+#include <new>
 #include <string>
 
 #include "headrace/bindings/interpreter_lock.h"
@@ -119,7 +120,13 @@ py::array apply(const ImagePlan& plan, const py::bytes& encoded, std::uint64_t s
   const std::string_view bytes(encoded);
   auto* const to = static_cast<std::uint8_t*>(out.mutable_data());
   const ops::DrawKey key{pipeline::mix_key(seed, epoch), sample};
-  check(without_lock([&] { return plan.run({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()}, key, to); }));
+  check(without_lock([&] {
+    try {
+      return plan.run({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()}, key, to);
+    } catch (const std::bad_alloc&) {
+      return Status(Code::kOutOfMemory, "decode an image: out of memory");
+    }
+  }));
   return out;
 }
 
