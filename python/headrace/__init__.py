@@ -9,9 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import sampling
+    from headrace import images, sampling
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
     from headrace.datasets.arrays import ArrayDataset, from_arrays
+    from headrace.datasets.image_folder import ImageFolder
     from headrace.datasets.shards import Dataset, open
     from headrace.errors import (
         ChangedError,
@@ -41,6 +42,7 @@ _HOMES = {
     "DataLoader": "headrace.loader.loader",
     "Dataset": "headrace.datasets.shards",
     "Field": "headrace._native",
+    "ImageFolder": "headrace.datasets.image_folder",
     "Schema": "headrace._native",
     "Writer": "headrace.writing.writer",
     "convert": "headrace.writing.convert",
@@ -69,7 +71,7 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
-_MODULES = {"sampling"}
+_MODULES = {"images", "sampling"}
 
 __all__ = [
     "ArrayDataset",
@@ -83,6 +85,7 @@ __all__ = [
     "ForkError",
     "HeadraceError",
     "HeadraceWarning",
+    "ImageFolder",
     "LimitExceededError",
     "LoaderTimeoutError",
     "MissingExtraError",
@@ -97,6 +100,7 @@ __all__ = [
     "__version__",
     "convert",
     "from_arrays",
+    "images",
     "num_threads",
     "open",
     "sampling",

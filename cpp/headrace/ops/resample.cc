@@ -75,6 +75,17 @@ std::uint32_t find_taps(Filter filter, double center, double filter_scale, std::
   return count;
 }
 
+// Where the pixels of the nearest filter lie, summed up step by step as Pillow does it, rounding included.
+std::vector<double> step_through(double begin, double scale, std::uint32_t count) {
+  std::vector<double> out(count);
+  double at = begin + scale * 0.5;
+  for (double& place : out) {
+    place = at;
+    at += scale;
+  }
+  return out;
+}
+
 HR_INLINE std::uint8_t to_byte(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kPrecision, 0, 255)); }
 
 // to[column][row] = from[row][column] for 16 rows, columns a multiple of 16; `to` holds 16 bytes a column.
@@ -191,11 +202,12 @@ void make_axis(Filter filter, std::uint32_t in_size, double box_begin, double bo
   axis->weights.resize(std::size_t{window_count} * axis->most);
   std::uint32_t begin = in_size, end = 0;
   std::vector<double> weights;
+  const std::vector<double> nearest = filter == Filter::kNearest ? step_through(box_begin, scale, window_begin + window_count) : weights;
   for (std::uint32_t i = 0; i < window_count; ++i) {
     const std::uint32_t at = window_begin + (backwards ? window_count - 1 - i : i);
     const double center = box_begin + (at + 0.5) * scale;
     if (filter == Filter::kNearest) {
-      axis->first[i] = std::min(in_size - 1, static_cast<std::uint32_t>(center));
+      axis->first[i] = std::min(in_size - 1, static_cast<std::uint32_t>(nearest[at]));
       weights.assign(1, 1.0);
     } else {
       find_taps(filter, center, filter_scale, in_size, &axis->first[i], weights);
