@@ -37,7 +37,9 @@ def test_the_default_is_near_pillow(width: int, height: int, size: int, most: fl
     assert np.abs(resized(encoded, size, size, "bilinear") - expected).mean() <= most
 
 
-@pytest.mark.parametrize("options", [{"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"quality": 30}, {"restart_marker_blocks": 3}])
+@pytest.mark.parametrize(
+    "options", [{"progressive": True}, {"subsampling": 0}, {"subsampling": 1}, {"quality": 30}, {"restart_marker_blocks": 3}]
+)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_kinds_of_jpeg(mode: str, options: dict[str, object]) -> None:
     encoded = jpeg(photo(123, 101).convert(mode), **options)
@@ -119,7 +121,9 @@ def test_dtypes_and_layouts(dtype: str, layout: str) -> None:
     import torch
 
     encoded = jpeg(photo(60, 50))
-    compose = images.Compose([images.Resize((20, 30)), images.ToDtype(dtype, scale=True), images.Normalize(*IMAGENET)], layout=layout, exact=True)
+    compose = images.Compose(
+        [images.Resize((20, 30)), images.ToDtype(dtype, scale=True), images.Normalize(*IMAGENET)], layout=layout, exact=True
+    )
     levels = planes(decoded(encoded).resize((30, 20), 2)).astype(np.float32)
     mean, std = (np.array(x, np.float32)[:, None, None] for x in IMAGENET)
     expected = torch.from_numpy((levels / np.float32(255) - mean) / std).to(getattr(torch, dtype)).float().numpy()

@@ -34,7 +34,8 @@ ops::Range range(const py::dict& step, const char* name) {
 ops::Filter filter(const py::dict& step) {
   const auto name = value<std::string>(step, "interpolation");
   const auto found = ops::filter_from_name(name);
-  if (!found.has_value()) throw py::value_error("interpolation is '" + name + "'; expected nearest, box, bilinear, hamming, bicubic or lanczos");
+  if (!found.has_value())
+    throw py::value_error("interpolation is '" + name + "'; expected nearest, box, bilinear, hamming, bicubic or lanczos");
   return *found;
 }
 

@@ -32,9 +32,7 @@ class Draws {
   double unit() { return static_cast<double>(word() >> 11) * 0x1.0p-53; }
   double uniform(double low, double high) { return low + (high - low) * unit(); }
   // In [0, bound). REQUIRES: bound > 0.
-  std::uint32_t below(std::uint32_t bound) {
-    return static_cast<std::uint32_t>(static_cast<unsigned __int128>(word()) * bound >> 64);
-  }
+  std::uint32_t below(std::uint32_t bound) { return static_cast<std::uint32_t>(static_cast<unsigned __int128>(word()) * bound >> 64); }
   double normal() { return std::sqrt(-2.0 * std::log(1.0 - unit())) * std::cos(2.0 * std::numbers::pi * unit()); }
 
  private:

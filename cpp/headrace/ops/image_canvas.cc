@@ -10,9 +10,9 @@ namespace headrace::ops {
 namespace {
 
 Status too_large(std::uint64_t width, std::uint64_t height, const ImageLimits& limits) {
-  return {Code::kLimitExceeded, strf("resize or pad to %llu x %llu: beyond the limit of %llu pixels (max_pixels)",
-                                     static_cast<unsigned long long>(width), static_cast<unsigned long long>(height),
-                                     static_cast<unsigned long long>(limits.max_pixels))};
+  return {Code::kLimitExceeded,
+          strf("resize or pad to %llu x %llu: beyond the limit of %llu pixels (max_pixels)", static_cast<unsigned long long>(width),
+               static_cast<unsigned long long>(height), static_cast<unsigned long long>(limits.max_pixels))};
 }
 
 bool is_too_large(std::uint64_t width, std::uint64_t height, const ImageLimits& limits) {
@@ -80,7 +80,8 @@ Status ImageCanvas::pad(const Pad& pad) {
   const std::uint32_t spare = pad.mode == PadMode::kReflect ? 1 : 0;
   const bool mirrored = pad.mode == PadMode::kReflect || pad.mode == PadMode::kSymmetric;
   if (mirrored && (std::max(pad.left, pad.right) + spare > window_.width || std::max(pad.top, pad.bottom) + spare > window_.height))
-    return {Code::kInvalidArgument, strf("pad an image of %u x %u: more pixels are to be mirrored than there are", window_.width, window_.height)};
+    return {Code::kInvalidArgument,
+            strf("pad an image of %u x %u: more pixels are to be mirrored than there are", window_.width, window_.height)};
   Planes* image = nullptr;
   HR_RETURN_IF_ERROR(pixels(&image));
   ops::pad(*image, pad.left, pad.top, pad.right, pad.bottom, pad.mode, pad.fill, spare_);
@@ -122,8 +123,8 @@ Status ImageCanvas::decode(std::uint32_t denominator) {
   const std::uint32_t bottom = JpegDecoder::scaled(region_.y + region_.height, denominator);
   const double d = denominator;
   const Filter filter = resized_ ? filter_ : Filter::kNearest;
-  make_axis(filter, right - left, region_.x / d - left, (region_.x + region_.width) / d - left, target_width_, window_.x, window_.width, flip_x_,
-            &columns_);
+  make_axis(filter, right - left, region_.x / d - left, (region_.x + region_.width) / d - left, target_width_, window_.x, window_.width,
+            flip_x_, &columns_);
   make_axis(filter, bottom - top, region_.y / d - top, (region_.y + region_.height) / d - top, target_height_, window_.y, window_.height,
             flip_y_, &rows_);
   const ImageRect part{left + columns_.begin, top + rows_.begin, columns_.end - columns_.begin, rows_.end - rows_.begin};

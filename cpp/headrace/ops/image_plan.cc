@@ -40,8 +40,9 @@ struct SizeAfter {
 };
 
 Status no_room(const ImageCanvas& canvas, std::uint32_t height, std::uint32_t width) {
-  return {Code::kInvalidArgument, strf("crop %u x %u (height x width) of an image of %u x %u: it is smaller; resize it first, or pad_if_needed",
-                                       height, width, canvas.height(), canvas.width())};
+  return {Code::kInvalidArgument,
+          strf("crop %u x %u (height x width) of an image of %u x %u: it is smaller; resize it first, or pad_if_needed", height, width,
+               canvas.height(), canvas.width())};
 }
 
 // One step on the canvas.
@@ -59,8 +60,8 @@ struct Apply {
       long_side = s.longest;
     }
     if (long_side > 0x7FFFFFFF || short_side < 1)
-      return {Code::kLimitExceeded, strf("resize an image of %u x %u: its sides would be %.0f and %.0f pixels", canvas.height(), canvas.width(),
-                                         short_side, long_side)};
+      return {Code::kLimitExceeded, strf("resize an image of %u x %u: its sides would be %.0f and %.0f pixels", canvas.height(),
+                                         canvas.width(), short_side, long_side)};
     const auto a = static_cast<std::uint32_t>(short_side), b = static_cast<std::uint32_t>(long_side);
     return canvas.resize(tall ? a : b, tall ? b : a, s.filter);
   }
@@ -166,13 +167,15 @@ Result<std::shared_ptr<const ImagePlan>> ImagePlan::create(std::vector<ImageStep
     std::visit(after, step);
     if (!after.size.has_value()) continue;
     if (after.size->height < 1 || after.size->width < 1 || after.size->height > kMaxSide || after.size->width > kMaxSide)
-      return Status(Code::kInvalidArgument, strf("a size of %u x %u; expected 1 to %u pixels a side", after.size->height, after.size->width, kMaxSide));
+      return Status(Code::kInvalidArgument,
+                    strf("a size of %u x %u; expected 1 to %u pixels a side", after.size->height, after.size->width, kMaxSide));
   }
   if (!after.size.has_value()) {
     return Status(Code::kInvalidArgument,
                   "the images would differ in size, and a batch is one tensor; end with a crop, or a resize to (height, width)");
   }
-  if (output.dtype != DType::kUInt8 && output.dtype != DType::kFloat16 && output.dtype != DType::kBFloat16 && output.dtype != DType::kFloat32)
+  if (output.dtype != DType::kUInt8 && output.dtype != DType::kFloat16 && output.dtype != DType::kBFloat16 &&
+      output.dtype != DType::kFloat32)
     return Status(Code::kInvalidArgument, "images are delivered as uint8, float16, bfloat16 or float32");
   for (const float deviation : output.deviation) {
     if (!(deviation > 0)) return Status(Code::kInvalidArgument, strf("a standard deviation of %g; expected more than 0", deviation));

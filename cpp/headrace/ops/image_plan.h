@@ -1,7 +1,7 @@
 // What becomes of an encoded image on its way into a batch: decode, crop, resize, flip, colours, normalise, as one plan.
 //
-// Crops, flips and a resize are not done one by one: they are put together, and only what is left at the end is decoded and resampled, once.
-// Names, arguments, order of draws and distributions are torchvision's; pixels are Pillow's.
+// Crops, flips and a resize are not done one by one: they are put together, and only what is left at the end is decoded and resampled,
+// once. Names, arguments, order of draws and distributions are torchvision's; pixels are Pillow's.
 //
 // Owns nothing but its steps and tables. Immutable: any thread; buffers are the thread's own.
 // Result:  run() is a function of (bytes, key) alone.
@@ -71,7 +71,8 @@ struct RandomErasing {
   Range scale, ratio;
   std::array<float, 3> value{}, noise{};
 };
-using ImageStep = std::variant<Resize, CenterCrop, Pad, RandomCrop, RandomResizedCrop, RandomFlip, ColorJitter, RandomGrayscale, RandomErasing>;
+using ImageStep =
+    std::variant<Resize, CenterCrop, Pad, RandomCrop, RandomResizedCrop, RandomFlip, ColorJitter, RandomGrayscale, RandomErasing>;
 
 // (pixel / 255 if `scaled`, - mean) / deviation, in float32, then rounded to the dtype.
 struct ImageOutput {
@@ -82,8 +83,8 @@ struct ImageOutput {
 };
 
 struct ImageOptions {
-  bool exact = false;    // decode in full with the accurate transform: pixels equal Pillow's
-  bool exif = true;      // turn images as their metadata says
+  bool exact = false;     // decode in full with the accurate transform: pixels equal Pillow's
+  bool exif = true;       // turn images as their metadata says
   double reducing = 1.0;  // decode at a fraction of the size where that leaves at least so many times the pixels of the resized image
   ImageLimits limits;
 };
@@ -91,7 +92,8 @@ struct ImageOptions {
 class ImagePlan {
  public:
   // Errors: kInvalidArgument: a size that differs from image to image (a crop or a resize to height x width must come last), a dtype.
-  static Result<std::shared_ptr<const ImagePlan>> create(std::vector<ImageStep> steps, const ImageOutput& output, const ImageOptions& options);
+  static Result<std::shared_ptr<const ImagePlan>> create(std::vector<ImageStep> steps, const ImageOutput& output,
+                                                         const ImageOptions& options);
 
   std::uint32_t height() const { return height_; }
   std::uint32_t width() const { return width_; }

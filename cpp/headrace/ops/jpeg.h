@@ -3,8 +3,8 @@
 //
 // Owns:     the library's decompressor, kept between images; the pixels of the last decode().
 // Threads:  one at a time; decoder_of_thread() is this thread's own.
-// Memory:   pixels stay until the next open() or decode(). What is decoded is bounded by ImageLimits before anything of its size is allocated.
-// Errors of the library come back as Status with its message (setjmp and longjmp stay inside jpeg.cc).
+// Memory:   pixels stay until the next open() or decode(). What is decoded is bounded by ImageLimits before anything of its size is
+// allocated. Errors of the library come back as Status with its message (setjmp and longjmp stay inside jpeg.cc).
 #pragma once
 
 #include <cstddef>

@@ -53,7 +53,8 @@ Hsv to_hsv(int r, int g, int b) {
   if (most == least) return {0, 0, static_cast<std::uint8_t>(most)};
   const auto range = static_cast<float>(most - least);
   const float s = range / static_cast<float>(most);
-  const float rc = static_cast<float>(most - r) / range, gc = static_cast<float>(most - g) / range, bc = static_cast<float>(most - b) / range;
+  const float rc = static_cast<float>(most - r) / range, gc = static_cast<float>(most - g) / range,
+              bc = static_cast<float>(most - b) / range;
   float h = 0;
   if (r == most) {
     h = bc - gc;

@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kPrecision = 22;  // 32 bits less 8 of a pixel and 2 for overshoot
 constexpr std::int32_t kHalf = 1 << (kPrecision - 1);
-constexpr std::size_t kLanes = 16;   // rows side by side in a tile
+constexpr std::size_t kLanes = 16;    // rows side by side in a tile
 constexpr std::size_t kColumns = 64;  // bytes of a row that are summed together
 
 double sinc(double x) { return x == 0.0 ? 1.0 : std::sin(x * std::numbers::pi) / (x * std::numbers::pi); }
@@ -235,8 +235,8 @@ void resample(const std::uint8_t* in, std::size_t stride, std::uint32_t channels
   std::uint8_t* const row = at_least(buffers.row, padded);
   for (std::size_t c = 0; c < channels; ++c) {
     for (std::size_t y = 0; y < rows.count; ++y) {
-      sum_rows(buffers.between.data() + c * plane + rows.first[y] * padded, padded, rows.weights.data() + y * rows.most, rows.taps[y], padded,
-               row);
+      sum_rows(buffers.between.data() + c * plane + rows.first[y] * padded, padded, rows.weights.data() + y * rows.most, rows.taps[y],
+               padded, row);
       std::memcpy(out + (c * rows.count + y) * columns.count, row, columns.count);
     }
   }

@@ -31,7 +31,8 @@ Status check_image(const Dataset& dataset, const std::vector<std::uint32_t>& fie
     return {Code::kInvalidArgument, strf("prepare images of field number %u: it is not delivered", field)};
   const format::Field& found = dataset.schema().fields[field];
   if (found.kind == format::Kind::kImage || found.kind == format::Kind::kBytes) return Status::ok();
-  return {Code::kInvalidArgument, "prepare images of field '" + found.name + "': it holds " + format::kind_name(found.kind) + " values, no encoded images"};
+  return {Code::kInvalidArgument,
+          "prepare images of field '" + found.name + "': it holds " + format::kind_name(found.kind) + " values, no encoded images"};
 }
 
 void BatchBuilder::set_epoch(std::uint64_t epoch) { draws_ = mix_key(context_.seed, epoch); }

@@ -18,9 +18,7 @@ FileList::FileList(std::string folder, const std::vector<std::string>& names) : 
   }
 }
 
-std::string FileList::path(std::uint64_t row) const {
-  return folder_ + "/" + names_.substr(ends_[row], ends_[row + 1] - ends_[row]);
-}
+std::string FileList::path(std::uint64_t row) const { return folder_ + "/" + names_.substr(ends_[row], ends_[row + 1] - ends_[row]); }
 
 Result<std::uint64_t> FileList::ask_for(std::uint64_t row) const {
   HR_ASSIGN_OR_RETURN(const storage::File file, storage::File::open(path(row)));

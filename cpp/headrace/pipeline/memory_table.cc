@@ -18,8 +18,7 @@ std::uint64_t hash_text(const std::string& text, std::uint64_t seed) {
 }  // namespace
 
 Result<std::shared_ptr<const MemoryTable>> MemoryTable::create(format::Schema schema, std::vector<MemoryPart> parts,
-                                                               std::shared_ptr<const void> owner,
-                                                               std::shared_ptr<const FileList> files) {
+                                                               std::shared_ptr<const void> owner, std::shared_ptr<const FileList> files) {
   for (const format::Field& field : schema.fields) {
     const bool is_file = field.kind == format::Kind::kImage && files != nullptr;
     if ((field.kind != format::Kind::kTensor && !is_file) || field.nullable) {

@@ -6,7 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["dtype_name", "fill", "interpolation", "jitter_range", "pair", "padding", "padding_mode", "plain", "probability", "size", "triple"]
+__all__ = [
+    "dtype_name",
+    "fill",
+    "interpolation",
+    "jitter_range",
+    "padding",
+    "padding_mode",
+    "pair",
+    "plain",
+    "probability",
+    "size",
+    "triple",
+]
 
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 _PILLOW_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
@@ -65,8 +77,12 @@ def padding_mode(value: Any) -> str:
 def padding(value: Any) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) of one number, (x, y) or all four. Raises ValueError."""
     numbers = list(value) if isinstance(value, Sequence) else [value]
-    if len(numbers) not in (1, 2, 4) or any(isinstance(n, bool) or not hasattr(n, "__index__") or not 0 <= int(n) <= _MAX_SIDE for n in numbers):
-        raise ValueError(f"padding is {value!r}; expected one, two (x, y) or four (left, top, right, bottom) whole numbers of pixels, not negative")
+    if len(numbers) not in (1, 2, 4) or any(
+        isinstance(n, bool) or not hasattr(n, "__index__") or not 0 <= int(n) <= _MAX_SIDE for n in numbers
+    ):
+        raise ValueError(
+            f"padding is {value!r}; expected one, two (x, y) or four (left, top, right, bottom) whole numbers of pixels, not negative"
+        )
     left, top, right, bottom = (int(n) for n in (numbers * (4 // len(numbers))))
     return left, top, right, bottom
 

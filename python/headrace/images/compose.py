@@ -97,9 +97,7 @@ class Compose:
         height, width = self._plan.height, self._plan.width
         return (height, width, 3) if self.layout == "HWC" else (3, height, width)
 
-    def __call__(
-        self, encoded: bytes | str | os.PathLike[str], *, seed: int = 0, epoch: int = 0, sample: int = 0
-    ) -> npt.NDArray[Any]:
+    def __call__(self, encoded: bytes | str | os.PathLike[str], *, seed: int = 0, epoch: int = 0, sample: int = 0) -> npt.NDArray[Any]:
         """One image as a batch would hold it: `encoded` is a file's bytes or its path; what is drawn depends on the numbers alone. bfloat16 comes as float32.
 
         Raises CorruptDataError, TruncatedError, LimitExceededError, UnsupportedVersionError with the decoder's message.

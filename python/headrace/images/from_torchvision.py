@@ -46,7 +46,9 @@ def from_torchvision(
         if name in _NOTHING:
             continue
         if name not in _TRANSLATIONS:
-            raise ValueError(f"{place} is {name}, which has no native form; known are {', '.join(sorted({*_TRANSLATIONS, *_NOTHING, 'Compose'}))}")
+            raise ValueError(
+                f"{place} is {name}, which has no native form; known are {', '.join(sorted({*_TRANSLATIONS, *_NOTHING, 'Compose'}))}"
+            )
         try:
             translated.append(_TRANSLATIONS[name](item))
         except (ValueError, TypeError, AttributeError) as error:

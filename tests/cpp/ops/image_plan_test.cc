@@ -28,8 +28,12 @@ std::vector<ImageStep> train_steps(std::uint32_t size) {
   ColorJitter jitter;
   jitter.present = {true, true, true, true};
   jitter.ranges = {Range{0.6, 1.4}, Range{0.6, 1.4}, Range{0.6, 1.4}, Range{-0.1, 0.1}};
-  return {RandomResizedCrop{size, size, {0.08, 1.0}, {0.75, 4.0 / 3}, Filter::kBilinear}, RandomFlip{true, 0.5}, RandomFlip{false, 0.5}, jitter,
-          RandomGrayscale{0.3}, RandomErasing{0.5, {0.02, 0.33}, {0.3, 3.3}, {0.5f, 1.0f, 1.5f}, {1.0f, 0.0f, 0.0f}}};
+  return {RandomResizedCrop{size, size, {0.08, 1.0}, {0.75, 4.0 / 3}, Filter::kBilinear},
+          RandomFlip{true, 0.5},
+          RandomFlip{false, 0.5},
+          jitter,
+          RandomGrayscale{0.3},
+          RandomErasing{0.5, {0.02, 0.33}, {0.3, 3.3}, {0.5f, 1.0f, 1.5f}, {1.0f, 0.0f, 0.0f}}};
 }
 
 }  // namespace

@@ -18,8 +18,8 @@ std::vector<std::uint8_t> copy(const PixelView& view) {
   return out;
 }
 
-std::vector<std::uint8_t> decode(JpegDecoder& decoder, const std::vector<std::uint8_t>& jpeg, const ImageRect& region, std::uint32_t denominator,
-                                 bool exact) {
+std::vector<std::uint8_t> decode(JpegDecoder& decoder, const std::vector<std::uint8_t>& jpeg, const ImageRect& region,
+                                 std::uint32_t denominator, bool exact) {
   REQUIRE(decoder.open(jpeg, {}).is_ok());
   PixelView view;
   const Status status = decoder.decode(region, denominator, exact, &view);
@@ -52,8 +52,11 @@ TEST_CASE("a region is the same part of a full decode: exact ones bit for bit, o
         const std::uint32_t width = JpegDecoder::scaled(211, denominator), height = JpegDecoder::scaled(157, denominator);
         const std::vector<std::uint8_t> whole = decode(decoder, jpeg, {0, 0, width, height}, denominator, true);
         const std::vector<std::uint8_t> fast_whole = decode(decoder, jpeg, {0, 0, width, height}, denominator, false);
-        for (const ImageRect& region : {ImageRect{0, 0, 1, 1}, {width - 1, height - 1, 1, 1}, {width / 3, height / 4, width / 2, height / 2},
-                                        {0, height / 2, width, 3}, {width / 2, 0, 5, height}}) {
+        for (const ImageRect& region : {ImageRect{0, 0, 1, 1},
+                                        {width - 1, height - 1, 1, 1},
+                                        {width / 3, height / 4, width / 2, height / 2},
+                                        {0, height / 2, width, 3},
+                                        {width / 2, 0, 5, height}}) {
           CHECK(decode(decoder, jpeg, region, denominator, true) == part(whole, width, region));
           CHECK(decode(decoder, jpeg, region, denominator, false) == part(fast_whole, width, region));
         }
