@@ -150,3 +150,14 @@ def test_bad_images_are_errors_that_say_what_is_wrong() -> None:
         images.Compose([images.CenterCrop((200, 300))])(bytes(middle[: len(good) // 2 + 40]) + b"\xff\xd9")
     with pytest.raises(ValueError, match="it is smaller"):
         images.Compose([images.RandomCrop(400)])(good)
+
+
+@pytest.mark.parametrize(
+    "options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True}, {"restart_marker_blocks": 5}]
+)
+def test_where_nothing_is_scaled_the_default_is_exact(options: dict[str, object]) -> None:
+    encoded = jpeg(photo(333, 251), **options)
+    steps = [images.RandomResizedCrop(240, scale=(0.02, 0.6)), images.RandomHorizontalFlip(), images.RandomVerticalFlip()]
+    fast, exact = images.Compose(steps), images.Compose(steps, exact=True)
+    for sample in range(60):
+        np.testing.assert_array_equal(fast(encoded, sample=sample), exact(encoded, sample=sample))

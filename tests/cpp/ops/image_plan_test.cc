@@ -74,18 +74,29 @@ TEST_CASE("a flip is a flip: twice is none, and it moves each pixel to its place
   }
 }
 
-TEST_CASE("layouts and dtypes hold the same levels") {
+TEST_CASE("layouts and dtypes hold the same levels, small images and those that go past the caches") {
   const std::vector<std::uint8_t> jpeg = make_jpeg({50, 50});
-  const std::vector<ImageStep> steps{Resize{20, 30, 0, 0, Filter::kBilinear}};
-  const auto planar = run(*plan_of(steps), jpeg, {});
-  const auto packed = run(*plan_of(steps, {format::DType::kUInt8, true}), jpeg, {});
-  const auto floats = run(*plan_of(steps, {format::DType::kFloat32, false, true, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}}), jpeg, {});
-  for (std::size_t c = 0; c < 3; ++c) {
-    for (std::size_t i = 0; i < 600; ++i) {
-      CHECK(packed[i * 3 + c] == planar[c * 600 + i]);
-      float value = 0;
-      std::memcpy(&value, floats.data() + (c * 600 + i) * 4, 4);
-      CHECK(value == (static_cast<float>(planar[c * 600 + i]) / 255.0f - 0.5f) / 0.25f);
+  for (const std::uint32_t height : {20u, 301u}) {
+    const std::size_t count = std::size_t{height} * 130;
+    const std::vector<ImageStep> steps{Resize{height, 130, 0, 0, Filter::kBilinear}};
+    const auto planar = run(*plan_of(steps), jpeg, {});
+    const auto packed = run(*plan_of(steps, {format::DType::kUInt8, true}), jpeg, {});
+    const ImageOutput output{format::DType::kFloat32, false, true, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}};
+    const auto plan = plan_of(steps, output);
+    // Images of a batch lie one after the other, and only some begin at a cache line.
+    for (const std::size_t shift : {0u, 4u, 64u}) {
+      std::vector<std::uint8_t> memory(plan->bytes() + 192);
+      std::uint8_t* const first = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) + shift;
+      REQUIRE(plan->run(jpeg, {}, first).is_ok());
+      std::size_t wrong = 0;
+      for (std::size_t i = 0; i < 3 * count; ++i) {
+        float value = 0;
+        std::memcpy(&value, first + i * 4, 4);
+        wrong += value != (static_cast<float>(planar[i]) / 255.0f - 0.5f) / 0.25f;
+        wrong += packed[i % count * 3 + i / count] != planar[i];
+      }
+      CHECK(wrong == 0);
+      CHECK(first[plan->bytes()] == 0);
     }
   }
 }
