@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import sampling
+    from headrace import evaluate, sampling
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
     from headrace.datasets.arrays import ArrayDataset, from_arrays
     from headrace.datasets.shards import Dataset, open
@@ -69,7 +69,7 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
-_MODULES = {"sampling"}
+_MODULES = {"evaluate", "sampling"}
 
 __all__ = [
     "ArrayDataset",
@@ -96,6 +96,7 @@ __all__ = [
     "Writer",
     "__version__",
     "convert",
+    "evaluate",
     "from_arrays",
     "num_threads",
     "open",
