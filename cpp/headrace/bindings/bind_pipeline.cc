@@ -95,6 +95,13 @@ py::dict stats_dict(const Pipeline& p) {
   out["num_threads"] = s.num_threads;
   out["prefetch_batches"] = s.prefetch_batches;
   out["prefetch_bytes"] = s.prefetch_bytes;
+  const pipeline::WaitCounts& waits = p.waits();
+  py::list counts;  // as far as there are any
+  std::size_t end = pipeline::WaitCounts::kBuckets;
+  while (end > 0 && waits.count(end - 1) == 0) --end;
+  for (std::size_t i = 0; i < end; ++i) counts.append(waits.count(i));
+  out["wait_counts"] = counts;
+  out["longest_wait_seconds"] = seconds(waits.longest_ns());
   return out;
 }
 

@@ -327,6 +327,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """What the loader did since it was made, in this process. Seconds, bytes, counts; over all of its passes, also those that run side by side.
 
         batches, samples, bytes_delivered: handed to the consumer. seconds: passes under way. stall_seconds: spent inside next(); stall_share: of seconds.
+        wait_seconds: what next() waited for a batch: p50, p90, p99 (to a sixteenth of their value) and max.
         cache_hits, cache_misses: decoded blocks found and not found. cache_bytes, cache_capacity_bytes, cache_evictions: of the cache that all
         loaders of the process share (headrace.set_cache_bytes()).
         time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode and assemble (which includes the read,
