@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headrace import evaluate, sampling
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
+    from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
     from headrace.datasets.shards import Dataset, open
     from headrace.errors import (
@@ -40,9 +41,11 @@ _HOMES = {
     "ArrayDataset": "headrace.datasets.arrays",
     "DataLoader": "headrace.loader.loader",
     "Dataset": "headrace.datasets.shards",
+    "Diagnosis": "headrace.bench.diagnose",
     "Field": "headrace._native",
     "Schema": "headrace._native",
     "Writer": "headrace.writing.writer",
+    "diagnose": "headrace.bench.diagnose",
     "convert": "headrace.writing.convert",
     "from_arrays": "headrace.datasets.arrays",
     "num_threads": "headrace._native",
@@ -78,6 +81,7 @@ __all__ = [
     "CorruptDataError",
     "DataLoader",
     "Dataset",
+    "Diagnosis",
     "ExistsError",
     "Field",
     "ForkError",
@@ -96,6 +100,7 @@ __all__ = [
     "Writer",
     "__version__",
     "convert",
+    "diagnose",
     "evaluate",
     "from_arrays",
     "num_threads",
