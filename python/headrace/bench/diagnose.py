@@ -335,13 +335,13 @@ def _judge(loader: Any, delivered: float, alone: float, waiting: float, stages: 
         bound = consumer
     rest = [stage.samples_per_second for stage in stages if stage is not bound]
     if bound is consumer:
-        at_most = max(1.0, min(alone, *rest) / delivered)
+        at_most = max(1.0, min([alone, *rest]) / delivered)
         verdict = (
             f"bound by the consumer: the loader is not the problem. It can deliver {alone:,.0f} samples/s, the step takes "
             f"{bound.samples_per_second:,.0f}; {100 * waiting:.1f} % of the time is spent waiting for batches. {bound.advice.capitalize()}."
         )
     else:
-        at_most = max(1.0, min(copying, *rest) / delivered)
+        at_most = max(1.0, min([copying, *rest]) / delivered)
         verdict = (
             f"bound by {bound.name} ({bound.samples_per_second:,.0f} samples/s: {bound.means}); fixing it yields at most {at_most:.1f}x of "
             f"{delivered:,.0f} samples/s. Do: {bound.advice}."
