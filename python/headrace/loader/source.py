@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
-from headrace.datasets.recognise import recognise, stamp
+from headrace.datasets.recognise import is_stored, recognise, stamp
 from headrace.datasets.shards import Dataset
 from headrace.errors import ChangedError
 
@@ -26,7 +26,7 @@ class Source:
         if parallel == "process":
             return
         # Torch's own datasets are served natively only where nobody can tell the difference.
-        is_found = whole and (plain or self.is_ours) and self._look()
+        is_found = whole and (plain or self.is_ours or is_stored(dataset)) and self._look()
         if not is_found and parallel == "native":
             reason = (
                 "it is none that is recognised"
