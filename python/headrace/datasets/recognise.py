@@ -15,10 +15,11 @@ import torch
 import torch.utils.data as data
 
 from headrace.datasets.arrays import ArrayDataset, place_of
+from headrace.datasets.hugging_face import is_hugging_face, read_table, stamp_of
 from headrace.datasets.rows import absolute_rows
 from headrace.datasets.shards import Dataset, JoinedDataset
 
-__all__ = ["is_stored", "recognise", "stamp"]
+__all__ = ["find_native", "is_stored", "recognise", "stamp"]
 
 
 @dataclass
@@ -36,19 +37,44 @@ class Columns:
 
 def recognise(dataset: Any) -> Dataset | ArrayDataset | None:
     """The native form of a dataset, or None. Batches of it, collated by default, equal torch's bit for bit."""
+    return find_native(dataset)[0]
+
+
+def find_native(dataset: Any) -> tuple[Dataset | ArrayDataset | None, str]:
+    """The native form of a dataset, or None and why there is none."""
+    try:
+        found = _find(dataset)
+    except (TypeError, ValueError, IndexError) as error:
+        return None, str(error)  # What cannot be read in place runs as torch runs it, and fails as there if it fails.
+    return found, "" if found is not None else f"{type(dataset).__name__} is none that is recognised, or holds one that is not"
+
+
+def _find(dataset: Any) -> Dataset | ArrayDataset | None:
     if isinstance(dataset, Dataset | ArrayDataset):
         return dataset
-    try:
-        stored = _stored(dataset)
-        if stored is not None:
-            return stored.collated()
-        columns = _columns(dataset)
-        if columns is None or not columns.parts or any(_is_text(part) for parts in columns.parts for part in parts):
-            return None
-        named: dict[str, Sequence[Any]] = {str(i): parts for i, parts in enumerate(columns.parts)}
-        return ArrayDataset(named, "tuple", columns.rows, path=type(dataset).__name__, structure=columns.structure)
-    except (TypeError, ValueError, IndexError):
-        return None  # What cannot be read in place runs as torch runs it, and fails as there if it fails.
+    stored = _stored(dataset)
+    if stored is not None:
+        return stored.collated()
+    table = _table(dataset)
+    if table is not None:
+        return table
+    columns = _columns(dataset)
+    if columns is None or not columns.parts:
+        return None
+    if any(_is_text(part) for parts in columns.parts for part in parts):
+        raise TypeError("it holds arrays of texts, which torch delivers in the container that held the samples")
+    named: dict[str, Sequence[Any]] = {str(i): parts for i, parts in enumerate(columns.parts)}
+    return ArrayDataset(named, "tuple", columns.rows, path=type(dataset).__name__, structure=columns.structure)
+
+
+def _table(dataset: Any) -> ArrayDataset | None:
+    """The native form of a Hugging Face dataset, or of a subset of one."""
+    if is_hugging_face(dataset):
+        return read_table(dataset)
+    if type(dataset) is data.Subset:
+        inner = _table(dataset.dataset)
+        return None if inner is None else inner.subset(np.asarray(dataset.indices))
+    return None
 
 
 def is_stored(dataset: Any) -> bool:
@@ -84,6 +110,8 @@ def stamp(dataset: Any) -> Any:
         return id(dataset), place_of(dataset) if dataset.layout == torch.strided else None
     if isinstance(dataset, np.ndarray):
         return id(dataset), dataset.shape, dataset.strides, dataset.dtype.str
+    if is_hugging_face(dataset):
+        return stamp_of(dataset)
     if kind is data.TensorDataset:
         return kind, [stamp(tensor) for tensor in dataset.tensors]
     if kind is ArrayDataset:
