@@ -35,7 +35,12 @@ Result<OnError> on_error_from_name(std::string_view name) {
 }
 
 BatchBuilder::BatchBuilder(const BuildContext& context, std::vector<std::uint64_t> samples)
-    : context_(context), samples_(std::move(samples)) {}
+    : context_(context), samples_(std::move(samples)) {
+  if (context_.dataset->view().rows == nullptr) return;
+  const std::vector<std::uint64_t>& rows = *context_.dataset->view().rows;
+  asked_ = samples_;
+  for (std::uint64_t& sample : samples_) sample = rows[sample];
+}
 
 Status BatchBuilder::prepare() {
   HR_RETURN_IF_ERROR(begin(nullptr));
@@ -356,7 +361,7 @@ void BatchBuilder::cut_pieces() {
 
 void BatchBuilder::add_error(std::uint32_t slot, const Status& status) {
   std::lock_guard lock(errors_mutex_);
-  errors_.push_back({slot, status.with_context(strf("sample %llu", static_cast<unsigned long long>(samples_[slot])))});
+  errors_.push_back({slot, status.with_context(strf("sample %llu", static_cast<unsigned long long>(samples()[slot])))});
 }
 
 bool BatchBuilder::is_outdated() {
@@ -382,7 +387,7 @@ std::vector<SampleError> BatchBuilder::errors() {
 Batch BatchBuilder::take() {
   convert_staged();
   batch_.schema = context_.schema;
-  batch_.indices.assign(samples_.begin(), samples_.end());
+  batch_.indices.assign(samples().begin(), samples().end());
   return std::move(batch_);
 }
 

@@ -79,7 +79,8 @@ class BatchBuilder {
   bool is_outdated();
   // After all pieces. One error a failed sample, by slot.
   std::vector<SampleError> errors();
-  const std::vector<std::uint64_t>& samples() const { return samples_; }
+  // As they were asked for.
+  const std::vector<std::uint64_t>& samples() const { return asked_.empty() ? samples_ : asked_; }
   std::size_t slab_bytes() const { return slab_bytes_; }
   // The batch; REQUIRES: no errors().
   Batch take();
@@ -199,7 +200,8 @@ class BatchBuilder {
   BuildContext context_;
   const io::CacheReader* reader_ = nullptr;  // of context_; null: its order is not known
   std::uint64_t clock_begin_ = 0, clock_end_ = 0;
-  std::vector<std::uint64_t> samples_;
+  std::vector<std::uint64_t> samples_;               // [slot], of those that the view chooses from
+  std::vector<std::uint64_t> asked_;                 // [slot], where the view chooses; else empty
   std::vector<Location> places_;                     // [slot]
   std::vector<io::ShardSource*> sources_;            // [shard], null where no sample lies there
   std::vector<std::uint64_t> revisions_;             // [shard] of mapped sources, when they were opened for this batch

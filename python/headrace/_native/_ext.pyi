@@ -167,11 +167,22 @@ class Dataset:
     @property
     def chunk_layout(self) -> list[tuple[int, int]]:
         """(num_samples, chunk_samples) of each shard, as the window order takes them; of a view, as if its samples lay in one shard."""
-    def view(self, fields: Sequence[int], length: int = 0, stride: int = 1, dtypes: Sequence[tuple[int, str]] = ()) -> Dataset:
+    def view(
+        self,
+        fields: Sequence[int],
+        length: int = 0,
+        stride: int = 1,
+        dtypes: Sequence[tuple[int, str]] = (),
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> Dataset:
         """The same rows delivered otherwise: sample i is the rows [i * stride, i * stride + length) (0: a row each), fields of other dtypes.
 
-        Only `fields` may be delivered. A view of a view starts from the dataset. Raises ValueError naming field, dtypes and limits.
+        rows: which of those samples, in what order (copied). Only `fields` may be delivered. A view of a view starts from the dataset. Raises
+        ValueError naming field, dtypes and limits, IndexError for a row that is not there.
         """
+    @staticmethod
+    def concat(datasets: Sequence[Dataset]) -> Dataset:
+        """The samples of datasets on disk, one after the other; their shards are opened anew. Raises ValueError for views, tables and other fields."""
     def field_stats(self) -> list[dict[str, Any]]:
         """One dict a field over all chunks: raw_bytes, stored_bytes, pages, blocks, null_count, min, max (None unless a scalar field)."""
     def chunk_stats(self, field: int) -> dict[str, npt.NDArray[Any]]:

@@ -226,6 +226,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         return self._source.found is not None
 
     @property
+    def fallback_reason(self) -> str:
+        """Why the native engine does not serve this loader; empty if it does."""
+        return "" if self.is_native else self._source.reason
+
+    @property
     def source(self) -> Dataset | ArrayDataset:
         """What the native engine reads: the dataset, or the form in which it was recognised. Raises TypeError where torch's machinery serves it."""
         found = self._source.found
