@@ -60,7 +60,8 @@ class BatchBuilder {
   // Instead of the context's: passes differ in it.
   void set_revisits(bool revisits) { context_.revisits = revisits; }
 
-  // Errors: what concerns the whole batch (a shard cannot be opened, memory). Failures of samples are in errors().
+  // Errors: what concerns the whole batch (memory, files that the process may not open). Failures of samples are in errors(); those of a
+  // shard that cannot be opened fail at once, and the batch then has no pieces.
   Status prepare();
   // Afterwards sides() has one group at most, and images() are those to wait for. `ahead` may be null.
   Status begin(ChunkAhead* ahead);
@@ -204,6 +205,7 @@ class BatchBuilder {
   std::vector<std::uint64_t> asked_;                 // [slot], where the view chooses; else empty
   std::vector<Location> places_;                     // [slot]
   std::vector<io::ShardSource*> sources_;            // [shard], null where no sample lies there
+  bool lacks_sources_ = false;                       // of some samples: nothing was planned
   std::vector<std::uint64_t> revisions_;             // [shard] of mapped sources, when they were opened for this batch
   std::vector<Row> rows_;                            // by place; empty if all fields are direct
   std::vector<std::uint32_t> chunk_rows_;            // [row] in its chunk

@@ -23,6 +23,7 @@ constexpr std::uint32_t kTableChunk = 4096;     // rows of a table in memory tha
 constexpr std::uint64_t kEagerIndexBytes = 256u << 10;
 constexpr std::uint32_t kEagerShards = 32;
 constexpr std::uint32_t kSizedShards = 256;
+constexpr std::uint32_t kEstimateShards = 8;
 
 std::uint64_t index_bytes(const format::Manifest& manifest, const format::ShardEntry& shard) {
   const std::uint64_t entry = format::kChunkEntryBytes + format::kPageEntryBytes * manifest.schema.fields.size();
@@ -277,8 +278,12 @@ Result<std::uint64_t> Dataset::average_sample_bytes(const std::vector<std::uint3
     if (!schema().fields[field].is_variable()) fixed += schema().fields[field].row_bytes();
   }
   if (manifest().shards.empty()) return fixed;
-  HR_ASSIGN_OR_RETURN(const io::ShardSource* first, source(0));
-  const format::Shard& shard = first->shard();
+  // The first that opens, of a few: damage is for the samples that meet it to report, or to leave out.
+  Result<io::ShardSource*> first = source(0);
+  const Status status = first.status();
+  for (std::uint32_t i = 1; !first.is_ok() && i < std::min<std::size_t>(manifest().shards.size(), kEstimateShards); ++i) first = source(i);
+  if (!first.is_ok()) return status;
+  const format::Shard& shard = (*first)->shard();
   // A few chunks are enough for an estimate.
   for (std::uint64_t chunk = 0; chunk < std::min<std::uint64_t>(shard.num_chunks(), 16); ++chunk) {
     samples += shard.samples_in_chunk(chunk);

@@ -243,7 +243,7 @@ std::shared_ptr<Job> Pipeline::plan_next() {
   if (is_fed_) {
     job->samples = std::move(fed_.front());
     job->planned = true;
-    job->share.count = job->samples.size();
+    job->share.count = job->share.valid = job->samples.size();
     next_position_ += job->samples.size();
   } else {
     job->share = options_.partition.share(pass_samples_, next_position_);

@@ -204,6 +204,9 @@ class Batch:
     def position(self) -> int:
         """Global position in the epoch after this batch: what a resumed run starts from."""
     @property
+    def valid_samples(self) -> int:
+        """How many of the samples, the first ones, are this rank's share of the epoch; the others repeat samples of its beginning."""
+    @property
     def place(self) -> tuple[int, int, int]:
         """step, position and the number of skipped samples, in one call."""
     @property
@@ -293,6 +296,7 @@ class Pipeline:
         fields: Sequence[int],
         batch_size: int,
         drop_last: bool = False,
+        drop_uneven: bool = False,
         rank: int = 0,
         world_size: int = 1,
         order: str = "sequential",
