@@ -38,10 +38,11 @@ class NativeIterator:
         self._convert = loader.converter()
         self._source = loader.source
         self._native = self._source.native
+        self._partition = loader.partition
         self._memory = self._source if isinstance(self._source, ArrayDataset) else None  # read in place, and moved by others
         self.pipeline: _native.Pipeline | None = loader.take_pipeline(self._native)
         if isinstance(loader.sampler, OrderSampler):
-            loader.sampler.set_epoch(self._state.epoch)
+            loader.sampler.follow(self._state.epoch)
         self._batches: IndexFeed | None = None  # while a sampler's batches are still to come
         self._begin: int | None = None  # batches before this pass, where a sampler's order is followed
         if loader.is_fed:
@@ -126,6 +127,25 @@ class NativeIterator:
             return len(batch) > 0
         return True
 
+    @property
+    def global_batch(self) -> int:
+        """Samples of a step on all ranks."""
+        return self._partition.global_batch
+
+    def left(self) -> int | None:
+        """Positions of the epoch that are still to come, on all ranks; None under a sampler, which does not say."""
+        return None if self._loader.is_fed else max(0, self._loader.epoch_samples - self._state.position)
+
+    def is_last(self) -> bool:
+        """Whether the latest batch is the last of the pass."""
+        left = self.left()
+        if left is not None:
+            return left < self.global_batch if self._partition.drop_last else left == 0
+        try:
+            return self._state.position >= len(self._loader)
+        except TypeError:  # A sampler without a length.
+            return False
+
     def is_mine(self) -> bool:
         """Whether this process made the iterator."""
         return self._pid == os.getpid()
@@ -180,7 +200,7 @@ class NativeIterator:
         if pipeline is None or self._pid != os.getpid():
             return
         pipeline.stop()
-        self._loader.give_pipeline(self._native, pipeline)
+        self._loader.give_pipeline(self._native, self._partition, pipeline)
 
     def close(self) -> None:
         """End the pass now; returns at once, from any thread. A thread that waits in next() gets StopIteration with the next batch, and ends it."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Partition"]
+from headrace.sampling.world import find_world
+
+__all__ = ["Partition", "Share"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +40,18 @@ class Partition:
         left = num_samples - begin
         count = self.batch_size if left >= self.global_batch else -(-left // self.world_size)
         return begin + self.rank * count, count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a rank's partition follows from: options as they were given. The process group may be made later than whoever holds this."""
+
+    batch_size: int = 1
+    drop_last: bool = False
+    rank: int | None = None
+    world_size: int | None = None
+
+    def find(self) -> Partition:
+        """The partition of this process as of now. Raises ValueError as find_world() does."""
+        rank, world_size = find_world(self.rank, self.world_size)
+        return Partition(batch_size=self.batch_size, rank=rank, world_size=world_size, drop_last=self.drop_last)
