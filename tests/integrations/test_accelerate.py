@@ -10,6 +10,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
+from integrations.launch import lines_of, torchrun
 
 import headrace as hr
 
@@ -134,3 +135,12 @@ def test_torchs_own_datasets_of_python_are_left_to_accelerate() -> None:
     loader = accelerator.prepare(hr.DataLoader([1, 2, 3], 2))  # type: ignore[arg-type]
     assert type(loader).__name__ == "DataLoaderShard"
     assert [batch.tolist() for batch in loader] == [[1, 2], [3]]
+
+
+def test_two_processes_read_a_share_each_and_gather_each_sample_once(path: Path, tmp_path: Path) -> None:
+    torchrun("accelerate_job.py", path, tmp_path)
+    for rank in range(2):
+        loader = hr.DataLoader(hr.open(path), batch_size=4, shuffle=True, seed=3, rank=rank, world_size=2)
+        *steps, end = lines_of(tmp_path, rank)
+        assert steps == ids(loader) + ids(loader)
+        assert end == {"gathered": list(range(42)), "batches": 12, "world": 2}
