@@ -222,7 +222,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.worker_init_fn = worker_init_fn
         self.prefetch_factor = prefetch_factor
         self.in_order = in_order
-        if type(self.batch_sampler) is torch.utils.data.BatchSampler:  # The user's own, or what torch made of batch_size and drop_last.
+        if type(self.batch_sampler) in (torch.utils.data.BatchSampler, OrderBatchSampler):  # The user's own, or what torch made of batch_size and drop_last.
             batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
         if self.is_fed:
             self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last)
@@ -251,7 +251,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             batches = super().__iter__()
             return batches if device is None else TorchDeviceIterator(batches, Transfer(device))
         self._look_again()
-        self._hear_sampler()
+        self.hear_sampler()
         if self._is_prepared and self.device is None:
             device = prepared_device()
         iterator = NativeIterator(self) if device is None else DeviceIterator(self, Transfer(device))
@@ -264,7 +264,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not self.is_fed:
             self.partition = self.sampler.share.find()
 
-    def _hear_sampler(self) -> None:
+    def hear_sampler(self) -> None:
         """Follow an epoch that a trainer chose at the sampler, as if it were a DistributedSampler of torch's."""
         was_loaded, self._was_loaded = self._was_loaded, False
         told = None if self.is_fed else self.sampler.take_told()

@@ -41,8 +41,6 @@ class NativeIterator:
         self._partition = loader.partition
         self._memory = self._source if isinstance(self._source, ArrayDataset) else None  # read in place, and moved by others
         self.pipeline: _native.Pipeline | None = loader.take_pipeline(self._native)
-        if isinstance(loader.sampler, OrderSampler):
-            loader.sampler.follow(self._state.epoch)
         self._batches: IndexFeed | None = None  # while a sampler's batches are still to come
         self._begin: int | None = None  # batches before this pass, where a sampler's order is followed
         if loader.is_fed:
@@ -52,9 +50,27 @@ class NativeIterator:
             self._is_started = False
             if loader.num_workers > 0:
                 self._feed(self.pipeline)  # torch too draws the first indices here when it has workers.
+            loader.place = self._state
         else:
-            self.pipeline.start(self._state.epoch, self._state.position)
+            self._start_ordered(self.pipeline)
+
+    def _start_ordered(self, pipeline: _native.Pipeline) -> None:
+        loader = self._loader
+        pipeline.start(self._state.epoch, self._state.position)
+        if isinstance(loader.sampler, OrderSampler):
+            loader.sampler.follow(self._state.epoch)
         loader.place = self._state
+
+    def _follow_late_epoch(self, pipeline: _native.Pipeline) -> None:
+        """Begin again if a trainer chose another epoch at the sampler since iter(): as with torch's samplers it counts until the first batch."""
+        loader = self._loader
+        if loader.is_fed or loader.place is not self._state:
+            return
+        loader.hear_sampler()
+        if loader.place is not self._state:
+            self._state = loader.place.begin()
+            pipeline.stop()
+            self._start_ordered(pipeline)
 
     def __iter__(self) -> NativeIterator:
         return self
@@ -86,6 +102,8 @@ class NativeIterator:
     def take(self, pipeline: _native.Pipeline) -> _native.Batch | None:
         """The next batch, not yet counted as delivered; None at the end of the pass. Raises StopIteration if another thread closed the iterator."""
         self._check_memory()  # First: without threads, next() reads.
+        if self._passed == 0:
+            self._follow_late_epoch(pipeline)
         if self._batches is not None:
             self._feed(pipeline)
         self._passed += 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import torch.utils.data
@@ -13,7 +15,7 @@ from headrace.errors import HeadraceWarning
 from headrace.sampling.partition import Share
 from headrace.sampling.weighted import WeightedOrder
 
-__all__ = ["OrderBatchSampler", "OrderSampler", "SequentialOrderSampler"]
+__all__ = ["OrderBatchSampler", "OrderSampler", "SequentialOrderSampler", "read_by_engine"]
 
 _AT_ONCE = 65536  # indices
 
@@ -134,21 +136,35 @@ class SequentialOrderSampler(OrderSampler, torch.utils.data.SequentialSampler):
     """An OrderSampler of the stored order: trainers that look for a SequentialSampler see that nothing is shuffled."""
 
 
-class OrderBatchSampler(torch.utils.data.BatchSampler):
-    """The batches of this rank, from an OrderSampler. A loader of headrace's own never iterates it: its engine computes the order.
+_is_read_by_engine: ContextVar[bool] = ContextVar("is_read_by_engine", default=False)
 
-    Whoever does has made another loader of the same parts. That one reads whole batches natively too, through the dataset's `__getitems__`, but nothing
-    ahead: a HeadraceWarning says so, once a process.
+
+@contextmanager
+def read_by_engine() -> Iterator[None]:
+    """Within this, an OrderBatchSampler that is iterated feeds an engine: nothing to warn of."""
+    token = _is_read_by_engine.set(True)
+    try:
+        yield
+    finally:
+        _is_read_by_engine.reset(token)
+
+
+class OrderBatchSampler(torch.utils.data.BatchSampler):
+    """The batches of this rank, from an OrderSampler. The loader that it belongs to never iterates it: its engine computes the order.
+
+    Whoever does has made another loader of the same parts. Torch's own reads whole batches natively too, through the dataset's `__getitems__`, but
+    nothing ahead: a HeadraceWarning says so, once a process.
     """
 
     has_warned = False
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch."""
-        self.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        if hasattr(self.sampler, "set_epoch"):  # Lightning may have put another one in.
+            self.sampler.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[int]]:
-        if not OrderBatchSampler.has_warned:
+        if not OrderBatchSampler.has_warned and not _is_read_by_engine.get():
             OrderBatchSampler.has_warned = True
             warnings.warn(
                 "a headrace.DataLoader was made into another loader, which iterates its batch_sampler: order and ranks stay the same, but batches are "
