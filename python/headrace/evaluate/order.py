@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import OrderedDict
 from collections.abc import Callable
@@ -119,12 +120,9 @@ def _read(loader: Any, epoch: int) -> Read:
     chunk_of = _chunks(layout) if layout else None
     if not loader.shuffle:
         return (lambda begin, end: np.arange(begin, end, dtype=np.int64)), samples, chunk_of, loader.window, batch
-    sampler = loader.sampler
-    before = sampler.epoch
-    sampler.set_epoch(epoch)
-    native = sampler.order()
-    sampler.set_epoch(before)
-    return native.indices, samples, chunk_of, loader.window, batch
+    sampler = copy.copy(loader.sampler)  # The loader follows an epoch that is chosen at its own.
+    sampler.epoch = epoch
+    return sampler.order().indices, samples, chunk_of, loader.window, batch
 
 
 def _chunks(layout: list[tuple[int, int]]) -> Callable[[Indices], Indices]:
