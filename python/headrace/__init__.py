@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import images, sampling
+    from headrace import evaluate, images, sampling
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
+    from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
     from headrace.datasets.image_folder import ImageFolder
     from headrace.datasets.shards import Dataset, open
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         LoaderTimeoutError,
         MissingExtraError,
         NotFoundError,
+        RanksDifferError,
         StorageError,
         TooManyErrorsError,
         TruncatedError,
@@ -41,10 +43,12 @@ _HOMES = {
     "ArrayDataset": "headrace.datasets.arrays",
     "DataLoader": "headrace.loader.loader",
     "Dataset": "headrace.datasets.shards",
+    "Diagnosis": "headrace.bench.diagnose",
     "Field": "headrace._native",
     "ImageFolder": "headrace.datasets.image_folder",
     "Schema": "headrace._native",
     "Writer": "headrace.writing.writer",
+    "diagnose": "headrace.bench.diagnose",
     "convert": "headrace.writing.convert",
     "from_arrays": "headrace.datasets.arrays",
     "num_threads": "headrace._native",
@@ -64,6 +68,7 @@ _HOMES = {
     "LoaderTimeoutError": "headrace.errors",
     "MissingExtraError": "headrace.errors",
     "NotFoundError": "headrace.errors",
+    "RanksDifferError": "headrace.errors",
     "StorageError": "headrace.errors",
     "TooManyErrorsError": "headrace.errors",
     "TruncatedError": "headrace.errors",
@@ -71,7 +76,7 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
-_MODULES = {"images", "sampling"}
+_MODULES = {"evaluate", "images", "sampling"}
 
 __all__ = [
     "ArrayDataset",
@@ -80,6 +85,7 @@ __all__ = [
     "CorruptDataError",
     "DataLoader",
     "Dataset",
+    "Diagnosis",
     "ExistsError",
     "Field",
     "ForkError",
@@ -90,6 +96,7 @@ __all__ = [
     "LoaderTimeoutError",
     "MissingExtraError",
     "NotFoundError",
+    "RanksDifferError",
     "Schema",
     "StorageError",
     "TooManyErrorsError",
@@ -99,6 +106,8 @@ __all__ = [
     "Writer",
     "__version__",
     "convert",
+    "diagnose",
+    "evaluate",
     "from_arrays",
     "images",
     "num_threads",

@@ -3,8 +3,10 @@
 #include "headrace/pipeline/batch_builder.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cinttypes>
 #include <cstring>
+#include <map>
 #include <numeric>
 
 #include "headrace/ops/cast.h"
@@ -18,6 +20,14 @@ using format::SectionRef;
 // Bytes of work in a piece: large against the cost of handing one out (about 2 us), small against a batch.
 constexpr std::uint64_t kPieceBytes = 256u << 10;
 constexpr std::size_t kPartAlignment = 64;  // of the parts of a batch: a cache line, and what vector code likes
+
+// Whether a failure to open a shard is the shard's own: other samples can be read all the same. What the process or the machine lacks
+// would meet every shard, and must not be taken for damage.
+bool is_of_shard(const Status& status) {
+  if (status.code() == Code::kIoError) return status.sys_errno() != EMFILE && status.sys_errno() != ENFILE;
+  return status.code() == Code::kCorrupt || status.code() == Code::kTruncated || status.code() == Code::kChanged ||
+         status.code() == Code::kNotFound || status.code() == Code::kUnsupported || status.code() == Code::kLimitExceeded;
+}
 
 }  // namespace
 
@@ -35,10 +45,16 @@ Result<OnError> on_error_from_name(std::string_view name) {
 }
 
 BatchBuilder::BatchBuilder(const BuildContext& context, std::vector<std::uint64_t> samples)
-    : context_(context), samples_(std::move(samples)) {}
+    : context_(context), samples_(std::move(samples)) {
+  if (context_.dataset->view().rows == nullptr) return;
+  const std::vector<std::uint64_t>& rows = *context_.dataset->view().rows;
+  asked_ = samples_;
+  for (std::uint64_t& sample : samples_) sample = rows[sample];
+}
 
 Status BatchBuilder::prepare() {
   HR_RETURN_IF_ERROR(begin(nullptr));
+  if (lacks_sources_) return Status::ok();
   side_bytes_.read_now(context_.counters->io);
   reads_rounds_ = true;
   HR_RETURN_IF_ERROR(measure());
@@ -49,6 +65,7 @@ Status BatchBuilder::begin(ChunkAhead* ahead) {
   io::ScopedTime time(context_.counters->plan_ns);
   makes_runs_ = context_.dataset->view().length != 0;
   HR_RETURN_IF_ERROR(open_sources());
+  if (lacks_sources_) return Status::ok();  // Nothing of it can be used; errors() says whose fault that is.
   find_conversions();
   const std::size_t count = context_.fields.size();
   values_.resize(count);
@@ -74,6 +91,7 @@ Status BatchBuilder::begin(ChunkAhead* ahead) {
 }
 
 Status BatchBuilder::measure() {
+  if (lacks_sources_) return Status::ok();
   io::ScopedTime time(context_.counters->plan_ns);
   const std::size_t count = context_.fields.size();
   if (positional_) take_tables();
@@ -88,6 +106,7 @@ Status BatchBuilder::measure() {
 }
 
 Status BatchBuilder::finish_plan() {
+  if (lacks_sources_) return Status::ok();
   io::ScopedTime time(context_.counters->plan_ns);
   HR_ASSIGN_OR_RETURN(batch_.slab, context_.slabs->acquire(slab_bytes_));
   const std::size_t count = context_.fields.size();
@@ -129,13 +148,24 @@ Status BatchBuilder::open_sources() {
   revisions_.assign(sources_.size(), 0);
   direct_.resize(context_.fields.size());
   for (std::size_t i = 0; i < direct_.size(); ++i) direct_[i] = !field_of(i).is_variable();
-  for (std::size_t i = 0; i < places_.size(); ++i) {
-    if (i > 0 && sources_.size() == 1) break;
+  std::map<std::uint32_t, Status> closed;  // shards that cannot be opened
+  for (std::uint32_t i = 0; i < places_.size(); ++i) {
+    if (i > 0 && sources_.size() == 1 && closed.empty()) break;
     const std::uint32_t last = makes_runs_ ? dataset.locate(samples_[i] * stride + dataset.view().length - 1).shard : places_[i].shard;
     for (std::uint32_t shard = places_[i].shard; shard <= last; ++shard) {
-      if (sources_[shard] == nullptr) HR_RETURN_IF_ERROR(open_source(shard));
+      if (sources_[shard] != nullptr) continue;
+      auto known = closed.find(shard);
+      if (known == closed.end()) {
+        Status status = open_source(shard);
+        if (status.is_ok()) continue;
+        if (!is_of_shard(status)) return status;
+        known = closed.emplace(shard, std::move(status)).first;
+      }
+      add_error(i, known->second);
+      break;
     }
   }
+  lacks_sources_ = !closed.empty();
   return Status::ok();
 }
 
@@ -254,7 +284,7 @@ Status BatchBuilder::too_large() const {
     const std::vector<std::uint64_t>& lengths = values_[i].length;
     if (!batch_.fields[i].padded || batch_.fields[i].longest == 0) continue;
     const auto longest = std::max_element(lengths.begin(), lengths.end());
-    const std::uint64_t sample = samples_[rows_[static_cast<std::size_t>(longest - lengths.begin())].slot];
+    const std::uint64_t sample = samples()[rows_[static_cast<std::size_t>(longest - lengths.begin())].slot];
     text += strf("; field '%s' is padded to the %" PRIu64 " values of sample %" PRIu64, field_of(i).name.c_str(), batch_.fields[i].longest,
                  sample);
   }
@@ -370,7 +400,7 @@ void BatchBuilder::cut_pieces() {
 
 void BatchBuilder::add_error(std::uint32_t slot, const Status& status) {
   std::lock_guard lock(errors_mutex_);
-  errors_.push_back({slot, status.with_context(strf("sample %llu", static_cast<unsigned long long>(samples_[slot])))});
+  errors_.push_back({slot, status.with_context(strf("sample %llu", static_cast<unsigned long long>(samples()[slot])))});
 }
 
 bool BatchBuilder::is_outdated() {
@@ -397,7 +427,7 @@ Batch BatchBuilder::take() {
   convert_staged();
   batch_.schema = context_.schema;
   if (!context_.plans.empty()) deliver_images();
-  batch_.indices.assign(samples_.begin(), samples_.end());
+  batch_.indices.assign(samples().begin(), samples().end());
   return std::move(batch_);
 }
 

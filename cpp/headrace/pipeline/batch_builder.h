@@ -77,7 +77,8 @@ class BatchBuilder {
   // What plans draw depends on it. Before run_images().
   void set_epoch(std::uint64_t epoch);
 
-  // Errors: what concerns the whole batch (a shard cannot be opened, memory). Failures of samples are in errors().
+  // Errors: what concerns the whole batch (memory, files that the process may not open). Failures of samples are in errors(); those of a
+  // shard that cannot be opened fail at once, and the batch then has no pieces.
   Status prepare();
   // Afterwards sides() has one group at most, and images() are those to wait for. `ahead` may be null.
   Status begin(ChunkAhead* ahead);
@@ -99,7 +100,8 @@ class BatchBuilder {
   bool is_outdated();
   // After all pieces. One error a failed sample, by slot.
   std::vector<SampleError> errors();
-  const std::vector<std::uint64_t>& samples() const { return samples_; }
+  // As they were asked for.
+  const std::vector<std::uint64_t>& samples() const { return asked_.empty() ? samples_ : asked_; }
   std::size_t slab_bytes() const { return slab_bytes_; }
   // The batch; REQUIRES: no errors().
   Batch take();
@@ -237,9 +239,11 @@ class BatchBuilder {
   BuildContext context_;
   const io::CacheReader* reader_ = nullptr;  // of context_; null: its order is not known
   std::uint64_t clock_begin_ = 0, clock_end_ = 0;
-  std::vector<std::uint64_t> samples_;
+  std::vector<std::uint64_t> samples_;               // [slot], of those that the view chooses from
+  std::vector<std::uint64_t> asked_;                 // [slot], where the view chooses; else empty
   std::vector<Location> places_;                     // [slot]
   std::vector<io::ShardSource*> sources_;            // [shard], null where no sample lies there
+  bool lacks_sources_ = false;                       // of some samples: nothing was planned
   std::vector<std::uint64_t> revisions_;             // [shard] of mapped sources, when they were opened for this batch
   std::vector<Row> rows_;                            // by place; empty if all fields are direct
   std::vector<std::uint32_t> chunk_rows_;            // [row] in its chunk

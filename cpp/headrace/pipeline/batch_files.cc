@@ -84,7 +84,7 @@ void BatchBuilder::cut_files() {
 }
 
 std::size_t BatchBuilder::begin_images() {
-  if (context_.plans.empty() || samples_.empty()) return 0;
+  if (context_.plans.empty() || samples_.empty() || lacks_sources_) return 0;
   failed_slots_.assign(samples_.size(), false);
   for (const SampleError& error : errors_) failed_slots_[error.slot] = true;
   image_pieces_.clear();

@@ -65,7 +65,10 @@ std::vector<Skipped> repair(Pass& pass, Job& job) {
       break;
     }
     if (shared.on_error == OnError::kSkip) {
-      std::erase_if(samples, [&](std::uint64_t sample) { return bad.contains(sample); });
+      const auto is_bad = [&](std::uint64_t sample) { return bad.contains(sample); };
+      const auto valid_end = samples.begin() + static_cast<std::ptrdiff_t>(job.share.valid);
+      job.share.valid -= static_cast<std::uint64_t>(std::count_if(samples.begin(), valid_end, is_bad));
+      std::erase_if(samples, is_bad);
     } else {
       // Keyed by seed, sample and draw: the same substitute on every run and for any number of threads.
       const std::uint64_t size = shared.context.dataset->num_samples();
@@ -103,6 +106,7 @@ void finish_job(Pass& pass, Job& job) {
         job.batch = job.builder->take();
         job.batch.step = job.step;
         job.batch.position_after = job.position_after;
+        job.batch.valid_samples = job.share.valid;
         job.batch.skipped = std::move(skipped);
       }
     }

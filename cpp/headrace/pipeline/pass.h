@@ -69,7 +69,7 @@ struct Job {
 
   std::shared_ptr<PassShared> shared;
   std::uint64_t step = 0, position_before = 0, position_after = 0;
-  Partition::Share share;              // of positions, unless `planned`
+  Partition::Share share;              // of positions, unless `planned`; `valid` counts what is left where samples are left out
   std::vector<std::uint64_t> samples;  // given (fed) and constant, or filled by the task
   bool planned = false;
   std::unique_ptr<BatchBuilder> builder;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include "headrace/base/clock.h"
 #include "headrace/base/cpu.h"
@@ -148,6 +149,7 @@ Status Pipeline::begin_pass() {
   shared_->active_since.store(pass_start_ns_);
   shared_->first_batch_ns.store(0);
   first_delivered_ = false;
+  waited_ns_ = 0;
   feed_ended_ = false;
   next_step_ = 0;
   fed_.clear();
@@ -248,7 +250,7 @@ std::shared_ptr<Job> Pipeline::plan_next() {
   if (is_fed_) {
     job->samples = std::move(fed_.front());
     job->planned = true;
-    job->share.count = job->samples.size();
+    job->share.count = job->share.valid = job->samples.size();
     next_position_ += job->samples.size();
   } else {
     job->share = options_.partition.share(pass_samples_, next_position_);
@@ -343,7 +345,9 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   }
   const std::int64_t end = now_ns();
   shared_->counters.stall_ns.fetch_add(static_cast<std::uint64_t>(end - begin));
+  waited_ns_ += static_cast<std::uint64_t>(end - begin);
   if (!done) return Next::kNotYet;
+  shared_->counters.waits.add(std::exchange(waited_ns_, 0));
   jobs_.pop_front();
   const std::uint64_t bytes = job->bytes.load();
   job->leave();
