@@ -87,6 +87,11 @@ ImageStep step_of(const py::dict& s) {
       {"random_vertical_flip", [](const py::dict& d) { return ops::RandomFlip{false, value<double>(d, "p")}; }},
       {"color_jitter", jitter},
       {"random_grayscale", [](const py::dict& d) { return ops::RandomGrayscale{value<double>(d, "p")}; }},
+      {"auto_augment",
+       [](const py::dict& d) {
+         return ops::AutoAugment{value<bool>(d, "wide"), number(d, "operations"), number(d, "magnitude"), number(d, "bins"),
+                                 value<Fill>(d, "fill")};
+       }},
       {"random_erasing",
        [](const py::dict& d) {
          return ops::RandomErasing{value<double>(d, "p"), range(d, "scale"), range(d, "ratio"), value<std::array<float, 3>>(d, "value"),
