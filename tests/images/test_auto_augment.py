@@ -13,7 +13,10 @@ from headrace import images
 from tests.images.photos import decoded, jpeg, photo, planes
 from tests.sampling.order_twin import mix_key
 
-OPERATIONS = "Identity ShearX ShearY TranslateX TranslateY Rotate Brightness Color Contrast Sharpness Posterize Solarize AutoContrast Equalize".split()
+OPERATIONS = [
+    *("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness"),
+    *("Color", "Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize"),
+]
 ENHANCERS: dict[str, Any] = {
     "Brightness": ImageEnhance.Brightness,
     "Color": ImageEnhance.Color,
