@@ -77,8 +77,8 @@ struct AutoAugment {
   std::uint32_t operations = 2, magnitude = 9, bins = 31;
   std::array<std::uint8_t, 3> fill{};
 };
-using ImageStep =
-    std::variant<AutoAugment, Resize, CenterCrop, Pad, RandomCrop, RandomResizedCrop, RandomFlip, ColorJitter, RandomGrayscale, RandomErasing>;
+using ImageStep = std::variant<AutoAugment, Resize, CenterCrop, Pad, RandomCrop, RandomResizedCrop, RandomFlip, ColorJitter,
+                               RandomGrayscale, RandomErasing>;
 
 // (pixel / 255 if `scaled`, - mean) / deviation, in float32, then rounded to the dtype.
 struct ImageOutput {
