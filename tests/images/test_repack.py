@@ -58,7 +58,9 @@ def test_convert(tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:300])
     hr.convert(root, tmp_path / "plain")
     hr.convert(root, tmp_path / "packed", repack="lossless")
-    plain, packed = (hr.DataLoader(hr.open(tmp_path / name), 21, on_error="skip", prepare=train_transform()) for name in ("plain", "packed"))
+    plain, packed = (
+        hr.DataLoader(hr.open(tmp_path / name), 21, on_error="skip", prepare=train_transform()) for name in ("plain", "packed")
+    )
     for a, b in zip(next(iter(plain)).values(), next(iter(packed)).values(), strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     with pytest.raises(TruncatedError, match="sample 2: "):

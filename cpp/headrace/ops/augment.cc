@@ -43,7 +43,8 @@ void transform(Planes& image, const Affine& m, const std::array<std::uint8_t, 3>
       const std::int64_t from_x = at_x >> 16, from_y = at_y >> 16;
       const bool inside = from_x >= 0 && from_x < image.width && from_y >= 0 && from_y < image.height;
       for (std::size_t c = 0; c < 3; ++c) {
-        const std::uint8_t level = inside ? image.plane(c)[static_cast<std::size_t>(from_y) * image.width + static_cast<std::size_t>(from_x)] : fill[c];
+        const std::uint8_t level =
+            inside ? image.plane(c)[static_cast<std::size_t>(from_y) * image.width + static_cast<std::size_t>(from_x)] : fill[c];
         spare.plane(c)[std::size_t{y} * image.width + x] = level;
       }
     }
@@ -160,7 +161,8 @@ void augment(Planes& image, Augmentation operation, double magnitude, const std:
   }
 }
 
-Magnitude magnitude_of(Augmentation operation, bool wide, std::uint32_t bin, std::uint32_t bins, std::uint32_t width, std::uint32_t height) {
+Magnitude magnitude_of(Augmentation operation, bool wide, std::uint32_t bin, std::uint32_t bins, std::uint32_t width,
+                       std::uint32_t height) {
   switch (operation) {
     case Augmentation::kShearX:
     case Augmentation::kShearY: return {linear(0, wide ? 0.99 : 0.3, bin, bins), true};

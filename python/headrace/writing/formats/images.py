@@ -28,7 +28,8 @@ _GROUP_FILES = 256
 _THREADS = 8  # waiting for reads, not computing
 
 
-def image_source(paths: Sequence[str], *, threads: int | None = None, extensions: Sequence[str] = EXTENSIONS, repack: str | None = None
+def image_source(
+    paths: Sequence[str], *, threads: int | None = None, extensions: Sequence[str] = EXTENSIONS, repack: str | None = None
 ) -> Source:
     """Fields `image` and `label` (int64, the class's number). Raises NotFoundError if there is no class, or no image in one.
 
