@@ -105,8 +105,10 @@ TEST_CASE("layouts and dtypes hold the same levels, small images and those that 
 
 // HEADRACE_FUZZ_SECONDS=600 goes on for so long.
 TEST_CASE("mutated files through a whole plan are an image or an error, never more") {
-  const std::vector<std::vector<std::uint8_t>> corpus{make_jpeg({90, 60}), make_jpeg({33, 70, 70, false, true}),
-                                                      make_jpeg({64, 64, 95, true}), make_jpeg({17, 5, 60, true, true})};
+  std::vector<std::vector<std::uint8_t>> corpus{make_jpeg({90, 60}), make_jpeg({33, 70, 70, false, true}), make_jpeg({64, 64, 95, true}),
+                                                make_jpeg({17, 5, 60, true, true})};
+  corpus.push_back(*repack_jpeg(make_jpeg({50, 200}), {}));
+  const auto files = static_cast<std::uint32_t>(corpus.size());
   std::vector<ImageStep> steps = train_steps(24);
   steps.insert(steps.begin() + 3, AutoAugment{});
   ImageOptions options;
@@ -118,18 +120,19 @@ TEST_CASE("mutated files through a whole plan are an image or an error, never mo
   std::uint64_t images = 0, errors = 0;
   for (std::uint64_t round = 0; round < 2000 || std::chrono::steady_clock::now() < end; ++round) {
     Draws draws({7, round}, 0);
-    std::vector<std::uint8_t> bytes = corpus[draws.below(4)];
+    std::vector<std::uint8_t> bytes = corpus[draws.below(files)];
     for (std::uint32_t i = 0, flips = 1 + draws.below(8); i < flips; ++i) {
       bytes[draws.below(static_cast<std::uint32_t>(bytes.size()))] = static_cast<std::uint8_t>(draws.word());
     }
     if (draws.below(8) == 0) bytes.resize(draws.below(static_cast<std::uint32_t>(bytes.size())));
     if (draws.below(8) == 0) {  // A part of another file in the middle.
-      const std::vector<std::uint8_t>& other = corpus[draws.below(4)];
+      const std::vector<std::uint8_t>& other = corpus[draws.below(files)];
       const std::uint32_t at = draws.below(static_cast<std::uint32_t>(other.size()));
       const auto where = bytes.begin() + draws.below(static_cast<std::uint32_t>(bytes.size() + 1));
       bytes.insert(where, other.begin() + at, other.begin() + at + draws.below(static_cast<std::uint32_t>(other.size()) - at));
     }
     (plan->run(bytes, {3, round}, out.data()).is_ok() ? images : errors) += 1;
+    if (draws.below(8) == 0) (void)repack_jpeg(bytes, options.limits);
   }
   MESSAGE(images << " images and " << errors << " errors");
   CHECK(images > 100);
