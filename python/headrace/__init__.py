@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
     from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
+    from headrace.datasets.condition import col
     from headrace.datasets.image_folder import ImageFolder
     from headrace.datasets.shards import Dataset, open
     from headrace.errors import (
@@ -49,6 +50,7 @@ _HOMES = {
     "Schema": "headrace._native",
     "Writer": "headrace.writing.writer",
     "diagnose": "headrace.bench.diagnose",
+    "col": "headrace.datasets.condition",
     "convert": "headrace.writing.convert",
     "from_arrays": "headrace.datasets.arrays",
     "num_threads": "headrace._native",
@@ -105,6 +107,7 @@ __all__ = [
     "UnsupportedVersionError",
     "Writer",
     "__version__",
+    "col",
     "convert",
     "diagnose",
     "evaluate",
