@@ -14,7 +14,15 @@ from integrations.launch import lines_of, torchrun
 
 import headrace as hr
 
-OPTIONS: dict[str, Any] = {"seed": 7, "order": "window", "window": 2, "on_error": "skip", "max_errors": 3, "prefetch_bytes": 1 << 20, "num_workers": 2}
+OPTIONS: dict[str, Any] = {
+    "seed": 7,
+    "order": "window",
+    "window": 2,
+    "on_error": "skip",
+    "max_errors": 3,
+    "prefetch_bytes": 1 << 20,
+    "num_workers": 2,
+}
 
 
 @pytest.fixture(autouse=True)

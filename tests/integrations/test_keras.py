@@ -15,7 +15,15 @@ import torch
 import headrace as hr
 from headrace.integrations.keras import KeepPlace
 
-OPTIONS: dict[str, Any] = {"seed": 7, "order": "window", "window": 2, "on_error": "skip", "max_errors": 3, "prefetch_bytes": 1 << 20, "num_workers": 2}
+OPTIONS: dict[str, Any] = {
+    "seed": 7,
+    "order": "window",
+    "window": 2,
+    "on_error": "skip",
+    "max_errors": 3,
+    "prefetch_bytes": 1 << 20,
+    "num_workers": 2,
+}
 
 
 class Model(keras.Model):
@@ -31,6 +39,7 @@ class Model(keras.Model):
             self.seen.append(x[:, 0].detach().cpu().numpy())
         return self.layer(x)  # type: ignore[no-any-return]
 
+
 def compiled() -> Model:
     keras.utils.set_random_seed(0)
     model = Model()
@@ -45,7 +54,8 @@ def test_fit_evaluate_and_predict_read_from_the_engine_with_all_options(dataset:
     validation = hr.DataLoader(pairs, batch_size=8)
     model = compiled()
     history = model.fit(loader, epochs=2, validation_data=validation, callbacks=[KeepPlace(loader)], verbose=0)
-    expected = [x[:, 0].numpy() for _ in range(2) for x, _ in hr.DataLoader(pairs, batch_size=4, shuffle=True, **OPTIONS)]
+    reference = hr.DataLoader(pairs, batch_size=4, shuffle=True, **OPTIONS)
+    expected = [x[:, 0].numpy() for _ in range(2) for x, _ in reference]
     assert len(history.history["val_loss"]) == 2
     np.testing.assert_equal(model.seen, expected)
     assert {name: getattr(loader, name) for name in OPTIONS} == OPTIONS

@@ -13,7 +13,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 import headrace as hr
 
-OPTIONS: dict[str, Any] = {"seed": 7, "order": "window", "window": 2, "on_error": "skip", "max_errors": 3, "prefetch_bytes": 1 << 20, "num_workers": 2}
+OPTIONS: dict[str, Any] = {
+    "seed": 7,
+    "order": "window",
+    "window": 2,
+    "on_error": "skip",
+    "max_errors": 3,
+    "prefetch_bytes": 1 << 20,
+    "num_workers": 2,
+}
 
 
 class Model(L.LightningModule):

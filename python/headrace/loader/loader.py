@@ -30,7 +30,7 @@ from headrace.loader.pinning import pin  # noqa: E402
 from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device  # noqa: E402
 from headrace.loader.source import Source  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
-from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler  # noqa: E402
+from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler, is_plain  # noqa: E402
 
 __all__ = ["DataLoader"]
 
@@ -138,6 +138,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.place = LoaderState()
         self._engines = EnginePool()
         self._latest: weakref.ref[NativeIterator] | None = None
+        self._own: OrderSampler | None = None  # where the order is headrace's: what trainers find as `sampler`
         self._is_prepared = False  # by Accelerate
         self._epoch_shift = 0  # between this loader's epochs and those that a trainer counts
         self._was_loaded = False  # a state, and nothing iterated since
@@ -197,7 +198,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             rows = self.source if self._source.is_ours else self._source
             share = Share(batch_size=batch_size or 1, drop_last=drop_last, rank=rank, world_size=world_size)
             kind, make = (order, OrderSampler) if shuffle else ("sequential", SequentialOrderSampler)
-            sampler, shuffle = make(rows, seed=self.order_seed, kind=kind, window=self.window, share=share, of=dataset), None
+            self._own = make(rows, seed=self.order_seed, kind=kind, window=self.window, share=share, of=dataset)
+            sampler, shuffle = self._own, None
         # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
         super().__init__(
             dataset,
@@ -222,13 +224,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.worker_init_fn = worker_init_fn
         self.prefetch_factor = prefetch_factor
         self.in_order = in_order
-        if type(self.batch_sampler) in (torch.utils.data.BatchSampler, OrderBatchSampler):  # The user's own, or what torch made of batch_size and drop_last.
+        if is_plain(self.batch_sampler):  # The user's own, or what torch made of batch_size and drop_last.
             batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
-        if self.is_fed:
+        if self._own is None:
             self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last)
         else:
-            self.partition = self.sampler.share.find()
-            self.__dict__["batch_sampler"] = OrderBatchSampler(self.sampler, self.partition.batch_size, drop_last)  # Torch refuses to set this, too.
+            self.partition = self._own.share.find()
+            # Torch refuses to have this set, too.
+            self.__dict__["batch_sampler"] = OrderBatchSampler(self._own, self.partition.batch_size, drop_last)
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
 
@@ -261,13 +264,13 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def _look_again(self) -> None:
         """Follow a dataset of torch's that was changed, and a process group that was made after this loader, as trainers make it."""
         self._source.refresh()
-        if not self.is_fed:
-            self.partition = self.sampler.share.find()
+        if self._own is not None:
+            self.partition = self._own.share.find()
 
     def hear_sampler(self) -> None:
         """Follow an epoch that a trainer chose at the sampler, as if it were a DistributedSampler of torch's."""
         was_loaded, self._was_loaded = self._was_loaded, False
-        told = None if self.is_fed else self.sampler.take_told()
+        told = None if self._own is None else self._own.take_told()
         if told is None:
             return
         coming = self.place.epoch + self.place.finished
@@ -298,8 +301,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Let samplers and dataset follow this loader's epoch."""
         self._epoch_shift = 0
         self.followers.tell(epoch)
-        if isinstance(self.sampler, OrderSampler):
-            self.sampler.follow(epoch)
+        if self._own is not None:
+            self._own.follow(epoch)
 
     def replay(self, step: int, epoch: int | None = None) -> Any:
         """Build the batch of any step again (of the current epoch unless one is named), without disturbing the pass under way.
@@ -350,7 +353,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._source.refresh()
         self.place = read_state(state_dict, identity_of(self), self._last_position())
         self._was_loaded = True
-        if not self.is_fed:
+        if self._own is not None:
             self._tell(self.place.epoch)
         elif "epoch" in self.place.drawn:
             self.followers.tell(self.place.drawn["epoch"])

@@ -93,5 +93,5 @@ class PreparedPass:
         self._batches.close()
 
     def __del__(self) -> None:
-        if sys is not None and not sys.is_finalizing() and hasattr(self, "_gradients"):
+        if not sys.is_finalizing() and hasattr(self, "_gradients"):
             self._gradients._remove_dataloader(self)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import torch.utils.data
 
@@ -15,7 +15,7 @@ from headrace.errors import HeadraceWarning
 from headrace.sampling.partition import Share
 from headrace.sampling.weighted import WeightedOrder
 
-__all__ = ["OrderBatchSampler", "OrderSampler", "SequentialOrderSampler", "read_by_engine"]
+__all__ = ["OrderBatchSampler", "OrderSampler", "SequentialOrderSampler", "is_plain", "read_by_engine"]
 
 _AT_ONCE = 65536  # indices
 
@@ -174,3 +174,8 @@ class OrderBatchSampler(torch.utils.data.BatchSampler):
                 stacklevel=2,
             )
         return super().__iter__()
+
+
+def is_plain(batch_sampler: Any) -> TypeGuard[torch.utils.data.BatchSampler]:
+    """Whether its batches are its sampler's samples, so many at a time, and nothing else: no subclass of the user's."""
+    return type(batch_sampler) in (torch.utils.data.BatchSampler, OrderBatchSampler)
