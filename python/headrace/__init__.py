@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import sampling
+    from headrace import evaluate, sampling
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
+    from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
     from headrace.datasets.shards import Dataset, open
     from headrace.errors import (
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         LoaderTimeoutError,
         MissingExtraError,
         NotFoundError,
+        RanksDifferError,
         StorageError,
         TooManyErrorsError,
         TruncatedError,
@@ -40,9 +42,11 @@ _HOMES = {
     "ArrayDataset": "headrace.datasets.arrays",
     "DataLoader": "headrace.loader.loader",
     "Dataset": "headrace.datasets.shards",
+    "Diagnosis": "headrace.bench.diagnose",
     "Field": "headrace._native",
     "Schema": "headrace._native",
     "Writer": "headrace.writing.writer",
+    "diagnose": "headrace.bench.diagnose",
     "convert": "headrace.writing.convert",
     "from_arrays": "headrace.datasets.arrays",
     "num_threads": "headrace._native",
@@ -62,6 +66,7 @@ _HOMES = {
     "LoaderTimeoutError": "headrace.errors",
     "MissingExtraError": "headrace.errors",
     "NotFoundError": "headrace.errors",
+    "RanksDifferError": "headrace.errors",
     "StorageError": "headrace.errors",
     "TooManyErrorsError": "headrace.errors",
     "TruncatedError": "headrace.errors",
@@ -69,7 +74,7 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
-_MODULES = {"sampling"}
+_MODULES = {"evaluate", "sampling"}
 
 __all__ = [
     "ArrayDataset",
@@ -78,6 +83,7 @@ __all__ = [
     "CorruptDataError",
     "DataLoader",
     "Dataset",
+    "Diagnosis",
     "ExistsError",
     "Field",
     "ForkError",
@@ -87,6 +93,7 @@ __all__ = [
     "LoaderTimeoutError",
     "MissingExtraError",
     "NotFoundError",
+    "RanksDifferError",
     "Schema",
     "StorageError",
     "TooManyErrorsError",
@@ -96,6 +103,8 @@ __all__ = [
     "Writer",
     "__version__",
     "convert",
+    "diagnose",
+    "evaluate",
     "from_arrays",
     "num_threads",
     "open",

@@ -212,8 +212,18 @@ std::shared_ptr<pipeline::Batch> fetch(const std::shared_ptr<Dataset>& dataset, 
 }
 
 std::shared_ptr<Dataset> view_of(const std::shared_ptr<Dataset>& dataset, std::vector<std::uint32_t> fields, std::uint64_t length,
-                                 std::uint64_t stride, std::vector<std::pair<std::uint32_t, std::string>> dtypes) {
-  return unwrap(Dataset::view_of(dataset, {std::move(fields), length, stride, std::move(dtypes)}));
+                                 std::uint64_t stride, std::vector<std::pair<std::uint32_t, std::string>> dtypes,
+                                 const std::optional<SampleArray>& rows) {
+  pipeline::View view{std::move(fields), length, stride, std::move(dtypes), nullptr};
+  if (rows.has_value()) {
+    const std::uint64_t samples = view.num_starts(dataset->num_rows());
+    view.rows = std::make_shared<const std::vector<std::uint64_t>>(samples_of(*rows, samples));
+  }
+  return unwrap(Dataset::view_of(dataset, std::move(view)));
+}
+
+std::shared_ptr<Dataset> concat(const std::vector<std::shared_ptr<Dataset>>& datasets) {
+  return unwrap(Dataset::concat({datasets.begin(), datasets.end()}));
 }
 
 py::list chunk_layout(const Dataset& dataset) {
@@ -284,7 +294,8 @@ void register_dataset(py::module_& m) {
       .def_property_readonly("shards", &shard_list)
       .def_property_readonly("chunk_layout", &chunk_layout)
       .def("view", &view_of, py::arg("fields"), py::arg("length") = 0, py::arg("stride") = 1,
-           py::arg("dtypes") = std::vector<std::pair<std::uint32_t, std::string>>{})
+           py::arg("dtypes") = std::vector<std::pair<std::uint32_t, std::string>>{}, py::arg("rows") = py::none())
+      .def_static("concat", &concat, py::arg("datasets"))
       .def("field_stats", &field_stats)
       .def("chunk_stats", &chunk_stats, py::arg("field"))
       .def("fetch", &fetch, py::arg("indices"), py::arg("fields"), py::arg("ragged") = "offsets");

@@ -22,13 +22,14 @@ constexpr std::int64_t kSliceNs = 50'000'000;  // between two looks for Ctrl-C
 constexpr double kMaxTimeout = 1e9;            // seconds; 64 bits of nanoseconds hold nine times that
 
 std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::vector<std::uint32_t> fields, std::uint64_t batch_size,
-                                        bool drop_last, std::uint64_t rank, std::uint64_t world_size, const std::string& order,
-                                        std::uint32_t window, std::uint64_t seed, int num_threads, std::uint32_t prefetch_batches,
-                                        std::uint64_t prefetch_bytes, const std::string& ragged, const std::string& on_error,
-                                        std::shared_ptr<pipeline::AliasTable> weights, std::uint64_t epoch_samples) {
+                                        bool drop_last, bool drop_uneven, std::uint64_t rank, std::uint64_t world_size,
+                                        const std::string& order, std::uint32_t window, std::uint64_t seed, int num_threads,
+                                        std::uint32_t prefetch_batches, std::uint64_t prefetch_bytes, const std::string& ragged,
+                                        const std::string& on_error, std::shared_ptr<pipeline::AliasTable> weights,
+                                        std::uint64_t epoch_samples) {
   pipeline::PipelineOptions options;
   options.fields = std::move(fields);
-  options.partition = {batch_size, rank, world_size, drop_last};
+  options.partition = {batch_size, rank, world_size, drop_last, drop_uneven};
   options.order = unwrap(pipeline::order_from_name(order));
   options.window = window;
   options.seed = seed;
@@ -95,6 +96,13 @@ py::dict stats_dict(const Pipeline& p) {
   out["num_threads"] = s.num_threads;
   out["prefetch_batches"] = s.prefetch_batches;
   out["prefetch_bytes"] = s.prefetch_bytes;
+  const pipeline::WaitCounts& waits = p.waits();
+  py::list counts;  // as far as there are any
+  std::size_t end = pipeline::WaitCounts::kBuckets;
+  while (end > 0 && waits.count(end - 1) == 0) --end;
+  for (std::size_t i = 0; i < end; ++i) counts.append(waits.count(i));
+  out["wait_counts"] = counts;
+  out["longest_wait_seconds"] = seconds(waits.longest_ns());
   return out;
 }
 
@@ -103,10 +111,10 @@ py::dict stats_dict(const Pipeline& p) {
 void register_pipeline(py::module_& m) {
   py::class_<Pipeline>(m, "Pipeline")
       .def(py::init(&make_pipeline), py::arg("dataset"), py::kw_only(), py::arg("fields"), py::arg("batch_size"),
-           py::arg("drop_last") = false, py::arg("rank") = 0, py::arg("world_size") = 1, py::arg("order") = "sequential",
-           py::arg("window") = 32, py::arg("seed") = 0, py::arg("num_threads") = 0, py::arg("prefetch_batches") = 0,
-           py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise", py::arg("weights") = py::none(),
-           py::arg("epoch_samples") = 0)
+           py::arg("drop_last") = false, py::arg("drop_uneven") = false, py::arg("rank") = 0, py::arg("world_size") = 1,
+           py::arg("order") = "sequential", py::arg("window") = 32, py::arg("seed") = 0, py::arg("num_threads") = 0,
+           py::arg("prefetch_batches") = 0, py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise",
+           py::arg("weights") = py::none(), py::arg("epoch_samples") = 0)
       .def(
           "start",
           [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) { check(without_lock([&] { return p.start(epoch, position); })); },

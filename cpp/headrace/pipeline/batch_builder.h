@@ -1,7 +1,7 @@
 // Builds one batch: prepare() plans it on one thread, then its pieces may run on any threads in any order.
 //
-// Where the bytes are read by position, prepare() and run_piece() also read, and pieces must run in turn, on one thread; begin() and
-// finish_plan() are its two halves, for who reads in between without waiting: first the ranges of sides(), then those of each piece.
+// Where the bytes are read by position, prepare() and run_piece() also read, and pieces must run in turn, on one thread; begin(), measure()
+// and finish_plan() are its parts, for who reads in between without waiting: first the ranges of sides(), then those of each piece.
 //
 // A piece is finer than a batch, so that several threads build one batch and a slow block delays only its own batch.
 // Two kinds: rows of raw tensors, gathered straight from the mapped file; and blocks, decoded once for all rows of the batch
@@ -36,6 +36,7 @@ struct BuildContext {
   Ragged ragged = Ragged::kPadded;
   // Batches that follow want the rest of a block soon (any order but a global shuffle): it is kept even where others must go for it.
   bool revisits = true;
+  std::uint64_t most_bytes = 1ull << 48;  // of a batch; what asks for more is refused
   storage::SlabPool* slabs = nullptr;
   Counters* counters = nullptr;
 };
@@ -59,13 +60,16 @@ class BatchBuilder {
   // Instead of the context's: passes differ in it.
   void set_revisits(bool revisits) { context_.revisits = revisits; }
 
-  // Errors: what concerns the whole batch (a shard cannot be opened, memory). Failures of samples are in errors().
+  // Errors: what concerns the whole batch (memory, files that the process may not open). Failures of samples are in errors(); those of a
+  // shard that cannot be opened fail at once, and the batch then has no pieces.
   Status prepare();
   // Afterwards sides() has one group at most, and images() are those to wait for. `ahead` may be null.
   Status begin(ChunkAhead* ahead);
   io::StoredBytes& sides() { return side_bytes_; }
   const std::vector<std::shared_ptr<ChunkImage>>& images() const { return images_; }  // [run]: null where the batch reads by itself
-  // Once those are there. Afterwards values() has one group a piece (none at all if nothing is to be read).
+  // Once those are there: slab_bytes() is known afterwards.
+  Status measure();
+  // Takes the slab. Afterwards values() has one group a piece (none at all if nothing is to be read).
   Status finish_plan();
   io::StoredBytes& values() { return value_bytes_; }
   std::uint64_t read_bytes() const { return side_bytes_.bytes() + value_bytes_.bytes(); }  // of memory for what is read
@@ -76,7 +80,8 @@ class BatchBuilder {
   bool is_outdated();
   // After all pieces. One error a failed sample, by slot.
   std::vector<SampleError> errors();
-  const std::vector<std::uint64_t>& samples() const { return samples_; }
+  // As they were asked for.
+  const std::vector<std::uint64_t>& samples() const { return asked_.empty() ? samples_ : asked_; }
   std::size_t slab_bytes() const { return slab_bytes_; }
   // The batch; REQUIRES: no errors().
   Batch take();
@@ -154,6 +159,7 @@ class BatchBuilder {
   Status read_side_row(const format::Field& field, std::uint64_t width, std::size_t row, SideReader& offsets, SideReader& validity,
                        Values& values, std::vector<std::uint8_t>& valid);
   Status lay_out();
+  Status too_large() const;
   void place_values(std::size_t out_field);
   void place_runs(std::size_t out_field);
   static void place_staged(Values& values, const Conversion& conversion);
@@ -195,9 +201,11 @@ class BatchBuilder {
   BuildContext context_;
   const io::CacheReader* reader_ = nullptr;  // of context_; null: its order is not known
   std::uint64_t clock_begin_ = 0, clock_end_ = 0;
-  std::vector<std::uint64_t> samples_;
+  std::vector<std::uint64_t> samples_;               // [slot], of those that the view chooses from
+  std::vector<std::uint64_t> asked_;                 // [slot], where the view chooses; else empty
   std::vector<Location> places_;                     // [slot]
   std::vector<io::ShardSource*> sources_;            // [shard], null where no sample lies there
+  bool lacks_sources_ = false;                       // of some samples: nothing was planned
   std::vector<std::uint64_t> revisions_;             // [shard] of mapped sources, when they were opened for this batch
   std::vector<Row> rows_;                            // by place; empty if all fields are direct
   std::vector<std::uint32_t> chunk_rows_;            // [row] in its chunk

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "headrace/io/counters.h"
+#include "headrace/pipeline/wait_counts.h"
 
 namespace headrace::pipeline {
 
@@ -17,6 +18,7 @@ struct Counters {
   std::atomic<std::uint64_t> bytes{0};        // delivered
   std::atomic<std::uint64_t> stall_ns{0};     // consumer inside next()
   std::atomic<std::uint64_t> errors{0};       // samples that failed
+  WaitCounts waits;                           // of each batch, or error of one: consumer inside next()
 };
 
 }  // namespace headrace::pipeline

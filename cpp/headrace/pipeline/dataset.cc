@@ -8,6 +8,7 @@
 #include "headrace/base/bytes.h"
 #include "headrace/base/cpu.h"
 #include "headrace/base/fork.h"
+#include "headrace/codec/checksum.h"
 #include "headrace/format/layout.h"
 #include "headrace/io/choose_reader.h"
 
@@ -22,6 +23,7 @@ constexpr std::uint32_t kTableChunk = 4096;     // rows of a table in memory tha
 constexpr std::uint64_t kEagerIndexBytes = 256u << 10;
 constexpr std::uint32_t kEagerShards = 32;
 constexpr std::uint32_t kSizedShards = 256;
+constexpr std::uint32_t kEstimateShards = 8;
 
 std::uint64_t index_bytes(const format::Manifest& manifest, const format::ShardEntry& shard) {
   const std::uint64_t entry = format::kChunkEntryBytes + format::kPageEntryBytes * manifest.schema.fields.size();
@@ -135,6 +137,33 @@ std::shared_ptr<Dataset> Dataset::over(std::shared_ptr<const MemoryTable> table)
   return dataset;
 }
 
+Result<std::shared_ptr<Dataset>> Dataset::concat(const std::vector<std::shared_ptr<const Dataset>>& datasets) {
+  if (datasets.empty()) return Status(Code::kInvalidArgument, "concatenate: expected at least one dataset");
+  std::shared_ptr<Dataset> out(new Dataset());
+  out->manifest_ = datasets[0]->manifest_;
+  out->manifest_.shards.clear();
+  out->options_ = datasets[0]->options_;
+  out->reader_reason_ = datasets[0]->reader_reason_;
+  std::vector<ChunkLayout::ShardChunks> shards;
+  for (const std::shared_ptr<const Dataset>& one : datasets) {
+    if (one->base_ != nullptr || one->table_ != nullptr)
+      return Status(Code::kInvalidArgument, "concatenate: expected datasets on disk, got a view or a table in memory");
+    if (!one->manifest_.schema.same_values(out->manifest_.schema))
+      return Status(Code::kInvalidArgument, "concatenate: the fields of " + one->path_ + " differ from those of " + datasets[0]->path_);
+    out->path_ += (out->path_.empty() ? "" : " + ") + one->path_;
+    out->fingerprint_ = mix_key(out->fingerprint_, one->fingerprint_);
+    for (std::uint32_t i = 0; i < one->manifest_.shards.size(); ++i) {
+      const format::ShardEntry& shard = one->manifest_.shards[i];
+      out->manifest_.shards.push_back(shard);
+      out->directories_.push_back(one->directory(i));
+      out->first_sample_.push_back(out->first_sample_.back() + shard.num_samples);
+      shards.push_back({shard.num_samples, shard.chunk_samples});
+    }
+  }
+  out->layout_ = std::make_shared<const ChunkLayout>(shards);
+  return out;
+}
+
 Result<std::shared_ptr<Dataset>> Dataset::view_of(const std::shared_ptr<const Dataset>& dataset, View view) {
   std::shared_ptr<Dataset> out(new Dataset());
   out->base_ = dataset->base_ == nullptr ? dataset : dataset->base_;
@@ -149,6 +178,19 @@ Result<std::shared_ptr<Dataset>> Dataset::view_of(const std::shared_ptr<const Da
     const std::uint64_t chunk = std::max<std::uint64_t>(1, base.layout_->chunk_samples() / view.stride);
     out->layout_ = std::make_shared<const ChunkLayout>(
         std::vector<ChunkLayout::ShardChunks>{{view.num_samples(base.num_rows()), static_cast<std::uint32_t>(chunk)}});
+  }
+  if (view.rows != nullptr) {
+    const std::uint64_t samples = view.num_starts(base.num_rows());
+    for (const std::uint64_t row : *view.rows) {
+      if (row >= samples)
+        return Status(Code::kInvalidArgument, strf("row %llu is outside the %llu samples", static_cast<unsigned long long>(row),
+                                                   static_cast<unsigned long long>(samples)));
+    }
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(view.rows->data());
+    out->fingerprint_ = codec::hash({bytes, view.rows->size() * sizeof(std::uint64_t)}, out->fingerprint_);
+    // As if what is chosen filled chunks of that size: true of what was cut in one piece, near it where most of a chunk was chosen in turn.
+    const std::uint32_t chunk = out->layout_->chunk_samples();
+    out->layout_ = std::make_shared<const ChunkLayout>(std::vector<ChunkLayout::ShardChunks>{{view.rows->size(), chunk}});
   }
   out->view_ = std::move(view);
   return out;
@@ -195,7 +237,7 @@ Location Dataset::locate(std::uint64_t sample) const {
 }
 
 void Dataset::expect_whole() const {
-  if (table() != nullptr) return;
+  if (table() != nullptr || (view_.rows != nullptr && view_.rows->size() < num_rows() / 2)) return;
   std::uint64_t bytes = 0;
   for (const format::ShardEntry& shard : manifest().shards) bytes += shard.file_bytes;
   if (bytes <= available_memory_bytes() / 2) runtime().expect_whole();
@@ -236,8 +278,12 @@ Result<std::uint64_t> Dataset::average_sample_bytes(const std::vector<std::uint3
     if (!schema().fields[field].is_variable()) fixed += schema().fields[field].row_bytes();
   }
   if (manifest().shards.empty()) return fixed;
-  HR_ASSIGN_OR_RETURN(const io::ShardSource* first, source(0));
-  const format::Shard& shard = first->shard();
+  // The first that opens, of a few: damage is for the samples that meet it to report, or to leave out.
+  Result<io::ShardSource*> first = source(0);
+  const Status status = first.status();
+  for (std::uint32_t i = 1; !first.is_ok() && i < std::min<std::size_t>(manifest().shards.size(), kEstimateShards); ++i) first = source(i);
+  if (!first.is_ok()) return status;
+  const format::Shard& shard = (*first)->shard();
   // A few chunks are enough for an estimate.
   for (std::uint64_t chunk = 0; chunk < std::min<std::uint64_t>(shard.num_chunks(), 16); ++chunk) {
     samples += shard.samples_in_chunk(chunk);

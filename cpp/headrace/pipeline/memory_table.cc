@@ -97,7 +97,8 @@ std::uint64_t MemoryTable::fingerprint() const {
       hash = codec::hash({at[0], static_cast<std::size_t>(field.row_bytes())}, hash);
     }
   }
-  return hash;
+  if (!rows_.has_value()) return hash;
+  return codec::hash({reinterpret_cast<const std::uint8_t*>(rows_->data()), rows_->size() * sizeof(std::uint64_t)}, hash);
 }
 
 }  // namespace headrace::pipeline

@@ -44,7 +44,8 @@ class MemoryTable {
   void find(std::uint32_t field, std::span<const std::uint64_t> samples, std::span<const std::uint8_t*> out) const;
   // Where a row begins, and how many rows, up to `most`, follow it side by side (itself among them). REQUIRES: row < num_rows(), most > 0.
   const std::uint8_t* find_run(std::uint32_t field, std::uint64_t row, std::uint64_t most, std::uint64_t* count) const;
-  // Hash of names, dtypes, shapes, number of rows and at most kHashedRows rows spread over all: tells another table from this one.
+  // Hash of names, dtypes, shapes, number of rows, at most kHashedRows rows spread over all, and the numbers of chosen ones: tells another
+  // table from this one.
   std::uint64_t fingerprint() const;
 
  private:

@@ -61,7 +61,10 @@ std::vector<Skipped> repair(Pass& pass, Job& job) {
       break;
     }
     if (shared.on_error == OnError::kSkip) {
-      std::erase_if(samples, [&](std::uint64_t sample) { return bad.contains(sample); });
+      const auto is_bad = [&](std::uint64_t sample) { return bad.contains(sample); };
+      const auto valid_end = samples.begin() + static_cast<std::ptrdiff_t>(job.share.valid);
+      job.share.valid -= static_cast<std::uint64_t>(std::count_if(samples.begin(), valid_end, is_bad));
+      std::erase_if(samples, is_bad);
     } else {
       // Keyed by seed, sample and draw: the same substitute on every run and for any number of threads.
       const std::uint64_t size = shared.context.dataset->num_samples();
@@ -99,6 +102,7 @@ void finish_job(Pass& pass, Job& job) {
         job.batch = job.builder->take();
         job.batch.step = job.step;
         job.batch.position_after = job.position_after;
+        job.batch.valid_samples = job.share.valid;
         job.batch.skipped = std::move(skipped);
       }
     }
@@ -185,16 +189,33 @@ void give_up(Pass& pass, Job& job) {
   finish_job(pass, job);
 }
 
-// The second task of a job: everything is there that its layout depends on.
-void lay_out(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
-  if (pass->cancelled.load(std::memory_order_relaxed)) return;
+// Runs a step of the plan; false if the job ended with it.
+template <typename Step>
+bool goes_on(Pass& pass, Job& job, const Step& step) {
+  if (pass.cancelled.load(std::memory_order_relaxed)) return false;
   try {
-    job->status = job->builder->finish_plan();
+    job.status = step();
   } catch (const std::bad_alloc&) {
-    job->out_of_memory.store(true);
+    job.out_of_memory.store(true);
   }
-  if (!job->status.is_ok() || job->out_of_memory.load()) return finish_job(*pass, *job);
-  submit_pieces(pass, job);
+  if (job.status.is_ok() && !job.out_of_memory.load()) return true;
+  finish_job(pass, job);
+  return false;
+}
+
+// The third task of a job: it may take its memory.
+void assemble(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+  if (goes_on(*pass, *job, [&] { return job->builder->finish_plan(); })) submit_pieces(pass, job);
+}
+
+// The second: everything is there that its layout depends on.
+void lay_out(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+  if (!goes_on(*pass, *job, [&] { return job->builder->measure(); })) return;
+  try {
+    if (!pass->admit(job)) return;
+  } catch (const std::bad_alloc&) {  // It could not be parked.
+  }
+  assemble(pass, job);
 }
 
 // Waits, without a thread, for what the layout depends on.
@@ -260,6 +281,7 @@ const char* stage_name(Stage stage) {
     case Stage::kQueued: return "waiting for a thread";
     case Stage::kPlanning: return "planning and reading";
     case Stage::kReading: return "reading";
+    case Stage::kParked: return "waiting for memory within prefetch_bytes";
     case Stage::kAssembling: return "reading, decoding and assembling";
     case Stage::kDone: return "done";
   }
@@ -305,6 +327,39 @@ void Pass::submit(std::uint64_t priority, std::function<void()> task) {
     group->submit(priority, std::move(task));
   } else {
     own.push_back(std::move(task));
+  }
+}
+
+bool Pass::admit(const std::shared_ptr<Job>& job) {
+  const std::uint64_t bytes = job->builder->slab_bytes();
+  std::lock_guard lock(mutex);
+  const std::uint64_t others = shared->bytes_in_flight.load() - job->bytes.load();
+  const bool in_turn = parked.empty() || job->step < parked.begin()->first;
+  if (job->step != oldest && !(in_turn && others + bytes <= budget)) {
+    parked.emplace(job->step, job);
+    job->enter(Stage::kParked);
+    job->count_bytes(0);
+    return false;
+  }
+  job->count_bytes(bytes);
+  return true;
+}
+
+void Pass::delivered(const std::shared_ptr<Pass>& pass, std::uint64_t step) {
+  while (true) {
+    std::shared_ptr<Job> job;
+    {
+      std::lock_guard lock(pass->mutex);
+      pass->oldest = step + 1;
+      if (pass->parked.empty()) return;
+      const auto first = pass->parked.begin();
+      const std::uint64_t bytes = first->second->builder->slab_bytes();
+      if (first->first != pass->oldest && pass->shared->bytes_in_flight.load() + bytes > pass->budget) return;
+      job = std::move(first->second);
+      pass->parked.erase(first);
+      job->count_bytes(bytes);
+    }
+    submit_or_run(pass, job->step, [pass, job] { assemble(pass, job); });
   }
 }
 

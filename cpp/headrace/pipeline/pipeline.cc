@@ -4,6 +4,7 @@
 #include <chrono>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include "headrace/base/clock.h"
 #include "headrace/base/cpu.h"
@@ -78,6 +79,7 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   shared_->context.dataset = std::move(dataset);
   shared_->context.fields = options_.fields;
   shared_->context.ragged = options_.ragged;
+  shared_->context.most_bytes = std::max(options_.prefetch_bytes, available_memory_bytes() / 2);
   shared_->context.slabs = &shared_->slabs;
   shared_->context.counters = &shared_->counters;
   shared_->on_error = options_.on_error;
@@ -129,6 +131,7 @@ Status Pipeline::begin_pass() {
   end_pass();
   auto pass = std::make_shared<Pass>();
   pass->shared = shared_;
+  pass->budget = batch_budget_;
   if (options_.num_threads > 0) {
     ThreadPool& pool = ThreadPool::shared();
     pass->group = std::make_unique<TaskGroup>(pool, options_.num_threads);
@@ -142,6 +145,7 @@ Status Pipeline::begin_pass() {
   shared_->active_since.store(pass_start_ns_);
   shared_->first_batch_ns.store(0);
   first_delivered_ = false;
+  waited_ns_ = 0;
   feed_ended_ = false;
   next_step_ = 0;
   fed_.clear();
@@ -166,6 +170,7 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   if (options_.fields.size() * 2 >= dataset.stored_schema().fields.size()) dataset.expect_whole();
   next_position_ = position;
   next_step_ = position / options_.partition.global_batch();
+  pass_->oldest = next_step_;
   launch_ahead();
   return Status::ok();
 }
@@ -204,6 +209,7 @@ Status Pipeline::start_listed(std::vector<std::uint64_t> samples, std::uint64_t 
   foretell(nullptr, 0, position, {options_.partition.batch_size, 0, 1, options_.partition.drop_last});
   next_position_ = position;
   next_step_ = position / options_.partition.batch_size;
+  pass_->oldest = next_step_;
   launch_ahead();
   return Status::ok();
 }
@@ -237,7 +243,7 @@ std::shared_ptr<Job> Pipeline::plan_next() {
   if (is_fed_) {
     job->samples = std::move(fed_.front());
     job->planned = true;
-    job->share.count = job->samples.size();
+    job->share.count = job->share.valid = job->samples.size();
     next_position_ += job->samples.size();
   } else {
     job->share = options_.partition.share(pass_samples_, next_position_);
@@ -332,10 +338,13 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   }
   const std::int64_t end = now_ns();
   shared_->counters.stall_ns.fetch_add(static_cast<std::uint64_t>(end - begin));
+  waited_ns_ += static_cast<std::uint64_t>(end - begin);
   if (!done) return Next::kNotYet;
+  shared_->counters.waits.add(std::exchange(waited_ns_, 0));
   jobs_.pop_front();
   const std::uint64_t bytes = job->bytes.load();
   job->leave();
+  Pass::delivered(pass_, job->step);
   if (!job->status.is_ok()) return job->status.with_context(strf("step %llu", static_cast<unsigned long long>(job->step)));
   *batch = std::move(job->batch);
   shared_->counters.batches.fetch_add(1);

@@ -88,6 +88,7 @@ class Pipeline {
   Result<Batch> replay(std::uint64_t epoch, std::uint64_t step);
   void stop();
   PipelineStats stats() const;
+  const WaitCounts& waits() const { return shared_->counters.waits; }
   const PipelineOptions& options() const { return options_; }
 
  private:
@@ -119,6 +120,7 @@ class Pipeline {
   std::uint64_t next_step_ = 0, next_position_ = 0, pass_samples_ = 0;
   std::int64_t pass_start_ns_ = 0;
   bool first_delivered_ = false;
+  std::uint64_t waited_ns_ = 0;  // for the next batch, so far
 };
 
 }  // namespace headrace::pipeline

@@ -167,11 +167,22 @@ class Dataset:
     @property
     def chunk_layout(self) -> list[tuple[int, int]]:
         """(num_samples, chunk_samples) of each shard, as the window order takes them; of a view, as if its samples lay in one shard."""
-    def view(self, fields: Sequence[int], length: int = 0, stride: int = 1, dtypes: Sequence[tuple[int, str]] = ()) -> Dataset:
+    def view(
+        self,
+        fields: Sequence[int],
+        length: int = 0,
+        stride: int = 1,
+        dtypes: Sequence[tuple[int, str]] = (),
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> Dataset:
         """The same rows delivered otherwise: sample i is the rows [i * stride, i * stride + length) (0: a row each), fields of other dtypes.
 
-        Only `fields` may be delivered. A view of a view starts from the dataset. Raises ValueError naming field, dtypes and limits.
+        rows: which of those samples, in what order (copied). Only `fields` may be delivered. A view of a view starts from the dataset. Raises
+        ValueError naming field, dtypes and limits, IndexError for a row that is not there.
         """
+    @staticmethod
+    def concat(datasets: Sequence[Dataset]) -> Dataset:
+        """The samples of datasets on disk, one after the other; their shards are opened anew. Raises ValueError for views, tables and other fields."""
     def field_stats(self) -> list[dict[str, Any]]:
         """One dict a field over all chunks: raw_bytes, stored_bytes, pages, blocks, null_count, min, max (None unless a scalar field)."""
     def chunk_stats(self, field: int) -> dict[str, npt.NDArray[Any]]:
@@ -192,6 +203,9 @@ class Batch:
     @property
     def position(self) -> int:
         """Global position in the epoch after this batch: what a resumed run starts from."""
+    @property
+    def valid_samples(self) -> int:
+        """How many of the samples, the first ones, are this rank's share of the epoch; the others repeat samples of its beginning."""
     @property
     def place(self) -> tuple[int, int, int]:
         """step, position and the number of skipped samples, in one call."""
@@ -282,6 +296,7 @@ class Pipeline:
         fields: Sequence[int],
         batch_size: int,
         drop_last: bool = False,
+        drop_uneven: bool = False,
         rank: int = 0,
         world_size: int = 1,
         order: str = "sequential",

@@ -25,6 +25,7 @@ import torch.utils.data  # noqa: E402
 
 from headrace.loader.cuda import check_device  # noqa: E402
 from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
+from headrace.loader.extras import VALID, add_to_batch, valid_mask  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
 from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device  # noqa: E402
@@ -42,6 +43,9 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "prefetch_bytes": None,
     "rank": None,
     "world_size": None,
+    "mesh": None,
+    "uneven": "pad",
+    "check_ranks": True,
     "on_error": "raise",
     "max_errors": 100,
     "ragged": "padded",
@@ -66,8 +70,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         weights: for order="weighted", one number a sample (headrace.sampling.weighted says more); afterwards `order` holds them and this is None.
         window: chunks mixed at a time under order="window".
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
-        rank, world_size: share of each global batch; default from torch.distributed or torchrun's environment, else 0 and 1.
-            `partition` has what was found.
+        rank, world_size: share of each global batch; default from torch.distributed once initialised, else from the launcher's environment (torchrun,
+            Open MPI, Horovod, Slurm, in this order), else 0 and 1. `partition` has what was found.
+        mesh: a torch DeviceMesh (or a slice, mesh["dp"]) instead: ranks that differ in its data dimensions ("dp", "fsdp", "dp_shard", ...) read different
+            data, those that differ in others ("tp", "cp", "pp", ...) the same. `partition` has the share.
+        uneven: of the last global batch, if its samples cannot be shared alike; every rank takes as many steps, and as many samples in each. "pad":
+            samples of the epoch's beginning fill it up. "drop": fewer than world_size samples are left out. "exact": as "pad", and every batch brings
+            a bool tensor that is True for what no filling added: batch["valid"] in a dict, the last item of a tuple or list, else (batch, valid).
+        check_ranks: at the start of each pass compare dataset, order, place and batch size across the ranks of torch.distributed, if there are several
+            that share this loader's data (one small all_gather, which each of them must take part in): RanksDifferError naming who differs in what.
         on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` different samples of a loader.
         parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset); "process" (torch's own machinery, whatever the dataset).
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
@@ -111,6 +122,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         prefetch_bytes: int | None = None,
         rank: int | None = None,
         world_size: int | None = None,
+        mesh: Any = None,
+        uneven: str = "pad",
+        check_ranks: bool = True,
         on_error: str = "raise",
         max_errors: int = 100,
         ragged: str = "padded",
@@ -131,7 +145,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.max_errors = whole_number("max_errors", max_errors, 0, 1 << 63)
         self.ragged = one_of("ragged", ragged, ("padded", "offsets"))
         self.strings = one_of("strings", strings, ("lists", "offsets"))
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.mesh = rank, world_size, mesh
+        self.uneven = one_of("uneven", uneven, ("pad", "drop", "exact"))
+        self.check_ranks = check_ranks
         self.shuffle = bool(shuffle)
         check_device(device)
         self.device = device
@@ -178,25 +194,29 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if own is not None:  # Made again from its attributes, as trainers do.
             order, shuffle, sampler, batch_sampler = (own.kind if own.shuffle else "global"), own.shuffle, None, None
             batch_size, drop_last, rank, world_size = own.share.batch_size, own.share.drop_last, own.share.rank, own.share.world_size
+            mesh, uneven = own.share.mesh, own.share.uneven
+        elif getattr(batch_sampler, "is_shared_out", False):  # Around such a sampler's batches, as Lightning does for predictions.
+            rank, world_size, mesh, uneven = None, None, None, "pad"
         order, sampler, shuffle = choose_order(order, weights, sampler, shuffle, len(self.source))
         if not isinstance(order, WeightedOrder):
             one_of("order", order, ("global", "window"))
         self.order, self.weights, self.shuffle = order, None, bool(shuffle)
-        ordered = rank is not None or world_size is not None or seed is not None or order != "global"
+        placed = rank is not None or world_size is not None or mesh is not None or uneven != "pad"
+        ordered = placed or seed is not None or order != "global"
         self.is_fed = (
             sampler is not None
             or batch_sampler is not None
             or (generator is not None and bool(shuffle))
             or not (isinstance(dataset, Dataset | ArrayDataset) or ordered)
         )
-        if self.is_fed and (rank is not None or world_size is not None):
+        if self.is_fed and placed:
             raise ValueError(
-                "rank and world_size cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
+                "rank, world_size, mesh and uneven cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
             )
         if not self.is_fed:
             # Of a dataset of torch's the order is asked where it is looked at again, so that it follows, and travels with its arrays only once.
             rows = self.source if self._source.is_ours else self._source
-            share = Share(batch_size=batch_size or 1, drop_last=drop_last, rank=rank, world_size=world_size)
+            share = Share(batch_size=batch_size or 1, drop_last=drop_last, rank=rank, world_size=world_size, mesh=mesh, uneven=uneven)
             kind, make = (order, OrderSampler) if shuffle else ("sequential", SequentialOrderSampler)
             self._own = make(rows, seed=self.order_seed, kind=kind, window=self.window, share=share, of=dataset)
             sampler, shuffle = self._own, None
@@ -227,7 +247,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if is_plain(self.batch_sampler):  # The user's own, or what torch made of batch_size and drop_last.
             batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
         if self._own is None:
-            self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last)
+            self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last, uneven=uneven)
         else:
             self.partition = self._own.share.find()
             # Torch refuses to have this set, too.
@@ -239,6 +259,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def is_native(self) -> bool:
         """Whether the native engine serves this loader; else torch's own machinery does."""
         return self._source.found is not None
+
+    @property
+    def fallback_reason(self) -> str:
+        """Why the native engine does not serve this loader; empty if it does."""
+        return "" if self.is_native else self._source.reason
 
     @property
     def source(self) -> Dataset | ArrayDataset:
@@ -372,6 +397,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """What the loader did since it was made, in this process. Seconds, bytes, counts; over all of its passes, also those that run side by side.
 
         batches, samples, bytes_delivered: handed to the consumer. seconds: passes under way. stall_seconds: spent inside next(); stall_share: of seconds.
+        wait_seconds: what next() waited for a batch: p50, p90, p99 (to a sixteenth of their value) and max.
         cache_hits, cache_misses: decoded blocks found and not found. cache_bytes, cache_capacity_bytes, cache_evictions: of the cache that all
         loaders of the process share (headrace.set_cache_bytes()).
         time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode and assemble (which includes the read,
@@ -443,6 +469,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             fields=self.source.field_numbers,
             batch_size=self.partition.batch_size,
             drop_last=self.partition.drop_last,
+            drop_uneven=self.uneven == "drop",
             rank=self.partition.rank,
             world_size=self.partition.world_size,
             order="sequential" if self.is_fed or not self.shuffle else "weighted" if isinstance(self.order, WeightedOrder) else self.order,
@@ -468,8 +495,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def to_host(self, batch: _native.Batch) -> Any:
         """Torch tensors over a batch's memory, or what collate_fn makes of its samples."""
         if self._custom_collate is not None:
-            return self._custom_collate(self.source.layout.to_samples(batch))
-        return self.source.layout.to_torch(batch, self.strings)
+            host = self._custom_collate(self.source.layout.to_samples(batch))
+        else:
+            host = self.source.layout.to_torch(batch, self.strings)
+        return add_to_batch(host, VALID, valid_mask(batch)) if self.uneven == "exact" else host
 
     def convert(self, batch: _native.Batch) -> Any:
         """A batch as the user wants it on the host: pinned if asked for."""
@@ -478,7 +507,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def converter(self) -> Callable[[_native.Batch], Any]:
         """convert(), or what it comes to where nothing else is asked for: it runs once a batch."""
-        plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists"
+        plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists" and self.uneven != "exact"
         return self.source.layout.to_torch if plain else self.convert
 
     def slab_of(self, batch: _native.Batch) -> _native.Batch | None:

@@ -12,6 +12,7 @@ import torch
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
 from headrace.errors import ChangedError, ForkError, LoaderTimeoutError, TooManyErrorsError
+from headrace.loader.agreement import check_agreement
 from headrace.loader.cache_warning import warn_of_failures
 from headrace.loader.feeding import IndexFeed, as_array
 from headrace.sampling.order import OrderSampler
@@ -35,6 +36,7 @@ class NativeIterator:
         self._is_closed = False
         self._passed = 0  # batches delivered or failed in this pass
         self._state = loader.place.begin()
+        check_agreement(loader, self._state.epoch, self._state.position)
         self._convert = loader.converter()
         self._source = loader.source
         self._native = self._source.native

@@ -157,6 +157,11 @@ class OrderBatchSampler(torch.utils.data.BatchSampler):
     """
 
     has_warned = False
+    is_shared_out: bool  # an attribute of each, since Lightning's wrapper takes those over
+
+    def __init__(self, sampler: Any, batch_size: int, drop_last: bool) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        self.is_shared_out = True
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch."""
