@@ -9,10 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import evaluate, sampling
+    from headrace import evaluate, images, sampling
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
     from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
+    from headrace.datasets.image_folder import ImageFolder
     from headrace.datasets.shards import Dataset, open
     from headrace.errors import (
         ChangedError,
@@ -44,6 +45,7 @@ _HOMES = {
     "Dataset": "headrace.datasets.shards",
     "Diagnosis": "headrace.bench.diagnose",
     "Field": "headrace._native",
+    "ImageFolder": "headrace.datasets.image_folder",
     "Schema": "headrace._native",
     "Writer": "headrace.writing.writer",
     "diagnose": "headrace.bench.diagnose",
@@ -74,7 +76,7 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
-_MODULES = {"evaluate", "sampling"}
+_MODULES = {"evaluate", "images", "sampling"}
 
 __all__ = [
     "ArrayDataset",
@@ -89,6 +91,7 @@ __all__ = [
     "ForkError",
     "HeadraceError",
     "HeadraceWarning",
+    "ImageFolder",
     "LimitExceededError",
     "LoaderTimeoutError",
     "MissingExtraError",
@@ -106,6 +109,7 @@ __all__ = [
     "diagnose",
     "evaluate",
     "from_arrays",
+    "images",
     "num_threads",
     "open",
     "sampling",

@@ -70,6 +70,10 @@ Status BatchBuilder::begin(ChunkAhead* ahead) {
   const std::size_t count = context_.fields.size();
   values_.resize(count);
   valid_.resize(count);
+  if (context_.dataset->table() != nullptr) {
+    if (std::find(direct_.begin(), direct_.end(), false) != direct_.end()) list_rows();
+    return Status::ok();
+  }
   bool sorted = false;
   for (std::size_t i = 0; i < count; ++i) sorted = sorted || !direct_[i] || field_of(i).nullable;
   if (sorted) sort_rows();
@@ -92,7 +96,11 @@ Status BatchBuilder::measure() {
   const std::size_t count = context_.fields.size();
   if (positional_) take_tables();
   for (std::size_t i = 0; i < count; ++i) {
-    if (field_of(i).is_variable() || field_of(i).nullable) HR_RETURN_IF_ERROR(read_sides(i));
+    if (is_file(i)) {
+      measure_files(i);
+    } else if (field_of(i).is_variable() || field_of(i).nullable) {
+      HR_RETURN_IF_ERROR(read_sides(i));
+    }
   }
   return lay_out();
 }
@@ -125,7 +133,8 @@ Status BatchBuilder::finish_plan() {
 Status BatchBuilder::open_sources() {
   const Dataset& dataset = *context_.dataset;
   if (dataset.table() != nullptr) {
-    direct_.assign(context_.fields.size(), true);
+    direct_.resize(context_.fields.size());
+    for (std::size_t i = 0; i < direct_.size(); ++i) direct_[i] = !is_file(i);
     return Status::ok();
   }
   places_.resize(samples_.size());
@@ -260,6 +269,10 @@ Status BatchBuilder::lay_out() {
     }
     batch_.fields.push_back(out);
   }
+  prepared_at_.assign(context_.plans.size(), 0);
+  for (std::size_t i = 0; i < context_.plans.size(); ++i) {
+    if (context_.plans[i] != nullptr) prepared_at_[i] = part(count, context_.plans[i]->bytes());
+  }
   slab_bytes_ = std::max<std::size_t>(at, 1);
   return fits && slab_bytes_ <= context_.most_bytes ? Status::ok() : too_large();
 }
@@ -271,7 +284,7 @@ Status BatchBuilder::too_large() const {
     const std::vector<std::uint64_t>& lengths = values_[i].length;
     if (!batch_.fields[i].padded || batch_.fields[i].longest == 0) continue;
     const auto longest = std::max_element(lengths.begin(), lengths.end());
-    const std::uint64_t sample = samples_[rows_[static_cast<std::size_t>(longest - lengths.begin())].slot];
+    const std::uint64_t sample = samples()[rows_[static_cast<std::size_t>(longest - lengths.begin())].slot];
     text += strf("; field '%s' is padded to the %" PRIu64 " values of sample %" PRIu64, field_of(i).name.c_str(), batch_.fields[i].longest,
                  sample);
   }
@@ -373,13 +386,14 @@ void BatchBuilder::cut_pieces() {
     const std::uint64_t wanted = std::max<std::uint64_t>(1, (samples_.size() * direct_row + kPieceBytes / 2) / kPieceBytes);
     const std::size_t step = std::max<std::uint64_t>(1, ceil_div(samples_.size(), wanted));
     for (std::size_t from = 0; from < samples_.size(); from += step)
-      pieces_.push_back({true, from, std::min(samples_.size(), from + step)});
+      pieces_.push_back({true, from, std::min(samples_.size(), from + step), kNoField});
   }
+  if (context_.dataset->table() != nullptr) cut_files();
   for (std::size_t from = 0; from < needs_.size();) {
     std::uint64_t bytes = 0;
     std::size_t end = from;
     while (end < needs_.size() && bytes < kPieceBytes && (!positional_ || end - from < kMaxNeeds)) bytes += needs_[end++].bytes;
-    pieces_.push_back({false, from, end});
+    pieces_.push_back({false, from, end, kNoField});
     from = end;
   }
 }
@@ -412,6 +426,7 @@ std::vector<SampleError> BatchBuilder::errors() {
 Batch BatchBuilder::take() {
   convert_staged();
   batch_.schema = context_.schema;
+  if (!context_.plans.empty()) deliver_images();
   batch_.indices.assign(samples().begin(), samples().end());
   return std::move(batch_);
 }

@@ -13,6 +13,7 @@ struct Counters {
   io::Counters io;
   std::atomic<std::uint64_t> plan_ns{0};      // order, places, lengths, layout
   std::atomic<std::uint64_t> assemble_ns{0};  // copying into slabs, with the reading and decoding that it met on its way
+  std::atomic<std::uint64_t> image_ns{0};     // decoding images and preparing them
   std::atomic<std::uint64_t> batches{0};      // delivered
   std::atomic<std::uint64_t> samples{0};      // delivered
   std::atomic<std::uint64_t> bytes{0};        // delivered

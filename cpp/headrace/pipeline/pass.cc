@@ -20,8 +20,12 @@ Status first_error(const std::vector<SampleError>& errors) {
 void build_again(const Pass& pass, Job& job, const std::vector<std::uint64_t>& samples) {
   job.builder = std::make_unique<BatchBuilder>(pass.shared->context, samples);
   job.builder->set_revisits(pass.revisits);
+  job.builder->set_epoch(pass.epoch);
   job.status = job.builder->prepare();
-  for (std::size_t i = 0; job.status.is_ok() && i < job.builder->num_pieces(); ++i) job.builder->run_piece(i);
+  if (!job.status.is_ok()) return;
+  for (std::size_t i = 0; i < job.builder->num_pieces(); ++i) job.builder->run_piece(i);
+  const std::size_t images = job.builder->begin_images();
+  for (std::size_t i = 0; i < images; ++i) job.builder->run_images(i);
 }
 
 // Builds anew while files change underneath, which each time checks all that is used.
@@ -118,9 +122,20 @@ void finish_job(Pass& pass, Job& job) {
   pass.done.notify_all();
 }
 
-void run_piece(Pass& pass, Job& job, std::size_t piece) {
+void submit_images(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
+
+void run_piece(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, std::size_t piece) {
   try {
-    if (!pass.cancelled.load(std::memory_order_relaxed)) job.builder->run_piece(piece);
+    if (!pass->cancelled.load(std::memory_order_relaxed)) job->builder->run_piece(piece);
+  } catch (const std::bad_alloc&) {
+    job->out_of_memory.store(true);
+  }
+  if (job->pieces_left.fetch_sub(1, std::memory_order_acq_rel) == 1) submit_images(pass, job);
+}
+
+void run_images(Pass& pass, Job& job, std::size_t piece) {
+  try {
+    if (!pass.cancelled.load(std::memory_order_relaxed)) job.builder->run_images(piece);
   } catch (const std::bad_alloc&) {
     job.out_of_memory.store(true);
   }
@@ -143,6 +158,7 @@ bool plan(const Pass& pass, Job& job) {
       job.builder->set_place(&pass.shared->subscription->reader(), *pass.clock + job.position_before, *pass.clock + job.position_after);
     }
     job.builder->set_revisits(pass.revisits);
+    job.builder->set_epoch(pass.epoch);
     if (pass.ahead != nullptr) pass.ahead->start(job.step);
     // Without threads of our own, everything happens here and now.
     job.status = pass.group == nullptr ? job.builder->prepare() : job.builder->begin(pass.ahead.get());
@@ -250,12 +266,12 @@ void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>
   const std::size_t pieces = builder.num_pieces();
   job->slab_bytes = builder.slab_bytes();
   job->count_bytes(job->slab_bytes + builder.read_bytes());
-  if (pieces == 0) return finish_job(*pass, *job);
+  if (pieces == 0) return submit_images(pass, job);
   io::StoredBytes& values = builder.values();
   const bool reads_some = pass->group != nullptr && values.num_groups() > 0 && values.bytes() > 0;
   job->enter(reads_some ? Stage::kReading : Stage::kAssembling);
   job->pieces_left.store(pieces, std::memory_order_relaxed);
-  if (pieces == 1 && !reads_some) return run_piece(*pass, *job, 0);
+  if (pieces == 1 && !reads_some) return run_piece(pass, job, 0);
   std::vector<std::vector<io::RangeRead>> all;
   try {
     if (reads_some) all.resize(pieces);
@@ -265,13 +281,26 @@ void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>
   }
   // The job may be done, and its builder gone, once the last piece was handed over.
   for (std::size_t i = 0; i < pieces; ++i) {
-    const auto task = [pass, job, i] { run_piece(*pass, *job, i); };
+    const auto task = [pass, job, i] { run_piece(pass, job, i); };
     if (all.empty() || all[i].empty()) {
       submit_or_run(pass, job->step, task);
     } else {
       submit_reads(pass, job, values, i, std::move(all[i]), [pass, job, task] { submit_or_run(pass, job->step, task); });
     }
   }
+}
+
+// The second round: what is still encoded is all in the slab.
+void submit_images(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+  std::size_t pieces = 0;
+  try {
+    if (!pass->cancelled.load(std::memory_order_relaxed) && !job->out_of_memory.load()) pieces = job->builder->begin_images();
+  } catch (const std::bad_alloc&) {
+    job->out_of_memory.store(true);
+  }
+  if (pieces == 0) return finish_job(*pass, *job);
+  job->pieces_left.store(pieces, std::memory_order_relaxed);
+  for (std::size_t i = 0; i < pieces; ++i) submit_or_run(pass, job->step, [pass, job, i] { run_images(*pass, *job, i); });
 }
 
 }  // namespace

@@ -95,6 +95,7 @@ struct Pass {
   std::mutex mutex;
   std::condition_variable done;
   bool revisits = true;                   // BuildContext::revisits, of this pass
+  std::uint64_t epoch = 0;                // what image plans draw depends on it
   std::shared_ptr<ChunkAhead> ahead;      // null: each batch reads for itself
   std::unique_ptr<TaskGroup> group;       // null: tasks wait in `own` for the consumer
   std::deque<std::function<void()>> own;  // the consumer's alone

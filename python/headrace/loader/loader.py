@@ -10,6 +10,7 @@ from typing import Any
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
+from headrace.datasets.layout import BatchLayout
 from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
 from headrace.loader.engines import EnginePool
@@ -29,6 +30,7 @@ from headrace.loader.extras import VALID, add_to_batch, valid_mask  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
 from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device  # noqa: E402
+from headrace.loader.preparing import Preparation  # noqa: E402
 from headrace.loader.source import Source  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
 from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler, is_plain  # noqa: E402
@@ -50,6 +52,7 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "max_errors": 100,
     "ragged": "padded",
     "strings": "lists",
+    "prepare": None,
 }
 
 
@@ -84,6 +87,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
         strings: strings, bytes and images as "lists" of str and bytes, an object a sample; or as "offsets", without any: the pair (values uint8, offsets
             int64 of shape (batch + 1,)) over the batch's memory, sample i being values[offsets[i]:offsets[i + 1]]; with `<name>.valid` if nullable.
+        prepare: a headrace.images.Compose, run natively on the field of encoded images, or a dict of them by field name; default what the dataset asks for
+            (ImageFolder's transform). Draws depend on (seed, epoch, sample) alone.
         device: "cuda", "cuda:N" or a torch.device: tensors arrive there, also those in tuples, dicts, lists and what collate_fn makes; for any dataset.
             Copies run on a stream of their own, one batch ahead of the consumer; its current stream waits for them, the host does not. pin_memory is
             not needed then. None or "cpu": batches stay on the host. ValueError without such a device.
@@ -129,6 +134,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         max_errors: int = 100,
         ragged: str = "padded",
         strings: str = "lists",
+        prepare: Any = None,
         parallel: str = "auto",
         device: str | torch.device | None = None,
     ) -> None:
@@ -145,6 +151,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.max_errors = whole_number("max_errors", max_errors, 0, 1 << 63)
         self.ragged = one_of("ragged", ragged, ("padded", "offsets"))
         self.strings = one_of("strings", strings, ("lists", "offsets"))
+        self.prepare = prepare
         self.rank, self.world_size, self.mesh = rank, world_size, mesh
         self.uneven = one_of("uneven", uneven, ("pad", "drop", "exact"))
         self.check_ranks = check_ranks
@@ -183,6 +190,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             )
             self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
             return
+        self._preparation = Preparation(prepare)
+        self._preparation.plans(self.source)  # What does not fit is said here.
         num_workers = whole_number("num_workers", num_workers, 0, 1 << 31)
         if not 0 <= timeout < math.inf:
             raise ValueError(f"timeout must be a number of seconds, 0 to wait for ever, got {timeout}")
@@ -400,9 +409,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         wait_seconds: what next() waited for a batch: p50, p90, p99 (to a sixteenth of their value) and max.
         cache_hits, cache_misses: decoded blocks found and not found. cache_bytes, cache_capacity_bytes, cache_evictions: of the cache that all
         loaders of the process share (headrace.set_cache_bytes()).
-        time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode and assemble (which includes the read,
-        verify and decode that it meets). read_retries: reads that the device failed (EIO) and that were tried once more. bytes_in_flight, peak_bytes:
-        batches under way, now and at most. reader: what reads, after any fallback.
+        time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode, assemble (which includes the read,
+        verify and decode that it meets) and images. read_retries: reads that the device failed (EIO) and that were tried once more. bytes_in_flight,
+        peak_bytes: batches under way, now and at most. reader: what reads, after any fallback.
         """
         self._require_native("stats")
         iterator = self._latest() if self._latest is not None else None
@@ -484,6 +493,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             # Samples are cut out again: padding would be for nothing.
             ragged=self.ragged if self._custom_collate is None else "offsets",
             on_error=self.on_error,
+            images=self._preparation.plans(self.source),
         )
         self._engines.add(pipeline)
         return pipeline
@@ -492,12 +502,16 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Keep an engine for the next pass over this table and for this rank."""
         self._engines.give(native, partition, pipeline)
 
+    @property
+    def _layout(self) -> BatchLayout:
+        return self._preparation.layout(self.source)
+
     def to_host(self, batch: _native.Batch) -> Any:
         """Torch tensors over a batch's memory, or what collate_fn makes of its samples."""
         if self._custom_collate is not None:
-            host = self._custom_collate(self.source.layout.to_samples(batch))
+            host = self._custom_collate(self._layout.to_samples(batch))
         else:
-            host = self.source.layout.to_torch(batch, self.strings)
+            host = self._layout.to_torch(batch, self.strings)
         return add_to_batch(host, VALID, valid_mask(batch)) if self.uneven == "exact" else host
 
     def convert(self, batch: _native.Batch) -> Any:
@@ -508,7 +522,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def converter(self) -> Callable[[_native.Batch], Any]:
         """convert(), or what it comes to where nothing else is asked for: it runs once a batch."""
         plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists" and self.uneven != "exact"
-        return self.source.layout.to_torch if plain else self.convert
+        return self._layout.to_torch if plain else self.convert
 
     def slab_of(self, batch: _native.Batch) -> _native.Batch | None:
         """The batch whose memory holds all that to_host() makes of it; None if collate_fn made its own."""

@@ -189,10 +189,10 @@ class NativeIterator:
             self._state.drawn = {**self._batches.drawn, **({} if epoch is None else {"epoch": epoch})}
             if order is not None:
                 begin = min(self._state.position * self._loader.partition.batch_size, len(order))
-                pipeline.start_listed(self._source.absolute(order), begin)
+                pipeline.start_listed(self._source.absolute(order), begin, self._state.epoch)
                 self._batches, self._begin = None, 0
                 return
-            pipeline.start_fed()
+            pipeline.start_fed(self._state.epoch)
             self._is_started = True
         while self._fed - self._passed < self._ahead:
             indices = next(self._batches, None)
