@@ -177,7 +177,7 @@ def test_a_trainer_that_counts_from_0_after_a_resume_goes_on_from_there(dataset:
 
 def test_ranks_are_found_when_the_process_group_comes_after_the_loader(dataset: hr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     loader = hr.DataLoader(dataset, 4, True, seed=3, num_workers=1)
-    copied = pickle.loads(pickle.dumps(copy.deepcopy(loader)))  # noqa: S301
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(loader)))
     alone = ids_of(loader)
     assert len(loader) == 11
     monkeypatch.setenv("RANK", "1")
