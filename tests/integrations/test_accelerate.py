@@ -65,7 +65,9 @@ def test_without_an_accelerator_the_loader_promises_nothing(dataset: hr.Dataset)
     assert type(iter(loader)).__name__ == "NativeIterator"
 
 
-@pytest.mark.parametrize("options", [{}, {"drop_last": True}, {"shuffle": True, "num_workers": 1}])
+@pytest.mark.parametrize(
+    "options", [{}, {"drop_last": True}, {"shuffle": True, "num_workers": 1}, {"rank": 0, "world_size": 4, "uneven": "drop"}]
+)
 def test_gradients_accumulate_to_the_end_of_each_epoch(dataset: hr.Dataset, options: dict[str, Any]) -> None:
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=4)
     loader, model = accelerator.prepare(hr.DataLoader(dataset, 4, **options), torch.nn.Linear(4, 3))

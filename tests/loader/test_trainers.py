@@ -15,7 +15,9 @@ import torch
 import torch.utils.data as data
 
 import headrace as hr
+from headrace import images
 from headrace.sampling.order import OrderBatchSampler, OrderSampler
+from tests.images.photos import make_folder
 
 ROWS = 43
 
@@ -190,3 +192,20 @@ def test_ranks_are_found_when_the_process_group_comes_after_the_loader(dataset: 
     monkeypatch.delenv("RANK")
     loader.set_epoch(0)
     assert ids_of(loader) == alone
+
+
+def test_what_another_loader_would_not_do_is_named(dataset: hr.Dataset) -> None:
+    loader = hr.DataLoader(dataset, 4, on_error="skip", strings="offsets")
+    with pytest.warns(hr.HeadraceWarning, match=r"without prefetching, and without on_error, strings, by"):
+        assert len(list(data.DataLoader(dataset, batch_sampler=loader.batch_sampler))) == 11
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Said once.
+        assert len(list(data.DataLoader(dataset, batch_sampler=loader.batch_sampler))) == 11
+
+
+def test_batches_whose_images_would_not_be_prepared_are_refused(tmp_path: Path) -> None:
+    hr.convert(make_folder(tmp_path / "photos"), tmp_path / "images")
+    loader = hr.DataLoader(hr.open(tmp_path / "images"), 7, prepare=images.Compose([images.CenterCrop(8)]))
+    assert [tuple(batch["image"].shape) for batch in loader] == [(7, 3, 8, 8)] * 3
+    with pytest.raises(ValueError, match="would not prepare the images"):
+        list(loader.batch_sampler)  # type: ignore[arg-type]

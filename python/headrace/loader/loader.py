@@ -55,6 +55,9 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "prepare": None,
 }
 
+# What a loader of torch's around the same dataset does not do, and what means that nothing is asked for.
+_ENGINE_ALONE: dict[str, Any] = {"prepare": None, "on_error": "raise", "ragged": "padded", "strings": "lists", "device": None}
+
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """Batches of a dataset, as torch's DataLoader gives them: a subclass with its positional arguments and defaults.
@@ -259,8 +262,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last, uneven=uneven)
         else:
             self.partition = self._own.share.find()
-            # Torch refuses to have this set, too.
-            self.__dict__["batch_sampler"] = OrderBatchSampler(self._own, self.partition.batch_size, drop_last)
+            batches = OrderBatchSampler(self._own, self.partition.batch_size, drop_last)
+            batches.lost = tuple(name for name, usual in _ENGINE_ALONE.items() if getattr(self, name) != usual)
+            self.__dict__["batch_sampler"] = batches  # Torch refuses to have this set, too.
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
 
