@@ -77,7 +77,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         window: chunks mixed at a time under order="window".
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
         rank, world_size: share of each global batch; default from torch.distributed once initialised, else from the launcher's environment (torchrun,
-            Open MPI, Horovod, Slurm, in this order), else 0 and 1. `partition` has what was found.
+            Open MPI, Horovod, Slurm, in this order), else 0 and 1. Looked for as each pass begins; `partition` has what was found.
         mesh: a torch DeviceMesh (or a slice, mesh["dp"]) instead: ranks that differ in its data dimensions ("dp", "fsdp", "dp_shard", ...) read different
             data, those that differ in others ("tp", "cp", "pp", ...) the same. `partition` has the share.
         uneven: of the last global batch, if its samples cannot be shared alike; every rank takes as many steps, and as many samples in each. "pad":
