@@ -6,7 +6,7 @@ import copy
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
@@ -34,7 +34,7 @@ from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device 
 from headrace.loader.preparing import Preparation  # noqa: E402
 from headrace.loader.source import Source  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
-from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler  # noqa: E402
+from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler, is_plain  # noqa: E402
 
 __all__ = ["DataLoader"]
 
@@ -56,6 +56,9 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "prepare": None,
 }
 
+# What a loader of torch's around the same dataset does not do, and what means that nothing is asked for.
+_ENGINE_ALONE: dict[str, Any] = {"prepare": None, "on_error": "raise", "ragged": "padded", "strings": "lists", "device": None}
+
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """Batches of a dataset, as torch's DataLoader gives them: a subclass with its positional arguments and defaults.
@@ -75,7 +78,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         window: chunks mixed at a time under order="window".
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
         rank, world_size: share of each global batch; default from torch.distributed once initialised, else from the launcher's environment (torchrun,
-            Open MPI, Horovod, Slurm, in this order), else 0 and 1. `partition` has what was found.
+            Open MPI, Horovod, Slurm, in this order), else 0 and 1. Looked for as each pass begins; `partition` has what was found.
         mesh: a torch DeviceMesh (or a slice, mesh["dp"]) instead: ranks that differ in its data dimensions ("dp", "fsdp", "dp_shard", ...) read different
             data, those that differ in others ("tp", "cp", "pp", ...) the same. `partition` has the share.
         uneven: of the last global batch, if its samples cannot be shared alike; every rank takes as many steps, and as many samples in each. "pad":
@@ -163,6 +166,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.place = LoaderState()
         self._engines = EnginePool()
         self._latest: weakref.ref[NativeIterator] | None = None
+        self._own: OrderSampler | None = None  # where the order is headrace's: what trainers find as `sampler`
         self._is_prepared = False  # by Accelerate
         self._epoch_shift = 0  # between this loader's epochs and those that a trainer counts
         self._was_loaded = False  # a state, and nothing iterated since
@@ -211,6 +215,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             order, shuffle, sampler, batch_sampler = (own.kind if own.shuffle else "global"), own.shuffle, None, None
             batch_size, drop_last, rank, world_size = own.share.batch_size, own.share.drop_last, own.share.rank, own.share.world_size
             mesh, uneven = own.share.mesh, own.share.uneven
+        elif getattr(batch_sampler, "is_shared_out", False):  # Around such a sampler's batches, as Lightning does for predictions.
+            rank, world_size, mesh, uneven = None, None, None, "pad"
         order, sampler, shuffle = choose_order(order, weights, sampler, shuffle, len(self.source))
         if not isinstance(order, WeightedOrder):
             one_of("order", order, ("global", "window"))
@@ -232,7 +238,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             rows = self.source if self._source.is_ours else self._source
             share = Share(batch_size=batch_size or 1, drop_last=drop_last, rank=rank, world_size=world_size, mesh=mesh, uneven=uneven)
             kind, make = (order, OrderSampler) if shuffle else ("sequential", SequentialOrderSampler)
-            sampler, shuffle = make(rows, seed=self.order_seed, kind=kind, window=self.window, share=share, of=dataset), None
+            self._own = make(rows, seed=self.order_seed, kind=kind, window=self.window, share=share, of=dataset)
+            sampler, shuffle = self._own, None
         # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
         super().__init__(
             dataset,
@@ -257,17 +264,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.worker_init_fn = worker_init_fn
         self.prefetch_factor = prefetch_factor
         self.in_order = in_order
-        if isinstance(self.batch_sampler, torch.utils.data.BatchSampler) and type(self.batch_sampler) in (
-            torch.utils.data.BatchSampler,
-            OrderBatchSampler,
-        ):  # The user's own, or what torch made of batch_size and drop_last.
+        if is_plain(self.batch_sampler):  # The user's own, or what torch made of batch_size and drop_last.
             batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
-        if self.is_fed:
+        if self._own is None:
             self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last, uneven=uneven)
         else:
-            self.partition = self._own_order.share.find()
-            # Torch refuses to set this, too.
-            self.__dict__["batch_sampler"] = OrderBatchSampler(self._own_order, self.partition.batch_size, drop_last)
+            self.partition = self._own.share.find()
+            batches = OrderBatchSampler(self._own, self.partition.batch_size, drop_last)
+            batches.lost = tuple(name for name, usual in _ENGINE_ALONE.items() if getattr(self, name) != usual)
+            self.__dict__["batch_sampler"] = batches  # Torch refuses to have this set, too.
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
 
@@ -302,21 +307,16 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._latest = weakref.ref(iterator)
         return PreparedPass(iterator) if self._is_prepared else iterator
 
-    @property
-    def _own_order(self) -> OrderSampler:
-        """The sampler of a loader that is not fed."""
-        return cast(OrderSampler, self.sampler)
-
     def _look_again(self) -> None:
         """Follow a dataset of torch's that was changed, and a process group that was made after this loader, as trainers make it."""
         self._source.refresh()
-        if not self.is_fed:
-            self.partition = self._own_order.share.find()
+        if self._own is not None:
+            self.partition = self._own.share.find()
 
     def hear_sampler(self) -> None:
         """Follow an epoch that a trainer chose at the sampler, as if it were a DistributedSampler of torch's."""
         was_loaded, self._was_loaded = self._was_loaded, False
-        told = None if self.is_fed else self._own_order.take_told()
+        told = None if self._own is None else self._own.take_told()
         if told is None:
             return
         coming = self.place.epoch + self.place.finished
@@ -347,8 +347,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Let samplers and dataset follow this loader's epoch."""
         self._epoch_shift = 0
         self.followers.tell(epoch)
-        if isinstance(self.sampler, OrderSampler):
-            self.sampler.follow(epoch)
+        if self._own is not None:
+            self._own.follow(epoch)
 
     def replay(self, step: int, epoch: int | None = None) -> Any:
         """Build the batch of any step again (of the current epoch unless one is named), without disturbing the pass under way.
@@ -399,7 +399,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._source.refresh()
         self.place = read_state(state_dict, identity_of(self), self._last_position())
         self._was_loaded = True
-        if not self.is_fed:
+        if self._own is not None:
             self._tell(self.place.epoch)
         elif "epoch" in self.place.drawn:
             self.followers.tell(self.place.drawn["epoch"])

@@ -159,9 +159,8 @@ class NativeIterator:
 
     def is_last(self) -> bool:
         """Whether the latest batch is the last of the pass."""
-        left = self.left()
-        if left is not None:
-            return left < self.global_batch if self._partition.drop_last else left == 0
+        if not self._loader.is_fed:
+            return self._partition.num_batches(self._loader.epoch_samples, self._state.position) == 0
         try:
             return self._state.position >= len(self._loader)
         except TypeError:  # A sampler without a length.
