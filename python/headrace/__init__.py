@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from headrace import sampling
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
     from headrace.datasets.arrays import ArrayDataset, from_arrays
+    from headrace.datasets.mixture import mix
     from headrace.datasets.shards import Dataset, open
     from headrace.errors import (
         ChangedError,
@@ -46,6 +47,7 @@ _HOMES = {
     "Writer": "headrace.writing.writer",
     "convert": "headrace.writing.convert",
     "from_arrays": "headrace.datasets.arrays",
+    "mix": "headrace.datasets.mixture",
     "num_threads": "headrace._native",
     "open": "headrace.datasets.shards",
     "set_cache_bytes": "headrace._native",
@@ -100,6 +102,7 @@ __all__ = [
     "__version__",
     "convert",
     "from_arrays",
+    "mix",
     "num_threads",
     "open",
     "sampling",

@@ -82,7 +82,9 @@ def test_2_ranks_of_2_threads_go_on_as_4_of_8_and_as_1_of_none(tmp_path: Path, o
     for world, threads in ((4, 8), (1, 0)):
         rest = []
         for rank in range(world):
-            loader = hr.DataLoader(hr.open(tmp_path / "d"), 16, True, rank=rank, world_size=world, num_workers=threads, uneven="exact", **options)
+            loader = hr.DataLoader(
+                hr.open(tmp_path / "d"), 16, True, rank=rank, world_size=world, num_workers=threads, uneven="exact", **options
+            )
             loader.load_state_dict(json.loads(json.dumps(state)))
             rest += [i for batch in loader for i in batch["id"][batch["valid"]].tolist()]
         assert sorted(seen + rest) == list(range(960))  # all of the epoch, nothing twice

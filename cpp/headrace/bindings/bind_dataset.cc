@@ -244,6 +244,7 @@ pipeline::Order make_order(std::uint64_t num_samples, std::uint64_t seed, std::u
                                  static_cast<unsigned long long>(layout->num_samples()), static_cast<unsigned long long>(num_samples)));
     }
   }
+  if (which == pipeline::OrderKind::kMixed) throw py::value_error("order 'mixed': a Mixture has its indices");
   if ((which == pipeline::OrderKind::kWeighted) != (weights != nullptr)) throw py::value_error("weights go with the order 'weighted'");
   return {which, num_samples, seed, epoch, window, std::move(layout), weights};
 }
@@ -283,6 +284,12 @@ void register_dataset(py::module_& m) {
       .def_property_readonly("newer_minor", &Dataset::newer_minor)
       .def_property_readonly("shards", &shard_list)
       .def_property_readonly("chunk_layout", &chunk_layout)
+      .def_static(
+          "join",
+          [](const std::vector<std::shared_ptr<Dataset>>& datasets) {
+            return unwrap(without_lock([&] { return Dataset::join({datasets.begin(), datasets.end()}); }));
+          },
+          py::arg("datasets"))
       .def("view", &view_of, py::arg("fields"), py::arg("length") = 0, py::arg("stride") = 1,
            py::arg("dtypes") = std::vector<std::pair<std::uint32_t, std::string>>{})
       .def("field_stats", &field_stats)

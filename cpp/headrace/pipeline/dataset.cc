@@ -30,6 +30,11 @@ std::uint64_t index_bytes(const format::Manifest& manifest, const format::ShardE
          entry;  // More is too much anyway, and may overflow.
 }
 
+// Shards of joined datasets are named with their directories.
+std::string shard_path(const std::string& directory, const format::ShardEntry& shard) {
+  return directory.empty() ? shard.file_name : directory + "/" + shard.file_name;
+}
+
 }  // namespace
 
 Runtime::Runtime(const DatasetOptions& options, std::size_t num_shards)
@@ -58,7 +63,7 @@ Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string&
   std::lock_guard lock(opening_[shard % opening_.size()]);
   if (io::ShardSource* open = sources_[shard].load(std::memory_order_acquire)) return open;
   const format::ShardEntry& entry = manifest.shards[shard];
-  HR_ASSIGN_OR_RETURN(auto checked, format::Shard::open(directory + "/" + entry.file_name, options_.limits, &entry));
+  HR_ASSIGN_OR_RETURN(auto checked, format::Shard::open(shard_path(directory, entry), options_.limits, &entry));
   if (!checked->schema().same_values(manifest.schema)) {
     return Status(Code::kCorrupt, "open " + checked->path() + ": its schema differs from the manifest's");
   }
@@ -86,15 +91,50 @@ Result<std::shared_ptr<Dataset>> Dataset::open(const std::string& path, std::uin
   dataset->options_ = options;
   HR_ASSIGN_OR_RETURN(dataset->manifest_, format::read_manifest(path, version, options.limits));
   dataset->fingerprint_ = dataset->manifest_.fingerprint();
-  std::vector<ChunkLayout::ShardChunks> shards;
-  for (const format::ShardEntry& shard : dataset->manifest_.shards) {
-    dataset->first_sample_.push_back(dataset->first_sample_.back() + shard.num_samples);
-    shards.push_back({shard.num_samples, shard.chunk_samples});
-  }
-  dataset->layout_ = std::make_shared<const ChunkLayout>(shards);
+  dataset->number_samples();
   if (options.choose_reader) dataset->choose_reader();
   HR_RETURN_IF_ERROR(dataset->check_first_shards());
   return dataset;
+}
+
+Result<std::shared_ptr<Dataset>> Dataset::join(const std::vector<std::shared_ptr<const Dataset>>& datasets) {
+  if (datasets.empty()) return Status(Code::kInvalidArgument, "join datasets: there are none");
+  std::shared_ptr<Dataset> joined(new Dataset());
+  joined->options_ = datasets[0]->options_;
+  joined->reader_reason_ = datasets[0]->reader_reason_;
+  joined->manifest_.schema = datasets[0]->schema();
+  format::Schema& schema = joined->manifest_.schema;
+  for (std::size_t i = 0; i < datasets.size(); ++i) {
+    const Dataset& one = *datasets[i];
+    if (one.base_ != nullptr || one.table_ != nullptr)
+      return Status(Code::kInvalidArgument,
+                    strf("join datasets: number %zu is a view or lies in memory; expected a dataset as it was opened", i));
+    if (!one.schema().same_values(schema))
+      return Status(Code::kInvalidArgument, strf("join datasets: the fields of number %zu are not those of the first", i));
+    // A field is decoded if it is in one of them: what that needs is seen to by the schema.
+    for (std::size_t f = 0; f < schema.fields.size(); ++f) {
+      if (schema.fields[f].codec == codec::Codec::kNone && schema.fields[f].filter == codec::Filter::kNone)
+        schema.fields[f] = one.schema().fields[f];
+    }
+    for (format::ShardEntry shard : one.manifest_.shards) {
+      shard.file_name = shard_path(one.path_, shard);
+      joined->manifest_.shards.push_back(std::move(shard));
+    }
+    joined->manifest_.newer_minor = joined->manifest_.newer_minor || one.manifest_.newer_minor;
+    joined->fingerprint_ = mix_key(joined->fingerprint_, one.fingerprint_);
+  }
+  joined->number_samples();
+  HR_RETURN_IF_ERROR(joined->check_first_shards());
+  return joined;
+}
+
+void Dataset::number_samples() {
+  std::vector<ChunkLayout::ShardChunks> shards;
+  for (const format::ShardEntry& shard : manifest_.shards) {
+    first_sample_.push_back(first_sample_.back() + shard.num_samples);
+    shards.push_back({shard.num_samples, shard.chunk_samples});
+  }
+  layout_ = std::make_shared<const ChunkLayout>(shards);
 }
 
 Status Dataset::check_first_shards() const {
@@ -104,7 +144,7 @@ Status Dataset::check_first_shards() const {
     checked_bytes += std::min(index_bytes(manifest_, shard), kEagerIndexBytes + 1);
     std::error_code error;
     const bool is_whole = (i >= kEagerShards || checked_bytes > kEagerIndexBytes) &&
-                          std::filesystem::file_size(path_ + "/" + shard.file_name, error) == shard.file_bytes && !error;
+                          std::filesystem::file_size(shard_path(path_, shard), error) == shard.file_bytes && !error;
     if (is_whole) continue;
     auto opened = source(i);  // Which also says what is wrong with it.
     if (!opened.is_ok()) return opened.status();
@@ -117,7 +157,7 @@ void Dataset::choose_reader() {
   std::vector<std::string> paths;
   std::uint64_t bytes = 0;
   for (const format::ShardEntry& shard : manifest_.shards) {
-    paths.push_back(path_ + "/" + shard.file_name);
+    paths.push_back(shard_path(path_, shard));
     bytes += shard.file_bytes;
   }
   io::ReaderChoice choice = io::choose_reader(paths, bytes, available_memory_bytes());

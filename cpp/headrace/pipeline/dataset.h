@@ -85,6 +85,9 @@ class Dataset {
   static Result<std::shared_ptr<Dataset>> open(const std::string& path, std::uint64_t version, const DatasetOptions& options);
   // Samples of a table in memory: no path, no shards, one version.
   static std::shared_ptr<Dataset> over(std::shared_ptr<const MemoryTable> table);
+  // The rows of several datasets on disk, one after the other, read by one runtime, as the first was opened; nothing of them is shared but
+  // the files. No version, no uuid. Errors: kInvalidArgument (a view, a table, fields that differ), those of check_first_shards().
+  static Result<std::shared_ptr<Dataset>> join(const std::vector<std::shared_ptr<const Dataset>>& datasets);
   // The same rows, delivered otherwise; shares what is open. Of a view: of what it views, whose own view is not kept.
   // Errors: those of delivered_schema().
   static Result<std::shared_ptr<Dataset>> view_of(const std::shared_ptr<const Dataset>& dataset, View view);
@@ -133,6 +136,7 @@ class Dataset {
   Dataset() = default;
   Status check_first_shards() const;
   void choose_reader();
+  void number_samples();  // by the manifest's shards
   const Dataset& stored() const { return base_ == nullptr ? *this : *base_; }
   std::shared_ptr<const Dataset> base_;  // of a view: what holds everything else but these, the fingerprint and the layout
   View view_;

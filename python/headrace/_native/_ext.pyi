@@ -167,6 +167,9 @@ class Dataset:
     @property
     def chunk_layout(self) -> list[tuple[int, int]]:
         """(num_samples, chunk_samples) of each shard, as the window order takes them; of a view, as if its samples lay in one shard."""
+    @staticmethod
+    def join(datasets: Sequence[Dataset]) -> Dataset:
+        """The samples of several datasets on disk, one after the other, read as the first was opened. Raises ValueError for views, tables, other fields."""
     def view(self, fields: Sequence[int], length: int = 0, stride: int = 1, dtypes: Sequence[tuple[int, str]] = ()) -> Dataset:
         """The same rows delivered otherwise: sample i is the rows [i * stride, i * stride + length) (0: a row each), fields of other dtypes.
 
@@ -259,6 +262,18 @@ class AliasTable:
         """With which each sample is drawn, shape (n,): its weight's share, exact to 2^-32 / n."""
 
 @final
+class Mixture:
+    """Several sources in fixed shares, as arithmetic: position -> sample. Immutable.
+
+    sources: (begin, size, step, slots) each: samples begin, begin + step, ... of a dataset that holds all of them, `size` of them, drawn `slots` times in each
+    cycle of all sources' slots (4096 at most), each once before any comes again. All slots 0: every sample once. Raises ValueError naming the source.
+    """
+
+    def __init__(self, sources: Sequence[tuple[int, int, int, int]]) -> None: ...
+    def indices(self, seed: int, epoch: int, begin: int, end: int) -> npt.NDArray[np.int64]:
+        """Samples at positions [begin, end), shape (end - begin,), int64."""
+
+@final
 class ClassCounts:
     """Counts the samples of each value of a label field, batch by batch. One thread at a time."""
 
@@ -298,7 +313,10 @@ class Pipeline:
         on_error: str = "raise",
         weights: AliasTable | None = None,
         epoch_samples: int = 0,
+        mixture: Mixture | None = None,
     ) -> None: ...
+    def set_mixture(self, mixture: Mixture) -> None:
+        """Other shares of the same sources, from the next start() or replay() on. Raises ValueError."""
     def start(self, epoch: int, position: int = 0) -> None:
         """Begin a pass at a global position. Drops what an earlier pass had under way."""
     def start_listed(self, indices: npt.NDArray[np.int64], position: int = 0) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["check_agreement"]
 
 _NUMBERS = ("epoch", "position", "steps", "seed", "batch_size", "world_size", "samples")
-_HASHES = ("dataset", "order (shuffle, order, window, weights)", "remainder (drop_last, uneven)")
+_HASHES = ("dataset", "order (shuffle, order, window, weights of samples or sources)", "remainder (drop_last, uneven)")
 _NAMES = (*_NUMBERS, *_HASHES)
 _PATIENCE_SECONDS = 30.0
 
@@ -49,11 +49,11 @@ def check_agreement(loader: DataLoader, epoch: int, position: int) -> None:
 
 
 def _describe(loader: DataLoader, epoch: int, position: int) -> list[int]:
-    same = identity_of(loader)
+    same = identity_of(loader, {"epoch": epoch, "finished": False})
     share = loader.partition
     steps = share.num_batches(loader.epoch_samples, position)
     numbers = [epoch, position, steps, _signed(loader.order_seed), share.batch_size, share.world_size, same["num_samples"]]
-    texts = [same["fingerprint"], f"{same['order']} {same['window']}", f"{share.drop_last} {share.uneven}"]
+    texts = [same["fingerprint"], f"{same['order']} {same['window']} {same.get('shares')}", f"{share.drop_last} {share.uneven}"]
     return numbers + [_signed(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")) for text in texts]
 
 

@@ -17,6 +17,7 @@ from headrace.loader.followers import Followers
 from headrace.loader.state import VERSION, LoaderState, identity_of, read_state
 from headrace.loader.stats import add_rates
 from headrace.sampling.mesh import find_share
+from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition
 from headrace.sampling.weighted import WeightedOrder, choose_order
@@ -26,7 +27,7 @@ import torch.utils.data  # noqa: E402
 
 from headrace.loader.cuda import check_device  # noqa: E402
 from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
-from headrace.loader.extras import VALID, add_to_batch, valid_mask  # noqa: E402
+from headrace.loader.extras import add_extras  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
 from headrace.loader.source import Source  # noqa: E402
@@ -116,7 +117,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         pin_memory_device: str = "",
         in_order: bool = True,
         seed: int | None = None,
-        order: str | WeightedOrder = "global",
+        order: str | WeightedOrder | MixedOrder = "global",
         weights: Any = None,
         window: int = 32,
         prefetch_bytes: int | None = None,
@@ -186,8 +187,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             prefetch_factor = whole_number("prefetch_factor", prefetch_factor, 1, 1 << 31)
         if persistent_workers and num_workers == 0:
             raise ValueError("persistent_workers needs num_workers > 0")
-        order, sampler, shuffle = choose_order(order, weights, sampler, shuffle, len(self.source))
-        if not isinstance(order, WeightedOrder):
+        order, sampler, shuffle = choose_order(order, weights, sampler, shuffle, len(self.source), getattr(self.source, "mixed", None))
+        if not isinstance(order, WeightedOrder | MixedOrder):
             one_of("order", order, ("global", "window"))
         self.order, self.weights, self.shuffle = order, None, bool(shuffle)
         placed = rank is not None or world_size is not None or mesh is not None or uneven != "pad"
@@ -198,6 +199,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             or (generator is not None and bool(shuffle))
             or not (isinstance(dataset, Dataset | ArrayDataset) or ordered)
         )
+        if self.is_fed and not isinstance(order, str):
+            raise ValueError("weights and mixtures have an order of their own; leave sampler, batch_sampler and generator out")
         if self.is_fed and placed:
             raise ValueError(
                 "rank, world_size, mesh and uneven cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
@@ -233,6 +236,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.in_order = in_order
         if type(self.batch_sampler) is torch.utils.data.BatchSampler:  # The user's own, or what torch made of batch_size and drop_last.
             batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
+        self.has_extras = uneven == "exact" or getattr(self.source, "source_name", None) is not None
         self.partition = Partition(batch_size=batch_size or 1, rank=found_rank, world_size=found_world, drop_last=drop_last, uneven=uneven)
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
@@ -270,7 +274,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     @property
     def epoch_samples(self) -> int:
         """Positions of an epoch on all ranks together: the samples, or what a weighted order says."""
-        return self.order.num_samples if isinstance(self.order, WeightedOrder) else len(self.source)
+        return self.order.num_samples if isinstance(self.order, WeightedOrder | MixedOrder) else len(self.source)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
@@ -292,6 +296,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         native = self.source.native
         pipeline = self.take_pipeline(native)
         try:
+            self.tell_shares(pipeline, epoch)
             batch = pipeline.replay(epoch, step)
         finally:
             self.give_pipeline(native, pipeline)
@@ -326,7 +331,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         self._require_native("load_state_dict")
         self._source.refresh()
-        self.place = read_state(state_dict, identity_of(self), self._last_position())
+        self.place = read_state(state_dict, identity_of(self, state_dict), self._last_position())
         if self.is_fed and "epoch" in self.place.drawn:
             self.followers.tell(self.place.drawn["epoch"])
 
@@ -393,6 +398,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return pipeline
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
         weights = self.order if isinstance(self.order, WeightedOrder) else None
+        mixed = self.order if isinstance(self.order, MixedOrder) else None
         pipeline = _native.Pipeline(
             native,
             fields=self.source.field_numbers,
@@ -401,9 +407,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             drop_uneven=self.uneven == "drop",
             rank=self.partition.rank,
             world_size=self.partition.world_size,
-            order="sequential" if self.is_fed or not self.shuffle else "weighted" if isinstance(self.order, WeightedOrder) else self.order,
+            order="sequential" if self.is_fed or not self.shuffle else self.order if isinstance(self.order, str) else self.order.name,
             weights=None if weights is None else weights.table,
-            epoch_samples=0 if weights is None else weights.num_samples,
+            mixture=None if mixed is None else mixed.native(self.place.epoch),
+            epoch_samples=0 if weights is None and mixed is None else self.epoch_samples,
             window=self.window,
             seed=self.order_seed,
             # A timeout needs a thread to wait for.
@@ -417,6 +424,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._engines.add(pipeline)
         return pipeline
 
+    def tell_shares(self, pipeline: _native.Pipeline, epoch: int) -> None:
+        """Before an engine begins with an epoch: a mixture's shares may differ between them."""
+        if isinstance(self.order, MixedOrder):
+            pipeline.set_mixture(self.order.native(epoch))
+
     def give_pipeline(self, native: _native.Dataset, pipeline: _native.Pipeline) -> None:
         """Keep an engine for the next pass."""
         self._engines.give(native, pipeline)
@@ -427,7 +439,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             host = self._custom_collate(self.source.layout.to_samples(batch))
         else:
             host = self.source.layout.to_torch(batch, self.strings)
-        return add_to_batch(host, VALID, valid_mask(batch)) if self.uneven == "exact" else host
+        return add_extras(self, host, batch) if self.has_extras else host
 
     def convert(self, batch: _native.Batch) -> Any:
         """A batch as the user wants it on the host: pinned if asked for."""
@@ -436,7 +448,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def converter(self) -> Callable[[_native.Batch], Any]:
         """convert(), or what it comes to where nothing else is asked for: it runs once a batch."""
-        plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists" and self.uneven != "exact"
+        plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists" and not self.has_extras
         return self.source.layout.to_torch if plain else self.convert
 
     def slab_of(self, batch: _native.Batch) -> _native.Batch | None:

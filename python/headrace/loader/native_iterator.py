@@ -54,6 +54,7 @@ class NativeIterator:
             if loader.num_workers > 0:
                 self._feed(self.pipeline)  # torch too draws the first indices here when it has workers.
         else:
+            loader.tell_shares(self.pipeline, self._state.epoch)
             self.pipeline.start(self._state.epoch, self._state.position)
         loader.place = self._state
 

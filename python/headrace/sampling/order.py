@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch.utils.data
 
 from headrace import _native
+from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.weighted import WeightedOrder
 
 __all__ = ["OrderSampler"]
@@ -24,7 +27,7 @@ class Stored(Protocol):
 class OrderSampler(torch.utils.data.Sampler[int]):
     """Iterates order(seed, epoch) over the samples of a headrace dataset; `set_epoch` chooses the epoch. Materialises at most 65,536 indices."""
 
-    def __init__(self, dataset: Stored, *, seed: int = 0, kind: str | WeightedOrder = "global", window: int = 32) -> None:
+    def __init__(self, dataset: Stored, *, seed: int = 0, kind: str | WeightedOrder | MixedOrder = "global", window: int = 32) -> None:
         self.dataset = dataset
         self.seed = seed
         self.kind = kind
@@ -36,7 +39,9 @@ class OrderSampler(torch.utils.data.Sampler[int]):
         self.epoch = epoch
 
     def order(self) -> _native.Order:
-        """The native order of the chosen epoch."""
+        """The native order of the chosen epoch; TypeError for a mixture, which has indices() of its own."""
+        if isinstance(self.kind, MixedOrder):
+            raise TypeError("a mixture has no such order; see MixedOrder.indices()")
         if isinstance(self.kind, WeightedOrder):
             return _native.Order(len(self), self.seed, self.epoch, "weighted", weights=self.kind.table)
         layout = self.dataset.native.chunk_layout if self.kind == "window" else []
@@ -51,9 +56,16 @@ class OrderSampler(torch.utils.data.Sampler[int]):
         )
 
     def __iter__(self) -> Iterator[int]:
-        order = self.order()
+        order = None if isinstance(self.kind, MixedOrder) else self.order()
         for begin in range(0, len(self), 65536):
-            yield from order.indices(begin, min(begin + 65536, len(self))).tolist()
+            end = min(begin + 65536, len(self))
+            yield from self._indices(order, begin, end).tolist()
+
+    def _indices(self, order: _native.Order | None, begin: int, end: int) -> npt.NDArray[np.int64]:
+        if isinstance(self.kind, MixedOrder):
+            return self.kind.indices(begin, end, seed=self.seed, epoch=self.epoch)
+        assert order is not None
+        return order.indices(begin, end)
 
     def __len__(self) -> int:
-        return self.kind.num_samples if isinstance(self.kind, WeightedOrder) else len(self.dataset)
+        return self.kind.num_samples if isinstance(self.kind, WeightedOrder | MixedOrder) else len(self.dataset)
