@@ -75,6 +75,7 @@ THIRD_PARTY = {
     "optuna": {"tune"},
     "obstore": {"datasets", "writing"},
     "fsspec": {"datasets", "writing"},
+    "keras": {"integrations"},
     "ray": {"integrations", "tune"},
 }
 EXTENSION = "headrace._native._ext"

@@ -9,9 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import sampling
+    from headrace import evaluate, images, sampling
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
+    from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
+    from headrace.datasets.image_folder import ImageFolder
     from headrace.datasets.mixture import mix
     from headrace.datasets.shards import Dataset, open
     from headrace.errors import (
@@ -42,9 +44,12 @@ _HOMES = {
     "ArrayDataset": "headrace.datasets.arrays",
     "DataLoader": "headrace.loader.loader",
     "Dataset": "headrace.datasets.shards",
+    "Diagnosis": "headrace.bench.diagnose",
     "Field": "headrace._native",
+    "ImageFolder": "headrace.datasets.image_folder",
     "Schema": "headrace._native",
     "Writer": "headrace.writing.writer",
+    "diagnose": "headrace.bench.diagnose",
     "convert": "headrace.writing.convert",
     "from_arrays": "headrace.datasets.arrays",
     "mix": "headrace.datasets.mixture",
@@ -73,7 +78,7 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
-_MODULES = {"sampling"}
+_MODULES = {"evaluate", "images", "sampling"}
 
 __all__ = [
     "ArrayDataset",
@@ -82,11 +87,13 @@ __all__ = [
     "CorruptDataError",
     "DataLoader",
     "Dataset",
+    "Diagnosis",
     "ExistsError",
     "Field",
     "ForkError",
     "HeadraceError",
     "HeadraceWarning",
+    "ImageFolder",
     "LimitExceededError",
     "LoaderTimeoutError",
     "MissingExtraError",
@@ -101,7 +108,10 @@ __all__ = [
     "Writer",
     "__version__",
     "convert",
+    "diagnose",
+    "evaluate",
     "from_arrays",
+    "images",
     "mix",
     "num_threads",
     "open",

@@ -146,6 +146,22 @@ def test_sequences_stay_inside_their_sources(tmp_path: Path) -> None:
             mixture.sequences(2)
 
 
+def test_subsets_give_what_was_chosen_of_them(sources: list[Any]) -> None:
+    a, b = sources[0].subset([3, 5, 7, 9]), sources[1]
+    for parts, expected in (
+        ([a, b], [3, 5, 7, 9, *ids(1000, B)]),
+        ([b, a], [*ids(1000, B), 3, 5, 7, 9]),
+        ([a.subset([2]), b.subset([0, 1])], [7, 1000, 1001]),
+    ):
+        mixture = hr.mix(parts, source="from")
+        assert len(mixture) == len(expected)
+        batch = next(iter(hr.DataLoader(mixture, len(expected))))
+        assert sorted(batch["id"].tolist()) == sorted(expected)
+        number = int(parts[0] is b)
+        assert batch["from"].tolist() == [abs(int(i >= 1000) - number) for i in batch["id"].tolist()]
+        assert seen(hr.DataLoader(pickle.loads(pickle.dumps(mixture)), len(expected))) == [batch["id"].tolist()]
+
+
 def test_mixtures_and_their_loaders_are_pickled(sources: list[Any]) -> None:
     mixture = hr.mix(sources, weights=[1, 2], num_samples=100)
     loader = hr.DataLoader(mixture, 10, seed=2)
@@ -198,13 +214,13 @@ def test_sources_that_do_not_fit_are_named(stored: list[hr.Dataset], tmp_path: P
         ([stored[0].select(["id"]), plain], TypeError, "not of one kind"),
         ([plain, hr.from_arrays((ids(0, 5),))], ValueError, "has the fields 0, source 0 has id"),
         ([plain, hr.from_arrays({"id": ids(0, 5)}).sequences(2)], ValueError, r"shape \(2,\)"),
-        ([plain, [1, 2, 3]], TypeError, "source 1 is list, which the native engine does not read"),
+        ([plain, [1, 2, 3]], TypeError, "source 1 is list, which is not mixed as it is"),
         ([hr.mix([plain]), plain], TypeError, "source 0 is a mixture itself"),
     ):
         with pytest.raises(error, match=words):
             hr.mix(bad)
     hr.write(tmp_path / "c", {"id": ids(0, 5), "more": ids(0, 5)})
-    with pytest.raises(ValueError, match="the fields of number 1 are not those of the first"):
+    with pytest.raises(ValueError, match="concatenate: the fields of .* differ"):
         hr.mix([stored[0].select(["id"]), hr.open(tmp_path / "c").select(["id"])])
 
 

@@ -26,7 +26,8 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
                                         const std::string& order, std::uint32_t window, std::uint64_t seed, int num_threads,
                                         std::uint32_t prefetch_batches, std::uint64_t prefetch_bytes, const std::string& ragged,
                                         const std::string& on_error, std::shared_ptr<pipeline::AliasTable> weights,
-                                        std::uint64_t epoch_samples, std::shared_ptr<pipeline::Mixture> mixture) {
+                                        std::uint64_t epoch_samples, std::shared_ptr<pipeline::Mixture> mixture,
+                                        const std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>& images) {
   pipeline::PipelineOptions options;
   options.fields = std::move(fields);
   options.partition = {batch_size, rank, world_size, drop_last, drop_uneven};
@@ -41,6 +42,7 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
   options.weights = std::move(weights);
   options.epoch_samples = epoch_samples;
   options.mixture = std::move(mixture);
+  options.images.assign(images.begin(), images.end());
   return unwrap(Pipeline::create(std::move(dataset), std::move(options)));
 }
 
@@ -68,6 +70,7 @@ py::dict stats_dict(const Pipeline& p) {
   stages["verify"] = seconds(s.verify_ns);
   stages["decode"] = seconds(s.decode_ns);
   stages["assemble"] = seconds(s.assemble_ns);
+  stages["images"] = seconds(s.image_ns);
   py::dict out;
   out["batches"] = s.batches;
   out["samples"] = s.samples;
@@ -97,6 +100,13 @@ py::dict stats_dict(const Pipeline& p) {
   out["num_threads"] = s.num_threads;
   out["prefetch_batches"] = s.prefetch_batches;
   out["prefetch_bytes"] = s.prefetch_bytes;
+  const pipeline::WaitCounts& waits = p.waits();
+  py::list counts;  // as far as there are any
+  std::size_t end = pipeline::WaitCounts::kBuckets;
+  while (end > 0 && waits.count(end - 1) == 0) --end;
+  for (std::size_t i = 0; i < end; ++i) counts.append(waits.count(i));
+  out["wait_counts"] = counts;
+  out["longest_wait_seconds"] = seconds(waits.longest_ns());
   return out;
 }
 
@@ -108,22 +118,24 @@ void register_pipeline(py::module_& m) {
            py::arg("drop_last") = false, py::arg("drop_uneven") = false, py::arg("rank") = 0, py::arg("world_size") = 1,
            py::arg("order") = "sequential", py::arg("window") = 32, py::arg("seed") = 0, py::arg("num_threads") = 0,
            py::arg("prefetch_batches") = 0, py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise",
-           py::arg("weights") = py::none(), py::arg("epoch_samples") = 0, py::arg("mixture") = py::none())
+           py::arg("weights") = py::none(), py::arg("epoch_samples") = 0, py::arg("mixture") = py::none(),
+           py::arg("images") = std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>{})
       .def(
           "start",
           [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) { check(without_lock([&] { return p.start(epoch, position); })); },
           py::arg("epoch"), py::arg("position") = 0)
       .def(
           "start_listed",
-          [](Pipeline& p, const SampleArray& indices, std::uint64_t position) {
+          [](Pipeline& p, const SampleArray& indices, std::uint64_t position, std::uint64_t epoch) {
             std::vector<std::uint64_t> samples = samples_of(indices, ~std::uint64_t{0} >> 1);
-            check(without_lock([&] { return p.start_listed(std::move(samples), position); }));
+            check(without_lock([&] { return p.start_listed(std::move(samples), position, epoch); }));
           },
-          py::arg("indices"), py::arg("position") = 0)
+          py::arg("indices"), py::arg("position") = 0, py::arg("epoch") = 0)
       .def(
           "set_mixture", [](Pipeline& p, std::shared_ptr<pipeline::Mixture> mixture) { check(p.set_mixture(std::move(mixture))); },
           py::arg("mixture"))
-      .def("start_fed", [](Pipeline& p) { check(p.start_fed()); })
+      .def(
+          "start_fed", [](Pipeline& p, std::uint64_t epoch) { check(p.start_fed(epoch)); }, py::arg("epoch") = 0)
       .def(
           "feed", [](Pipeline& p, const SampleArray& indices) { check(p.feed(samples_of(indices, ~std::uint64_t{0} >> 1))); },
           py::arg("indices"))

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cinttypes>
 #include <cstring>
 #include <map>
 #include <numeric>
@@ -44,13 +45,19 @@ Result<OnError> on_error_from_name(std::string_view name) {
 }
 
 BatchBuilder::BatchBuilder(const BuildContext& context, std::vector<std::uint64_t> samples)
-    : context_(context), samples_(std::move(samples)) {}
+    : context_(context), samples_(std::move(samples)) {
+  if (context_.dataset->view().rows == nullptr) return;
+  const std::vector<std::uint64_t>& rows = *context_.dataset->view().rows;
+  asked_ = samples_;
+  for (std::uint64_t& sample : samples_) sample = rows[sample];
+}
 
 Status BatchBuilder::prepare() {
   HR_RETURN_IF_ERROR(begin(nullptr));
   if (lacks_sources_) return Status::ok();
   side_bytes_.read_now(context_.counters->io);
   reads_rounds_ = true;
+  HR_RETURN_IF_ERROR(measure());
   return finish_plan();
 }
 
@@ -63,6 +70,10 @@ Status BatchBuilder::begin(ChunkAhead* ahead) {
   const std::size_t count = context_.fields.size();
   values_.resize(count);
   valid_.resize(count);
+  if (context_.dataset->table() != nullptr) {
+    if (std::find(direct_.begin(), direct_.end(), false) != direct_.end()) list_rows();
+    return Status::ok();
+  }
   bool sorted = false;
   for (std::size_t i = 0; i < count; ++i) sorted = sorted || !direct_[i] || field_of(i).nullable;
   if (sorted) sort_rows();
@@ -79,16 +90,29 @@ Status BatchBuilder::begin(ChunkAhead* ahead) {
   return want_sides();
 }
 
-Status BatchBuilder::finish_plan() {
+Status BatchBuilder::measure() {
   if (lacks_sources_) return Status::ok();
   io::ScopedTime time(context_.counters->plan_ns);
   const std::size_t count = context_.fields.size();
   if (positional_) take_tables();
   for (std::size_t i = 0; i < count; ++i) {
-    if (field_of(i).is_variable() || field_of(i).nullable) HR_RETURN_IF_ERROR(read_sides(i));
+    if (is_file(i)) {
+      measure_files(i);
+    } else if (field_of(i).is_variable() || field_of(i).nullable) {
+      HR_RETURN_IF_ERROR(read_sides(i));
+    }
   }
-  HR_RETURN_IF_ERROR(lay_out());
+  return lay_out();
+}
+
+Status BatchBuilder::finish_plan() {
+  if (lacks_sources_) return Status::ok();
+  io::ScopedTime time(context_.counters->plan_ns);
+  HR_ASSIGN_OR_RETURN(batch_.slab, context_.slabs->acquire(slab_bytes_));
+  const std::size_t count = context_.fields.size();
   for (std::size_t i = 0; i < count; ++i) {
+    if (batch_.fields[i].valid_at != FieldOut::kAbsent && !samples_.empty())
+      std::memcpy(batch_.slab->data() + batch_.fields[i].valid_at, valid_[i].data(), samples_.size());
     if (direct_[i]) {
       will_need_direct(i);
     } else {
@@ -109,7 +133,8 @@ Status BatchBuilder::finish_plan() {
 Status BatchBuilder::open_sources() {
   const Dataset& dataset = *context_.dataset;
   if (dataset.table() != nullptr) {
-    direct_.assign(context_.fields.size(), true);
+    direct_.resize(context_.fields.size());
+    for (std::size_t i = 0; i < direct_.size(); ++i) direct_[i] = !is_file(i);
     return Status::ok();
   }
   places_.resize(samples_.size());
@@ -206,7 +231,7 @@ Status BatchBuilder::lay_out() {
   const auto part = [&](std::uint64_t items, std::uint64_t bytes) {
     const std::size_t from = at;
     std::uint64_t size = 0, end = 0;
-    fits = fits && checked_mul(items, bytes, &size) && checked_add(at, size + kPartAlignment, &end) && size < (1ull << 48);
+    fits = fits && checked_mul(items, bytes, &size) && size < (1ull << 48) && checked_add(at, size + kPartAlignment, &end);
     at = fits ? round_up(at + size, kPartAlignment) : at;
     return from;
   };
@@ -244,16 +269,26 @@ Status BatchBuilder::lay_out() {
     }
     batch_.fields.push_back(out);
   }
-  if (!fits)
-    return {Code::kLimitExceeded,
-            strf("assemble a batch of %zu samples: its size overflows; use a smaller batch_size or ragged='offsets'", count)};
-  slab_bytes_ = std::max<std::size_t>(at, 1);
-  HR_ASSIGN_OR_RETURN(batch_.slab, context_.slabs->acquire(slab_bytes_));
-  for (std::size_t i = 0; i < batch_.fields.size(); ++i) {
-    if (batch_.fields[i].valid_at != FieldOut::kAbsent && count > 0)
-      std::memcpy(batch_.slab->data() + batch_.fields[i].valid_at, valid_[i].data(), count);
+  prepared_at_.assign(context_.plans.size(), 0);
+  for (std::size_t i = 0; i < context_.plans.size(); ++i) {
+    if (context_.plans[i] != nullptr) prepared_at_[i] = part(count, context_.plans[i]->bytes());
   }
-  return Status::ok();
+  slab_bytes_ = std::max<std::size_t>(at, 1);
+  return fits && slab_bytes_ <= context_.most_bytes ? Status::ok() : too_large();
+}
+
+// Names the longest sample where padding makes the batch what it is.
+Status BatchBuilder::too_large() const {
+  std::string text = strf("assemble a batch of %zu samples: it takes more than %" PRIu64 " bytes", samples_.size(), context_.most_bytes);
+  for (std::size_t i = 0; i < batch_.fields.size(); ++i) {
+    const std::vector<std::uint64_t>& lengths = values_[i].length;
+    if (!batch_.fields[i].padded || batch_.fields[i].longest == 0) continue;
+    const auto longest = std::max_element(lengths.begin(), lengths.end());
+    const std::uint64_t sample = samples()[rows_[static_cast<std::size_t>(longest - lengths.begin())].slot];
+    text += strf("; field '%s' is padded to the %" PRIu64 " values of sample %" PRIu64, field_of(i).name.c_str(), batch_.fields[i].longest,
+                 sample);
+  }
+  return {Code::kLimitExceeded, text + "; use a smaller batch_size or ragged='offsets'"};
 }
 
 // Writes lengths or offsets of a variable field, pads, and notes where each row's bytes go.
@@ -351,20 +386,21 @@ void BatchBuilder::cut_pieces() {
     const std::uint64_t wanted = std::max<std::uint64_t>(1, (samples_.size() * direct_row + kPieceBytes / 2) / kPieceBytes);
     const std::size_t step = std::max<std::uint64_t>(1, ceil_div(samples_.size(), wanted));
     for (std::size_t from = 0; from < samples_.size(); from += step)
-      pieces_.push_back({true, from, std::min(samples_.size(), from + step)});
+      pieces_.push_back({true, from, std::min(samples_.size(), from + step), kNoField});
   }
+  if (context_.dataset->table() != nullptr) cut_files();
   for (std::size_t from = 0; from < needs_.size();) {
     std::uint64_t bytes = 0;
     std::size_t end = from;
     while (end < needs_.size() && bytes < kPieceBytes && (!positional_ || end - from < kMaxNeeds)) bytes += needs_[end++].bytes;
-    pieces_.push_back({false, from, end});
+    pieces_.push_back({false, from, end, kNoField});
     from = end;
   }
 }
 
 void BatchBuilder::add_error(std::uint32_t slot, const Status& status) {
   std::lock_guard lock(errors_mutex_);
-  errors_.push_back({slot, status.with_context(strf("sample %llu", static_cast<unsigned long long>(samples_[slot])))});
+  errors_.push_back({slot, status.with_context(strf("sample %llu", static_cast<unsigned long long>(samples()[slot])))});
 }
 
 bool BatchBuilder::is_outdated() {
@@ -390,7 +426,8 @@ std::vector<SampleError> BatchBuilder::errors() {
 Batch BatchBuilder::take() {
   convert_staged();
   batch_.schema = context_.schema;
-  batch_.indices.assign(samples_.begin(), samples_.end());
+  if (!context_.plans.empty()) deliver_images();
+  batch_.indices.assign(samples().begin(), samples().end());
   return std::move(batch_);
 }
 

@@ -50,7 +50,8 @@ ChunkAhead::ChunkAhead(std::shared_ptr<const Dataset> dataset, std::vector<std::
 std::shared_ptr<ChunkAhead> ChunkAhead::make(const std::shared_ptr<const Dataset>& dataset, const std::vector<std::uint32_t>& fields,
                                              const std::shared_ptr<const Order>& order, std::uint64_t window_chunks,
                                              storage::SlabPool* slabs, std::shared_ptr<io::Counters> counters, std::uint64_t budget_bytes) {
-  if (dataset->table() != nullptr || dataset->view().length != 0 || !order->takes_chunks()) return nullptr;
+  if (dataset->table() != nullptr || dataset->view().length != 0 || dataset->view().rows != nullptr || !order->takes_chunks())
+    return nullptr;
   const std::uint64_t bytes = window_bytes(*dataset, fields, window_chunks);
   if (bytes == 0 || bytes > budget_bytes / 2) return nullptr;
   // This window and the next, and what the device needs to be busy: more would only be more memory to touch.

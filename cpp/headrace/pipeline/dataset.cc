@@ -8,6 +8,7 @@
 #include "headrace/base/bytes.h"
 #include "headrace/base/cpu.h"
 #include "headrace/base/fork.h"
+#include "headrace/codec/checksum.h"
 #include "headrace/format/layout.h"
 #include "headrace/io/choose_reader.h"
 
@@ -23,16 +24,12 @@ constexpr std::uint64_t kEagerIndexBytes = 256u << 10;
 constexpr std::uint32_t kEagerShards = 32;
 constexpr std::uint32_t kSizedShards = 256;
 constexpr std::uint32_t kEstimateShards = 8;
+constexpr std::uint64_t kFileBytes = 128u << 10;  // what a file is taken to hold until its batch is planned
 
 std::uint64_t index_bytes(const format::Manifest& manifest, const format::ShardEntry& shard) {
   const std::uint64_t entry = format::kChunkEntryBytes + format::kPageEntryBytes * manifest.schema.fields.size();
   return std::min(ceil_div(shard.num_samples, shard.chunk_samples), kEagerIndexBytes) *
          entry;  // More is too much anyway, and may overflow.
-}
-
-// Shards of joined datasets are named with their directories.
-std::string shard_path(const std::string& directory, const format::ShardEntry& shard) {
-  return directory.empty() ? shard.file_name : directory + "/" + shard.file_name;
 }
 
 }  // namespace
@@ -63,7 +60,7 @@ Result<io::ShardSource*> Runtime::source(std::uint32_t shard, const std::string&
   std::lock_guard lock(opening_[shard % opening_.size()]);
   if (io::ShardSource* open = sources_[shard].load(std::memory_order_acquire)) return open;
   const format::ShardEntry& entry = manifest.shards[shard];
-  HR_ASSIGN_OR_RETURN(auto checked, format::Shard::open(shard_path(directory, entry), options_.limits, &entry));
+  HR_ASSIGN_OR_RETURN(auto checked, format::Shard::open(directory + "/" + entry.file_name, options_.limits, &entry));
   if (!checked->schema().same_values(manifest.schema)) {
     return Status(Code::kCorrupt, "open " + checked->path() + ": its schema differs from the manifest's");
   }
@@ -91,50 +88,15 @@ Result<std::shared_ptr<Dataset>> Dataset::open(const std::string& path, std::uin
   dataset->options_ = options;
   HR_ASSIGN_OR_RETURN(dataset->manifest_, format::read_manifest(path, version, options.limits));
   dataset->fingerprint_ = dataset->manifest_.fingerprint();
-  dataset->number_samples();
+  std::vector<ChunkLayout::ShardChunks> shards;
+  for (const format::ShardEntry& shard : dataset->manifest_.shards) {
+    dataset->first_sample_.push_back(dataset->first_sample_.back() + shard.num_samples);
+    shards.push_back({shard.num_samples, shard.chunk_samples});
+  }
+  dataset->layout_ = std::make_shared<const ChunkLayout>(shards);
   if (options.choose_reader) dataset->choose_reader();
   HR_RETURN_IF_ERROR(dataset->check_first_shards());
   return dataset;
-}
-
-Result<std::shared_ptr<Dataset>> Dataset::join(const std::vector<std::shared_ptr<const Dataset>>& datasets) {
-  if (datasets.empty()) return Status(Code::kInvalidArgument, "join datasets: there are none");
-  std::shared_ptr<Dataset> joined(new Dataset());
-  joined->options_ = datasets[0]->options_;
-  joined->reader_reason_ = datasets[0]->reader_reason_;
-  joined->manifest_.schema = datasets[0]->schema();
-  format::Schema& schema = joined->manifest_.schema;
-  for (std::size_t i = 0; i < datasets.size(); ++i) {
-    const Dataset& one = *datasets[i];
-    if (one.base_ != nullptr || one.table_ != nullptr)
-      return Status(Code::kInvalidArgument,
-                    strf("join datasets: number %zu is a view or lies in memory; expected a dataset as it was opened", i));
-    if (!one.schema().same_values(schema))
-      return Status(Code::kInvalidArgument, strf("join datasets: the fields of number %zu are not those of the first", i));
-    // A field is decoded if it is in one of them: what that needs is seen to by the schema.
-    for (std::size_t f = 0; f < schema.fields.size(); ++f) {
-      if (schema.fields[f].codec == codec::Codec::kNone && schema.fields[f].filter == codec::Filter::kNone)
-        schema.fields[f] = one.schema().fields[f];
-    }
-    for (format::ShardEntry shard : one.manifest_.shards) {
-      shard.file_name = shard_path(one.path_, shard);
-      joined->manifest_.shards.push_back(std::move(shard));
-    }
-    joined->manifest_.newer_minor = joined->manifest_.newer_minor || one.manifest_.newer_minor;
-    joined->fingerprint_ = mix_key(joined->fingerprint_, one.fingerprint_);
-  }
-  joined->number_samples();
-  HR_RETURN_IF_ERROR(joined->check_first_shards());
-  return joined;
-}
-
-void Dataset::number_samples() {
-  std::vector<ChunkLayout::ShardChunks> shards;
-  for (const format::ShardEntry& shard : manifest_.shards) {
-    first_sample_.push_back(first_sample_.back() + shard.num_samples);
-    shards.push_back({shard.num_samples, shard.chunk_samples});
-  }
-  layout_ = std::make_shared<const ChunkLayout>(shards);
 }
 
 Status Dataset::check_first_shards() const {
@@ -144,7 +106,7 @@ Status Dataset::check_first_shards() const {
     checked_bytes += std::min(index_bytes(manifest_, shard), kEagerIndexBytes + 1);
     std::error_code error;
     const bool is_whole = (i >= kEagerShards || checked_bytes > kEagerIndexBytes) &&
-                          std::filesystem::file_size(shard_path(path_, shard), error) == shard.file_bytes && !error;
+                          std::filesystem::file_size(path_ + "/" + shard.file_name, error) == shard.file_bytes && !error;
     if (is_whole) continue;
     auto opened = source(i);  // Which also says what is wrong with it.
     if (!opened.is_ok()) return opened.status();
@@ -157,7 +119,7 @@ void Dataset::choose_reader() {
   std::vector<std::string> paths;
   std::uint64_t bytes = 0;
   for (const format::ShardEntry& shard : manifest_.shards) {
-    paths.push_back(shard_path(path_, shard));
+    paths.push_back(path_ + "/" + shard.file_name);
     bytes += shard.file_bytes;
   }
   io::ReaderChoice choice = io::choose_reader(paths, bytes, available_memory_bytes());
@@ -176,6 +138,39 @@ std::shared_ptr<Dataset> Dataset::over(std::shared_ptr<const MemoryTable> table)
   return dataset;
 }
 
+Result<std::shared_ptr<Dataset>> Dataset::concat(const std::vector<std::shared_ptr<const Dataset>>& datasets) {
+  if (datasets.empty()) return Status(Code::kInvalidArgument, "concatenate: expected at least one dataset");
+  std::shared_ptr<Dataset> out(new Dataset());
+  out->manifest_ = datasets[0]->manifest_;
+  out->manifest_.shards.clear();
+  out->options_ = datasets[0]->options_;
+  out->reader_reason_ = datasets[0]->reader_reason_;
+  std::vector<ChunkLayout::ShardChunks> shards;
+  for (const std::shared_ptr<const Dataset>& one : datasets) {
+    if (one->base_ != nullptr || one->table_ != nullptr)
+      return Status(Code::kInvalidArgument, "concatenate: expected datasets on disk, got a view or a table in memory");
+    if (!one->manifest_.schema.same_values(out->manifest_.schema))
+      return Status(Code::kInvalidArgument, "concatenate: the fields of " + one->path_ + " differ from those of " + datasets[0]->path_);
+    // Where one of them has blocks to decode, all are read so.
+    for (std::size_t f = 0; f < out->manifest_.schema.fields.size(); ++f) {
+      format::Field& field = out->manifest_.schema.fields[f];
+      const format::Field& other = one->manifest_.schema.fields[f];
+      if (field.codec == codec::Codec::kNone && field.filter == codec::Filter::kNone) field = other;
+    }
+    out->path_ += (out->path_.empty() ? "" : " + ") + one->path_;
+    out->fingerprint_ = mix_key(out->fingerprint_, one->fingerprint_);
+    for (std::uint32_t i = 0; i < one->manifest_.shards.size(); ++i) {
+      const format::ShardEntry& shard = one->manifest_.shards[i];
+      out->manifest_.shards.push_back(shard);
+      out->directories_.push_back(one->directory(i));
+      out->first_sample_.push_back(out->first_sample_.back() + shard.num_samples);
+      shards.push_back({shard.num_samples, shard.chunk_samples});
+    }
+  }
+  out->layout_ = std::make_shared<const ChunkLayout>(shards);
+  return out;
+}
+
 Result<std::shared_ptr<Dataset>> Dataset::view_of(const std::shared_ptr<const Dataset>& dataset, View view) {
   std::shared_ptr<Dataset> out(new Dataset());
   out->base_ = dataset->base_ == nullptr ? dataset : dataset->base_;
@@ -190,6 +185,19 @@ Result<std::shared_ptr<Dataset>> Dataset::view_of(const std::shared_ptr<const Da
     const std::uint64_t chunk = std::max<std::uint64_t>(1, base.layout_->chunk_samples() / view.stride);
     out->layout_ = std::make_shared<const ChunkLayout>(
         std::vector<ChunkLayout::ShardChunks>{{view.num_samples(base.num_rows()), static_cast<std::uint32_t>(chunk)}});
+  }
+  if (view.rows != nullptr) {
+    const std::uint64_t samples = view.num_starts(base.num_rows());
+    for (const std::uint64_t row : *view.rows) {
+      if (row >= samples)
+        return Status(Code::kInvalidArgument, strf("row %llu is outside the %llu samples", static_cast<unsigned long long>(row),
+                                                   static_cast<unsigned long long>(samples)));
+    }
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(view.rows->data());
+    out->fingerprint_ = codec::hash({bytes, view.rows->size() * sizeof(std::uint64_t)}, out->fingerprint_);
+    // As if what is chosen filled chunks of that size: true of what was cut in one piece, near it where most of a chunk was chosen in turn.
+    const std::uint32_t chunk = out->layout_->chunk_samples();
+    out->layout_ = std::make_shared<const ChunkLayout>(std::vector<ChunkLayout::ShardChunks>{{view.rows->size(), chunk}});
   }
   out->view_ = std::move(view);
   return out;
@@ -236,14 +244,14 @@ Location Dataset::locate(std::uint64_t sample) const {
 }
 
 void Dataset::expect_whole() const {
-  if (table() != nullptr) return;
+  if (table() != nullptr || (view_.rows != nullptr && view_.rows->size() < num_rows() / 2)) return;
   std::uint64_t bytes = 0;
   for (const format::ShardEntry& shard : manifest().shards) bytes += shard.file_bytes;
   if (bytes <= available_memory_bytes() / 2) runtime().expect_whole();
 }
 
 bool Dataset::in_memory(const std::vector<std::uint32_t>& fields) const {
-  if (table() != nullptr) return true;
+  if (table() != nullptr) return table()->files() == nullptr;
   for (const std::uint32_t field : fields) {
     const format::Field& f = stored_schema().fields[field];
     if (f.is_variable() || f.nullable || f.codec != codec::Codec::kNone || f.filter != codec::Filter::kNone) return false;
@@ -276,6 +284,7 @@ Result<std::uint64_t> Dataset::average_sample_bytes(const std::vector<std::uint3
   for (const std::uint32_t field : fields) {
     if (!schema().fields[field].is_variable()) fixed += schema().fields[field].row_bytes();
   }
+  if (table() != nullptr && table()->files() != nullptr) return fixed + kFileBytes;
   if (manifest().shards.empty()) return fixed;
   // The first that opens, of a few: damage is for the samples that meet it to report, or to leave out.
   Result<io::ShardSource*> first = source(0);

@@ -85,11 +85,11 @@ class Dataset {
   static Result<std::shared_ptr<Dataset>> open(const std::string& path, std::uint64_t version, const DatasetOptions& options);
   // Samples of a table in memory: no path, no shards, one version.
   static std::shared_ptr<Dataset> over(std::shared_ptr<const MemoryTable> table);
-  // The rows of several datasets on disk, one after the other, read by one runtime, as the first was opened; nothing of them is shared but
-  // the files. No version, no uuid. Errors: kInvalidArgument (a view, a table, fields that differ), those of check_first_shards().
-  static Result<std::shared_ptr<Dataset>> join(const std::vector<std::shared_ptr<const Dataset>>& datasets);
+  // The samples of several datasets on disk, one after the other; shards are opened anew. Errors: kInvalidArgument (none, a view, a table
+  // in memory, or other fields than the first one's).
+  static Result<std::shared_ptr<Dataset>> concat(const std::vector<std::shared_ptr<const Dataset>>& datasets);
   // The same rows, delivered otherwise; shares what is open. Of a view: of what it views, whose own view is not kept.
-  // Errors: those of delivered_schema().
+  // Errors: those of delivered_schema(); kInvalidArgument (a chosen row that is not there).
   static Result<std::shared_ptr<Dataset>> view_of(const std::shared_ptr<const Dataset>& dataset, View view);
   ~Dataset();
 
@@ -114,7 +114,9 @@ class Dataset {
   Location locate(std::uint64_t row) const;
   // The same for many; out.size() == rows.size().
   void locate(std::span<const std::uint64_t> rows, std::span<Location> out) const;
-  Result<io::ShardSource*> source(std::uint32_t shard) const { return runtime().source(shard, path(), manifest(), first_sample(shard)); }
+  Result<io::ShardSource*> source(std::uint32_t shard) const {
+    return runtime().source(shard, directory(shard), manifest(), first_sample(shard));
+  }
   // Whether all values of `fields` are in memory and checked, to be read in place: no task of theirs waits for a device.
   bool in_memory(const std::vector<std::uint32_t>& fields) const;
   // Says that a pass over all samples begins: where the files fit well into memory, they are brought in as huge pages.
@@ -136,12 +138,13 @@ class Dataset {
   Dataset() = default;
   Status check_first_shards() const;
   void choose_reader();
-  void number_samples();  // by the manifest's shards
+  const std::string& directory(std::uint32_t shard) const { return stored().directories_.empty() ? path() : stored().directories_[shard]; }
   const Dataset& stored() const { return base_ == nullptr ? *this : *base_; }
   std::shared_ptr<const Dataset> base_;  // of a view: what holds everything else but these, the fingerprint and the layout
   View view_;
   format::Schema delivered_;
   std::string path_, reader_reason_;
+  std::vector<std::string> directories_;  // [shard], of a concatenation; empty: all in path_
   std::shared_ptr<const MemoryTable> table_;
   DatasetOptions options_;
   format::Manifest manifest_;

@@ -37,7 +37,7 @@ std::shared_ptr<const OrderReader::Plan> OrderReader::plan() const {
 }
 
 std::optional<std::uint64_t> OrderReader::begin(Plan next) {
-  if (!next.order->knows_next_use()) {
+  if (!next.order->knows_next_use() || dataset_->view().rows != nullptr) {
     begin_unknown();
     return std::nullopt;
   }

@@ -30,7 +30,9 @@ Status set_delivered_dtype(const std::string& name, format::Field& field) {
 
 }  // namespace
 
-std::uint64_t View::num_samples(std::uint64_t rows) const { return length == 0 ? rows : rows < length ? 0 : (rows - length) / stride + 1; }
+std::uint64_t View::num_starts(std::uint64_t num_rows) const {
+  return length == 0 ? num_rows : num_rows < length ? 0 : (num_rows - length) / stride + 1;
+}
 
 Result<format::Schema> delivered_schema(const format::Schema& stored, const View& view, std::uint64_t num_rows) {
   format::Schema out = stored;

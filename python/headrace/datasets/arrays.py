@@ -81,6 +81,10 @@ class ArrayDataset:
         view._apply(change)
         return view
 
+    def subset(self, rows: npt.ArrayLike) -> ArrayDataset:
+        """Return a view of these samples only, in this order, as Dataset.subset() does."""
+        return self._view(self.change.with_rows(rows, self._length))
+
     def sequences(self, length: int, stride: int = 1) -> ArrayDataset:
         """Return a view whose sample i is the run of rows [i * stride, i * stride + length), as Dataset.sequences() does."""
         return self._view(self.change.with_sequences(length, stride))

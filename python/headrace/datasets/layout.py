@@ -17,7 +17,7 @@ import numpy.typing as npt
 from headrace._native import Batch, Field
 from headrace.errors import import_extra
 
-__all__ = ["BatchLayout", "NestedLayout", "bfloat16_to_float32"]
+__all__ = ["BatchLayout", "CollatedLayout", "NestedLayout", "bfloat16_to_float32"]
 
 
 def bfloat16_to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
@@ -135,6 +135,21 @@ class BatchLayout:
             offsets = raw[1]
             return [values[a:b] for a, b in itertools.pairwise(offsets.tolist())]
         return bfloat16_to_float32(raw) if widen else raw
+
+
+class CollatedLayout(BatchLayout):
+    """The same values in the containers that torch's default collate makes of such samples: lists for tuples, and texts as they were held."""
+
+    def to_torch(self, batch: Batch, strings: str = "lists") -> Any:
+        """Torch tensors over the batch's own memory (no copy)."""
+        parts = super().to_torch(batch, strings)
+        if self.container == "tuple":
+            return [tuple(part) if isinstance(part, list) else _as_lists(part) for part in parts]
+        return _as_lists(parts)
+
+
+def _as_lists(part: Any) -> Any:
+    return [_as_lists(inner) for inner in part] if isinstance(part, tuple) else part
 
 
 class NestedLayout(BatchLayout):

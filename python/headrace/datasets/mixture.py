@@ -55,8 +55,8 @@ class MixedDataset(_Mixed, Dataset):
         self._sources = list(sources)
         self.mixed, self.source_name = mixed, source_name
         self.path = f"mix({', '.join(source.path for source in sources)})"
-        self._opened = _native.Dataset.join([source._opened for source in sources])
-        self._choose(first.schema.names, first.schema.container, _of_all_rows(first._change))
+        self._opened = _native.Dataset.concat([source._opened for source in sources])
+        self._choose(first.schema.names, first.schema.container, _laid_out(sources)[1])
 
     @property
     def versions(self) -> list[int]:
@@ -76,7 +76,7 @@ class MixedArrays(_Mixed, ArrayDataset):
         self.mixed, self.source_name = mixed, source_name
         columns = {name: [part for source in sources for part in source.columns[name]] for name in first.columns}
         path = f"mix({', '.join(source.path for source in sources)})"
-        super().__init__(columns, first.schema.container, _rows_of_all(sources), path, first.structure, _of_all_rows(first.change))
+        super().__init__(columns, first.schema.container, _rows_of_all(sources), path, first.structure, _laid_out(sources)[1])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _mixed_arrays_again, (self._sources, self.mixed, self.source_name, self.change)
@@ -96,9 +96,25 @@ def _mixed_again(
     return dataset
 
 
-def _of_all_rows(change: Change) -> Change:
-    """Sequences from any row on: each source takes its own steps, from its own first row."""
-    return replace(change, stride=1)
+def _laid_out(sources: Sequence[Dataset | ArrayDataset]) -> tuple[list[tuple[int, int, int]], Change]:
+    """(first sample, samples, step) of each source in the mixture, and what the mixture's view of all rows is.
+
+    Sequences may begin at any row: each source takes its own steps, from its own first row. Of subsets, the chosen rows of all are listed.
+    """
+    places, begin = [], 0
+    for source in sources:
+        change = _change_of(source)
+        places.append((begin, len(source), change.stride))
+        begin += _rows(source)
+    if all(_change_of(source).rows is None for source in sources):
+        return places, replace(_change_of(sources[0]), stride=1)
+    starts = []
+    for source, (begin, size, step) in zip(sources, places, strict=True):
+        chosen = _change_of(source).rows
+        starts.append(begin + step * (np.arange(size) if chosen is None else chosen))
+    first = np.cumsum([0, *map(len, sources)]).tolist()
+    places = [(begin, len(source), 1) for begin, source in zip(first, sources, strict=False)]
+    return places, replace(_change_of(sources[0]), stride=1, rows=np.concatenate(starts))
 
 
 def _stored_rows(source: ArrayDataset) -> int:
@@ -123,10 +139,10 @@ def _recognised(number: int, dataset: Any) -> Dataset | ArrayDataset:
         from headrace.datasets.recognise import recognise
 
         found = recognise(dataset)
-    if not isinstance(found, Dataset | ArrayDataset):
+    if not isinstance(found, Dataset) and type(found) is not ArrayDataset:
         raise TypeError(
-            f"mix: source {number} is {type(dataset).__name__}, which the native engine does not read; expected datasets of hr.open() or "
-            "hr.from_arrays(), or torch's TensorDataset"
+            f"mix: source {number} is {type(dataset).__name__}, which is not mixed as it is; expected datasets of hr.open() or hr.from_arrays(), "
+            "or torch's TensorDataset; hr.write() makes one of the first kind"
         )
     return found
 
@@ -186,12 +202,7 @@ def mix(
     _check_alike(found)
     if source is not None and source in found[0].schema.names:
         raise ValueError(f"mix: source={source!r} is a field of the datasets; choose another name")
-    places, begin = [], 0
-    for one in found:
-        stride = _change_of(one).stride if _change_of(one).length else 1
-        places.append((begin, len(one), stride))
-        begin += _rows(one)
-    order = MixedOrder(places, weights, num_samples)
+    order = MixedOrder(_laid_out(found)[0], weights, num_samples)
     stored = [one for one in found if isinstance(one, Dataset)]
     return (
         MixedDataset(stored, order, source)

@@ -15,11 +15,11 @@ import torch
 import torch.utils.data as data
 
 from headrace.datasets.arrays import ArrayDataset, place_of
+from headrace.datasets.hugging_face import is_hugging_face, read_table, stamp_of
 from headrace.datasets.rows import absolute_rows
-from headrace.datasets.shards import Dataset
-from headrace.datasets.view import NO_CHANGE
+from headrace.datasets.shards import Dataset, JoinedDataset
 
-__all__ = ["recognise", "stamp"]
+__all__ = ["find_native", "is_stored", "recognise", "stamp"]
 
 
 @dataclass
@@ -37,16 +37,67 @@ class Columns:
 
 def recognise(dataset: Any) -> Dataset | ArrayDataset | None:
     """The native form of a dataset, or None. Batches of it, collated by default, equal torch's bit for bit."""
+    return find_native(dataset)[0]
+
+
+def find_native(dataset: Any) -> tuple[Dataset | ArrayDataset | None, str]:
+    """The native form of a dataset, or None and why there is none."""
+    try:
+        found = _find(dataset)
+    except (TypeError, ValueError, IndexError) as error:
+        return None, str(error)  # What cannot be read in place runs as torch runs it, and fails as there if it fails.
+    return found, "" if found is not None else f"{type(dataset).__name__} is none that is recognised, or holds one that is not"
+
+
+def _find(dataset: Any) -> Dataset | ArrayDataset | None:
     if isinstance(dataset, Dataset | ArrayDataset):
         return dataset
-    try:
-        columns = _columns(dataset)
-        if columns is None or not columns.parts or any(_is_text(part) for parts in columns.parts for part in parts):
-            return None
-        named: dict[str, Sequence[Any]] = {str(i): parts for i, parts in enumerate(columns.parts)}
-        return ArrayDataset(named, "tuple", columns.rows, path=type(dataset).__name__, structure=columns.structure)
-    except (TypeError, ValueError, IndexError):
-        return None  # What cannot be read in place runs as torch runs it, and fails as there if it fails.
+    stored = _stored(dataset)
+    if stored is not None:
+        return stored.collated()
+    table = _table(dataset)
+    if table is not None:
+        return table
+    columns = _columns(dataset)
+    if columns is None or not columns.parts:
+        return None
+    if any(_is_text(part) for parts in columns.parts for part in parts):
+        raise TypeError("it holds arrays of texts, which torch delivers in the container that held the samples")
+    named: dict[str, Sequence[Any]] = {str(i): parts for i, parts in enumerate(columns.parts)}
+    return ArrayDataset(named, "tuple", columns.rows, path=type(dataset).__name__, structure=columns.structure)
+
+
+def _table(dataset: Any) -> ArrayDataset | None:
+    """The native form of a Hugging Face dataset, or of a subset of one."""
+    if is_hugging_face(dataset):
+        return read_table(dataset)
+    if type(dataset) is data.Subset:
+        inner = _table(dataset.dataset)
+        return None if inner is None else inner.subset(np.asarray(dataset.indices))
+    return None
+
+
+def is_stored(dataset: Any) -> bool:
+    """Whether all its samples are those of datasets on disk: what they are is known to the engine, also where Python wants them one by one."""
+    kind = type(dataset)
+    if kind is data.Subset:
+        return is_stored(dataset.dataset)
+    if kind is data.ConcatDataset:
+        return all(is_stored(one) for one in dataset.datasets)
+    return isinstance(dataset, Dataset)
+
+
+def _stored(dataset: Any) -> Dataset | None:
+    """The native form of subsets and concatenations of datasets on disk. Raises ValueError where they do not fit together."""
+    if isinstance(dataset, Dataset):
+        return dataset
+    if type(dataset) is data.Subset:
+        inner = _stored(dataset.dataset)
+        return None if inner is None else inner.subset(np.asarray(dataset.indices))
+    if type(dataset) is data.ConcatDataset and is_stored(dataset):
+        parts = [part for part in map(_stored, dataset.datasets) if part is not None]
+        return parts[0] if len(parts) == 1 else JoinedDataset(parts)
+    return None
 
 
 def stamp(dataset: Any) -> Any:
@@ -59,6 +110,8 @@ def stamp(dataset: Any) -> Any:
         return id(dataset), place_of(dataset) if dataset.layout == torch.strided else None
     if isinstance(dataset, np.ndarray):
         return id(dataset), dataset.shape, dataset.strides, dataset.dtype.str
+    if is_hugging_face(dataset):
+        return stamp_of(dataset)
     if kind is data.TensorDataset:
         return kind, [stamp(tensor) for tensor in dataset.tensors]
     if kind is ArrayDataset:
@@ -86,16 +139,19 @@ def _children(datasets: Any) -> list[Any]:
 
 def _columns(dataset: Any) -> Columns | None:
     kind = type(dataset)
+    if kind in (torch.Tensor, np.ndarray):
+        return Columns([[dataset]], 0)
     if kind is data.TensorDataset:
         if any(type(tensor) is not torch.Tensor for tensor in dataset.tensors):
             return None  # Rows of a subclass are of that subclass, and it may do anything else.
         return Columns([[tensor] for tensor in dataset.tensors], list(range(len(dataset.tensors))))
     if kind is ArrayDataset:
-        if dataset.change != NO_CHANGE:
+        if dataset.change.length or dataset.change.dtypes:
             return None  # Its samples are not rows of its arrays.
         names = {name: i for i, name in enumerate(dataset.columns)}
         structure: Any = names if dataset.schema.container == "dict" else list(names.values())
-        return Columns(dataset.parts(), dataset.structure if dataset.structure is not None else structure, dataset.rows)
+        whole = Columns(dataset.parts(), dataset.structure if dataset.structure is not None else structure, dataset.rows)
+        return whole if dataset.change.rows is None else _subset(whole, dataset.change.rows)
     if kind is data.Subset:
         return _subset(_columns(dataset.dataset), dataset.indices)
     if kind is data.ConcatDataset:
@@ -137,8 +193,9 @@ def _concatenated(children: list[Columns | None]) -> Columns | None:
 
 def _stacked(datasets: Any) -> Columns | None:
     children = _children(datasets)
-    known = [Columns([[child]], 0) if type(child) in (torch.Tensor, np.ndarray) else _columns(child) for child in children]
-    if any(child is None or child.rows is not None or len(child.parts[0]) != 1 for child in known):
+    known = [_columns(child) for child in children]
+    rows = known[0].rows if known and known[0] is not None else None
+    if any(child is None or not _same_rows(child.rows, rows) or len(child.parts[0]) != 1 for child in known):
         return None  # Each column would need a list of rows of its own.
     parts: list[list[Any]] = []
     structures = []
@@ -146,7 +203,11 @@ def _stacked(datasets: Any) -> Columns | None:
         assert child is not None
         structures.append(_shifted(child.structure, len(parts)))
         parts.extend(child.parts)
-    return Columns(parts, dict(zip(datasets, structures, strict=True)) if isinstance(datasets, dict) else structures)
+    return Columns(parts, dict(zip(datasets, structures, strict=True)) if isinstance(datasets, dict) else structures, rows)
+
+
+def _same_rows(one: npt.NDArray[np.int64] | None, other: npt.NDArray[np.int64] | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
 
 def _shifted(structure: Any, by: int) -> Any:

@@ -6,6 +6,7 @@ import operator
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from headrace import _native
 from headrace.datasets.fallback import note_fallback
-from headrace.datasets.layout import BatchLayout
+from headrace.datasets.layout import BatchLayout, CollatedLayout
 from headrace.datasets.rows import absolute_rows
 from headrace.datasets.view import NO_CHANGE, Change
 from headrace.errors import ChangedError, HeadraceWarning, import_extra
@@ -112,7 +113,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> int:
-        """Hash of the version's manifest, and of sequences(): equal only for the same samples in the same order."""
+        """Hash of the version's manifest, of sequences() and of subset(): equal only for the same samples in the same order."""
         return self._native.fingerprint
 
     @property
@@ -138,6 +139,20 @@ class Dataset:
     def as_tuple(self, *fields: str) -> Dataset:
         """Return a view whose samples are tuples of these fields (all of them if none is named), as `for x, y in loader` wants."""
         return self._view(list(fields or self._schema.names), "tuple")
+
+    def subset(self, rows: npt.ArrayLike) -> Dataset:
+        """Return a view of these samples only, in this order: integers (negative ones count from the end, repeats are allowed) or a mask of len(self).
+
+        Costs 8 bytes a row; shares what is open, so training and validation parts decode each block once. A subset of a subset chooses among its samples.
+        Its fingerprint covers the rows. Raises IndexError for a row that is not there, TypeError for what is no row number.
+        """
+        return self._view(self._schema.names, self._schema.container, self._change.with_rows(rows, self._length))
+
+    def collated(self) -> Dataset:
+        """Return a view whose batches come in the containers of torch's default collate: lists where samples are tuples."""
+        view = self._view(self._schema.names, self._schema.container)
+        view.layout = CollatedLayout(view._schema.fields, view._schema.container)
+        return view
 
     def sequences(self, length: int, stride: int = 1) -> Dataset:
         """Return a view whose sample i is the run of samples [i * stride, i * stride + length): each field with one more dimension in front.
@@ -206,6 +221,35 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({self.path!r}, version={self.version}, samples={self._length}, fields={self._schema.names})"
+
+
+class JoinedDataset(Dataset):
+    """The samples of several datasets, one after the other."""
+
+    def __init__(self, parts: Sequence[Dataset]) -> None:
+        """parts: at least one; all deliver the same fields in the same way, sequences() excepted. Raises ValueError if they differ."""
+        first = parts[0]
+        if any(
+            part._schema.names != first._schema.names
+            or part._schema.container != first._schema.container
+            or part._change.length
+            or part._change != first._change
+            for part in parts
+        ):
+            raise ValueError("joined datasets differ in fields, container or dtypes, or are sequences")
+        self.__dict__.update(first.__dict__)
+        opened = list(dict.fromkeys(part._opened for part in parts))  # Parts of one dataset, as a split makes them, are read from that one.
+        begins = dict(zip(opened, np.cumsum([0, *map(len, opened)]).tolist(), strict=False))
+        rows = None
+        if len(opened) < len(parts) or any(part._change.rows is not None for part in parts):
+            chosen = [np.arange(len(part._opened)) if part._change.rows is None else part._change.rows for part in parts]
+            rows = np.concatenate([begins[part._opened] + some for part, some in zip(parts, chosen, strict=True)])
+        self._opened = opened[0] if len(opened) == 1 else _native.Dataset.concat(opened)
+        self.path = " + ".join(dict.fromkeys(part.path for part in parts))
+        self._choose(first._schema.names, first._schema.container, replace(first._change, rows=rows))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("datasets that a loader joined are not pickled; pickle the ConcatDataset")
 
 
 def _reopen(

@@ -1,15 +1,17 @@
-"""Views that change what a sample is: runs of rows, values of another dtype. Made by the engine while it gathers; nothing is converted twice."""
+"""Views that change what a sample is: runs of rows, chosen ones, values of another dtype. Made by the engine while it gathers; nothing is converted twice."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, SupportsIndex
 
 import numpy as np
+import numpy.typing as npt
 
 from headrace import _native
+from headrace.datasets.rows import absolute_rows
 
 __all__ = ["NO_CHANGE", "Change"]
 
@@ -21,9 +23,12 @@ class Change:
     length: int = 0  # rows of a sample; 0: each row is one
     stride: int = 1  # rows from one sample's start to the next one's
     dtypes: tuple[tuple[str, str], ...] = ()  # (field, delivered dtype)
+    rows: npt.NDArray[np.int64] | None = field(default=None, compare=False)  # which of those samples; None: all
 
     def with_sequences(self, length: SupportsIndex, stride: SupportsIndex) -> Change:
         """Samples of `length` rows. Raises TypeError, ValueError."""
+        if self.rows is not None:
+            raise ValueError("sequences: this is a subset, whose samples do not lie side by side; make sequences() first, then subset()")
         if self.length:
             raise ValueError(
                 f"sequences: this already is a view of sequences (length {self.length}, stride {self.stride}); make it from the dataset"
@@ -33,6 +38,11 @@ class Change:
             if not 1 <= value < 1 << 48:
                 raise ValueError(f"sequences: {name} is {value}; expected at least 1 row (and less than 2^48)")
         return replace(self, length=rows, stride=step)
+
+    def with_rows(self, rows: npt.ArrayLike, size: int) -> Change:
+        """These of the `size` samples there are now; negative ones count from the end. Raises IndexError, TypeError."""
+        chosen = absolute_rows(np.asarray(rows), size)
+        return replace(self, rows=chosen if self.rows is None else self.rows[chosen])
 
     def with_dtypes(self, dtypes: Mapping[str, Any], fields: Sequence[str], path: str) -> Change:
         """Fields delivered as these dtypes. Raises KeyError for an unknown field, TypeError for what names no dtype."""
@@ -47,9 +57,9 @@ class Change:
         """The native view of these fields, or the dataset itself if nothing changes. Raises ValueError naming field and dtypes."""
         names = native.schema.names
         dtypes = [(names.index(name), dtype) for name, dtype in self.dtypes if names.index(name) in fields]
-        if not self.length and not dtypes:
+        if not self.length and not dtypes and self.rows is None:
             return native
-        return native.view(fields, self.length, self.stride, dtypes)
+        return native.view(fields, self.length, self.stride, dtypes, self.rows)
 
 
 NO_CHANGE = Change()

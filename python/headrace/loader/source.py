@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
-from headrace.datasets.recognise import recognise, stamp
+from headrace.datasets.recognise import find_native, is_stored, stamp
 from headrace.datasets.shards import Dataset
 from headrace.errors import ChangedError
 
@@ -23,17 +23,15 @@ class Source:
         self._dataset = dataset
         self.found: Dataset | ArrayDataset | None = None
         self._stamp: Any = None
+        self.reason = f"parallel={parallel!r}"  # why nothing was found
         if parallel == "process":
             return
         # Torch's own datasets are served natively only where nobody can tell the difference.
-        is_found = whole and (plain or self.is_ours) and self._look()
+        is_found = whole and (plain or self.is_ours or is_stored(dataset)) and self._look()
+        if not is_found and not (whole and plain):
+            self.reason = "batch_size=None, collate_fn and worker_init_fn need Python for each sample"
         if not is_found and parallel == "native":
-            reason = (
-                "it is none that is recognised"
-                if plain and whole
-                else "batch_size=None, collate_fn and worker_init_fn need Python for each sample"
-            )
-            raise TypeError(f"parallel='native': the native engine cannot serve {type(dataset).__name__}: {reason}")
+            raise TypeError(f"parallel='native': the native engine cannot serve {type(dataset).__name__}: {self.reason}")
 
     @property
     def is_ours(self) -> bool:
@@ -41,7 +39,7 @@ class Source:
         return isinstance(self._dataset, Dataset | ArrayDataset)
 
     def _look(self) -> bool:
-        self.found = recognise(self._dataset)
+        self.found, self.reason = find_native(self._dataset)
         if self.found is not None and not self.is_ours:
             self._stamp = stamp(self._dataset)
         return self.found is not None
@@ -67,9 +65,9 @@ class Source:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_dataset": self._dataset, "is_native": self.found is not None}
+        return {"_dataset": self._dataset, "is_native": self.found is not None, "reason": self.reason}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._dataset, self.found, self._stamp = state["_dataset"], None, None
+        self._dataset, self.found, self._stamp, self.reason = state["_dataset"], None, None, state["reason"]
         if state["is_native"]:
             self._look()

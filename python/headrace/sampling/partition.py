@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from headrace.sampling.mesh import find_share
 from headrace.sampling.options import one_of
 
-__all__ = ["Partition"]
+__all__ = ["Partition", "Share"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +55,20 @@ class Partition:
         """Return how many samples of this rank's share, the first ones, are in the epoch; the others repeat samples of its beginning."""
         begin, count = self.share(num_samples, step)
         return max(0, min(count, num_samples - begin))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What a rank's partition follows from: options as they were given. The process group may be made later than whoever holds this."""
+
+    batch_size: int = 1
+    drop_last: bool = False
+    rank: int | None = None
+    world_size: int | None = None
+    mesh: Any = None
+    uneven: str = "pad"
+
+    def find(self) -> Partition:
+        """The partition of this process as of now. Raises ValueError and TypeError as find_share() does."""
+        rank, world_size = find_share(self.rank, self.world_size, self.mesh)
+        return Partition(batch_size=self.batch_size, rank=rank, world_size=world_size, drop_last=self.drop_last, uneven=self.uneven)
