@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import torch
@@ -233,6 +234,7 @@ class NativeIterator:
             finally:
                 self._lock.release()
 
-    def __del__(self) -> None:
-        if getattr(self, "pipeline", None) is not None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # As the interpreter ends, modules are emptied in any order; the engine needs none of them to end by itself.
+        if not is_finalizing() and getattr(self, "pipeline", None) is not None:
             self._release()
