@@ -220,7 +220,7 @@ def test_sources_that_do_not_fit_are_named(stored: list[hr.Dataset], tmp_path: P
         with pytest.raises(error, match=words):
             hr.mix(bad)
     hr.write(tmp_path / "c", {"id": ids(0, 5), "more": ids(0, 5)})
-    with pytest.raises(ValueError, match="concatenate: the fields of .* differ"):
+    with pytest.raises(ValueError, match=r"concatenate: the fields of .* differ"):
         hr.mix([stored[0].select(["id"]), hr.open(tmp_path / "c").select(["id"])])
 
 

@@ -478,6 +478,10 @@ NATIVE_ONLY: dict[str, Any] = {
     "ragged": "offsets",
     "strings": "offsets",
     "weights": [1.0],
+    "mesh": "a mesh",
+    "uneven": "drop",
+    "check_ranks": False,
+    "prepare": {},
 }
 
 
