@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         UnsupportedVersionError,
     )
     from headrace.loader.loader import DataLoader
+    from headrace.sampling.token_batches import pack, tokens
     from headrace.writing.convert import convert
     from headrace.writing.verify import verify
     from headrace.writing.writer import Writer, write
@@ -55,8 +56,10 @@ _HOMES = {
     "mix": "headrace.datasets.mixture",
     "num_threads": "headrace._native",
     "open": "headrace.datasets.shards",
+    "pack": "headrace.sampling.token_batches",
     "set_cache_bytes": "headrace._native",
     "set_num_threads": "headrace._native",
+    "tokens": "headrace.sampling.token_batches",
     "verify": "headrace.writing.verify",
     "write": "headrace.writing.writer",
     "ChangedError": "headrace.errors",
@@ -115,9 +118,11 @@ __all__ = [
     "mix",
     "num_threads",
     "open",
+    "pack",
     "sampling",
     "set_cache_bytes",
     "set_num_threads",
+    "tokens",
     "verify",
     "write",
 ]

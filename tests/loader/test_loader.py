@@ -482,6 +482,7 @@ NATIVE_ONLY: dict[str, Any] = {
     "uneven": "drop",
     "check_ranks": False,
     "prepare": {},
+    "batch_by": hr.tokens(8, [1, 1]),
 }
 
 

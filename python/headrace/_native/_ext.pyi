@@ -434,6 +434,13 @@ def decode_rate(
     Raises IndexError, ValueError, the errors of reading, and ValueError where the dataset is not mapped.
     """
 
+def cut_by_longest(lengths: npt.NDArray[np.uint64], budget: int, ranks: int) -> npt.NDArray[np.int64]:
+    """Cut samples, shortest first, into groups of `ranks` batches of as many each: how many, int64. Samples times a group's longest is at most budget.
+    Fewer than `ranks` samples are left at the end. Raises ValueError for lengths that are not ascending, or beyond the budget."""
+
+def pack_best_fit(lengths: npt.NDArray[np.uint64], capacity: int) -> npt.NDArray[np.int64]:
+    """Put samples, longest first, into bins, each into the fullest one that has room: the bin of each, int64. Raises ValueError as cut_by_longest()."""
+
 def set_cache_bytes(count: int | None) -> None:
     """Bound the cache of decoded blocks that all loaders of the process share, in bytes; blocks go until the rest fits. 0 keeps none.
 

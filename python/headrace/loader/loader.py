@@ -20,6 +20,7 @@ from headrace.loader.stats import add_rates
 from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition, Share
+from headrace.sampling.token_batches import PlannedBatches, TokenBatches
 from headrace.sampling.weighted import WeightedOrder, choose_order
 
 import_extra("torch", "torch", "headrace.DataLoader")
@@ -49,6 +50,7 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "mesh": None,
     "uneven": "pad",
     "check_ranks": True,
+    "batch_by": None,
     "on_error": "raise",
     "max_errors": 100,
     "ragged": "padded",
@@ -83,6 +85,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             a bool tensor that is True for what no filling added: batch["valid"] in a dict, the last item of a tuple or list, else (batch, valid).
         check_ranks: at the start of each pass compare dataset, order, place and batch size across the ranks of torch.distributed, if there are several
             that share this loader's data (one small all_gather, which each of them must take part in): RanksDifferError naming who differs in what.
+        batch_by: headrace.tokens(...) or headrace.pack(...) in place of batch_size: batches by what their samples hold. They are planned once an epoch, and
+            a place is one of this number of ranks.
         on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` different samples of a loader.
         parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset); "process" (torch's own machinery, whatever the dataset).
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
@@ -131,6 +135,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         mesh: Any = None,
         uneven: str = "pad",
         check_ranks: bool = True,
+        batch_by: TokenBatches | None = None,
         on_error: str = "raise",
         max_errors: int = 100,
         ragged: str = "padded",
@@ -155,13 +160,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.prepare = prepare
         self.rank, self.world_size, self.mesh = rank, world_size, mesh
         self.uneven = one_of("uneven", uneven, ("pad", "drop", "exact"))
-        self.check_ranks = check_ranks
+        self.check_ranks, self.batch_by = check_ranks, batch_by
         self.shuffle = bool(shuffle)
         check_device(device)
         self.device = device
         self.place = LoaderState()
         self._engines = EnginePool()
         self._latest: weakref.ref[NativeIterator] | None = None
+        self.planned: PlannedBatches | None = None
         self._is_prepared = False  # by Accelerate
         self._epoch_shift = 0  # between this loader's epochs and those that a trainer counts
         self._was_loaded = False  # a state, and nothing iterated since
@@ -204,6 +210,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             order, shuffle, sampler, batch_sampler = (own.kind if own.shuffle else "global"), own.shuffle, None, None
             batch_size, drop_last, rank, world_size = own.share.batch_size, own.share.drop_last, own.share.rank, own.share.world_size
             mesh, uneven = own.share.mesh, own.share.uneven
+        self.planned = batch_sampler if isinstance(batch_sampler, PlannedBatches) else None
+        if batch_by is not None and self.planned is None:
+            others = [one is not None for one in (sampler, batch_sampler, weights, generator)]
+            if any(others) or batch_size != 1 or drop_last or order != "global" or uneven == "exact" or hasattr(self.source, "mixed"):
+                raise ValueError(
+                    "batch_by makes the batches of an order of its own; leave batch_size, sampler, batch_sampler, generator, drop_last, order, weights and "
+                    "uneven='exact' out"
+                )
+            if batch_by.is_packed and ragged != "offsets":
+                raise ValueError("headrace.pack() lays samples side by side: give ragged='offsets'")
+            share = Share(rank=rank, world_size=world_size, mesh=mesh, uneven=uneven)
+            self.planned = PlannedBatches(batch_by, self.source, seed=self.order_seed, shuffle=bool(shuffle), share=share)
+        if self.planned is not None:  # Also of a loader that is made again from its attributes.
+            batch_size, batch_sampler, shuffle, rank, world_size, mesh, uneven = 1, self.planned, None, None, None, None, "pad"
         order, sampler, shuffle = choose_order(order, weights, sampler, shuffle, len(self.source), getattr(self.source, "mixed", None))
         if not isinstance(order, WeightedOrder | MixedOrder):
             one_of("order", order, ("global", "window"))
@@ -257,7 +277,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             OrderBatchSampler,
         ):  # The user's own, or what torch made of batch_size and drop_last.
             batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
-        if self.is_fed:
+        if self.planned is not None:
+            self.partition = self.planned.share.find()
+        elif self.is_fed:
             self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last, uneven=uneven)
         else:
             self.partition = self._own_order.share.find()
@@ -305,7 +327,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def _look_again(self) -> None:
         """Follow a dataset of torch's that was changed, and a process group that was made after this loader, as trainers make it."""
         self._source.refresh()
-        if not self.is_fed:
+        if self.planned is not None:
+            self.partition = self.planned.share.find()
+        elif not self.is_fed:
             self.partition = self._own_order.share.find()
 
     def hear_sampler(self) -> None:
@@ -321,8 +345,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __len__(self) -> int:
         """Batches of a whole pass on this rank."""
-        if not self.is_native or self.is_fed:
+        if not self.is_native or (self.is_fed and self.planned is None):
             return super().__len__()
+        if self.planned is not None:
+            return self.planned.num_batches(self.place.epoch + self.place.finished)
         self._look_again()
         return self.partition.num_batches(self.epoch_samples)
 
@@ -393,16 +419,19 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         self._require_native("load_state_dict")
         self._source.refresh()
-        self.place = read_state(state_dict, identity_of(self, state_dict), self._last_position())
+        self.place = read_state(state_dict, identity_of(self, state_dict), self._last_position(state_dict))
         self._was_loaded = True
         if not self.is_fed:
             self._tell(self.place.epoch)
         elif "epoch" in self.place.drawn:
             self.followers.tell(self.place.drawn["epoch"])
 
-    def _last_position(self) -> int:
+    def _last_position(self, state_dict: Any) -> int:
         if not self.is_fed:
             return self.epoch_samples
+        if self.planned is not None:
+            epoch = state_dict.get("epoch") if isinstance(state_dict, Mapping) else None
+            return self.planned.num_batches(epoch) if type(epoch) is int and 0 <= epoch < 1 << 63 else 0
         try:
             return len(self)
         except TypeError:  # A sampler without a length, as torch allows.
@@ -415,6 +444,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
         batches, samples, bytes_delivered: handed to the consumer. seconds: passes under way. stall_seconds: spent inside next(); stall_share: of seconds.
         wait_seconds: what next() waited for a batch: p50, p90, p99 (to a sixteenth of their value) and max.
+        padding_share: with batch_by, of the tokens of this rank's batches in the epoch.
         cache_hits, cache_misses: decoded blocks found and not found. cache_bytes, cache_capacity_bytes, cache_evictions: of the cache that all
         loaders of the process share (headrace.set_cache_bytes()).
         time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode, assemble (which includes the read,
@@ -432,6 +462,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._engines.add_others(stats, pipeline)
         add_rates(stats)
         stats["skipped"] = len(self.place.skipped)
+        if self.planned is not None:
+            stats["padding_share"] = self.planned.plan(self.place.epoch).padding_share
         stats["epoch"], stats["position"] = self.place.epoch, self.place.position
         return stats
 

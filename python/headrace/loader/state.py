@@ -62,6 +62,8 @@ def identity_of(loader: DataLoader, at: Any = None) -> dict[str, Any]:
     """
     source, order = loader.source, loader.order
     same: dict[str, Any] = {"fingerprint": f"{source.fingerprint:016x}", "num_samples": len(source)}
+    if loader.planned is not None:
+        return {**same, "seed": loader.order_seed, "order": loader.planned.describe(), "window": 0}
     if loader.is_fed:
         return {**same, "order": "sampler", "batch_size": loader.batch_size}
     if isinstance(order, WeightedOrder):
