@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from headrace.datasets.arrays import ArrayDataset, from_arrays
     from headrace.datasets.condition import col
     from headrace.datasets.image_folder import ImageFolder
+    from headrace.datasets.mixture import mix
     from headrace.datasets.shards import Dataset, open
     from headrace.errors import (
         ChangedError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         UnsupportedVersionError,
     )
     from headrace.loader.loader import DataLoader
+    from headrace.sampling.token_batches import pack, tokens
     from headrace.writing.convert import convert
     from headrace.writing.verify import verify
     from headrace.writing.writer import Writer, write
@@ -53,10 +55,13 @@ _HOMES = {
     "col": "headrace.datasets.condition",
     "convert": "headrace.writing.convert",
     "from_arrays": "headrace.datasets.arrays",
+    "mix": "headrace.datasets.mixture",
     "num_threads": "headrace._native",
     "open": "headrace.datasets.shards",
+    "pack": "headrace.sampling.token_batches",
     "set_cache_bytes": "headrace._native",
     "set_num_threads": "headrace._native",
+    "tokens": "headrace.sampling.token_batches",
     "verify": "headrace.writing.verify",
     "write": "headrace.writing.writer",
     "ChangedError": "headrace.errors",
@@ -113,12 +118,15 @@ __all__ = [
     "evaluate",
     "from_arrays",
     "images",
+    "mix",
     "monitor",
     "num_threads",
     "open",
+    "pack",
     "sampling",
     "set_cache_bytes",
     "set_num_threads",
+    "tokens",
     "tune",
     "verify",
     "write",

@@ -478,6 +478,11 @@ NATIVE_ONLY: dict[str, Any] = {
     "ragged": "offsets",
     "strings": "offsets",
     "weights": [1.0],
+    "mesh": "a mesh",
+    "uneven": "drop",
+    "check_ranks": False,
+    "prepare": {},
+    "batch_by": hr.tokens(8, [1, 1]),
 }
 
 

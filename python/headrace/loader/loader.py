@@ -18,8 +18,10 @@ from headrace.loader.followers import Followers
 from headrace.loader.profiles import automatic_workers
 from headrace.loader.state import VERSION, LoaderState, identity_of, read_state
 from headrace.loader.stats import add_rates
+from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition, Share
+from headrace.sampling.token_batches import PlannedBatches, TokenBatches
 from headrace.sampling.weighted import WeightedOrder, choose_order
 
 import_extra("torch", "torch", "headrace.DataLoader")
@@ -27,7 +29,7 @@ import torch.utils.data  # noqa: E402
 
 from headrace.loader.cuda import check_device  # noqa: E402
 from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
-from headrace.loader.extras import VALID, add_to_batch, valid_mask  # noqa: E402
+from headrace.loader.extras import add_extras  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
 from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device  # noqa: E402
@@ -49,6 +51,7 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "mesh": None,
     "uneven": "pad",
     "check_ranks": True,
+    "batch_by": None,
     "on_error": "raise",
     "max_errors": 100,
     "ragged": "padded",
@@ -86,6 +89,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             a bool tensor that is True for what no filling added: batch["valid"] in a dict, the last item of a tuple or list, else (batch, valid).
         check_ranks: at the start of each pass compare dataset, order, place and batch size across the ranks of torch.distributed, if there are several
             that share this loader's data (one small all_gather, which each of them must take part in): RanksDifferError naming who differs in what.
+        batch_by: headrace.tokens(...) or headrace.pack(...) in place of batch_size: batches by what their samples hold. They are planned once an epoch, and
+            a place is one of this number of ranks.
         on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` different samples of a loader.
         parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset); "process" (torch's own machinery, whatever the dataset).
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
@@ -126,7 +131,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         pin_memory_device: str = "",
         in_order: bool = True,
         seed: int | None = None,
-        order: str | WeightedOrder = "global",
+        order: str | WeightedOrder | MixedOrder = "global",
         weights: Any = None,
         window: int = 32,
         prefetch_bytes: int | None = None,
@@ -135,6 +140,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         mesh: Any = None,
         uneven: str = "pad",
         check_ranks: bool = True,
+        batch_by: TokenBatches | None = None,
         on_error: str = "raise",
         max_errors: int = 100,
         ragged: str = "padded",
@@ -159,7 +165,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.prepare = prepare
         self.rank, self.world_size, self.mesh = rank, world_size, mesh
         self.uneven = one_of("uneven", uneven, ("pad", "drop", "exact"))
-        self.check_ranks = check_ranks
+        self.check_ranks, self.batch_by = check_ranks, batch_by
         self.shuffle = bool(shuffle)
         check_device(device)
         self.device = device
@@ -167,6 +173,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._engines = EnginePool()
         self._latest: weakref.ref[NativeIterator] | None = None
         self._own: OrderSampler | None = None  # where the order is headrace's: what trainers find as `sampler`
+        self.planned: PlannedBatches | None = None
         self._is_prepared = False  # by Accelerate
         self._epoch_shift = 0  # between this loader's epochs and those that a trainer counts
         self._was_loaded = False  # a state, and nothing iterated since
@@ -217,8 +224,22 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             mesh, uneven = own.share.mesh, own.share.uneven
         elif getattr(batch_sampler, "is_shared_out", False):  # Around such a sampler's batches, as Lightning does for predictions.
             rank, world_size, mesh, uneven = None, None, None, "pad"
-        order, sampler, shuffle = choose_order(order, weights, sampler, shuffle, len(self.source))
-        if not isinstance(order, WeightedOrder):
+        self.planned = batch_sampler if isinstance(batch_sampler, PlannedBatches) else None
+        if batch_by is not None and self.planned is None:
+            others = [one is not None for one in (sampler, batch_sampler, weights, generator)]
+            if any(others) or batch_size != 1 or drop_last or order != "global" or uneven == "exact" or hasattr(self.source, "mixed"):
+                raise ValueError(
+                    "batch_by makes the batches of an order of its own; leave batch_size, sampler, batch_sampler, generator, drop_last, order, weights and "
+                    "uneven='exact' out"
+                )
+            if batch_by.is_packed and ragged != "offsets":
+                raise ValueError("headrace.pack() lays samples side by side: give ragged='offsets'")
+            share = Share(rank=rank, world_size=world_size, mesh=mesh, uneven=uneven)
+            self.planned = PlannedBatches(batch_by, self.source, seed=self.order_seed, shuffle=bool(shuffle), share=share)
+        if self.planned is not None:  # Also of a loader that is made again from its attributes.
+            batch_size, batch_sampler, shuffle, rank, world_size, mesh, uneven = 1, self.planned, None, None, None, None, "pad"
+        order, sampler, shuffle = choose_order(order, weights, sampler, shuffle, len(self.source), getattr(self.source, "mixed", None))
+        if not isinstance(order, WeightedOrder | MixedOrder):
             one_of("order", order, ("global", "window"))
         self.order, self.weights, self.shuffle = order, None, bool(shuffle)
         placed = rank is not None or world_size is not None or mesh is not None or uneven != "pad"
@@ -229,6 +250,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             or (generator is not None and bool(shuffle))
             or not (isinstance(dataset, Dataset | ArrayDataset) or ordered)
         )
+        if self.is_fed and not isinstance(order, str):
+            raise ValueError("weights and mixtures have an order of their own; leave sampler, batch_sampler and generator out")
         if self.is_fed and placed:
             raise ValueError(
                 "rank, world_size, mesh and uneven cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
@@ -266,7 +289,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.in_order = in_order
         if is_plain(self.batch_sampler):  # The user's own, or what torch made of batch_size and drop_last.
             batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
-        if self._own is None:
+        if self.planned is not None:
+            self.partition = self.planned.share.find()
+        elif self._own is None:
             self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last, uneven=uneven)
         else:
             self.partition = self._own.share.find()
@@ -310,7 +335,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def _look_again(self) -> None:
         """Follow a dataset of torch's that was changed, and a process group that was made after this loader, as trainers make it."""
         self._source.refresh()
-        if self._own is not None:
+        if self.planned is not None:
+            self.partition = self.planned.share.find()
+        elif self._own is not None:
             self.partition = self._own.share.find()
 
     def hear_sampler(self) -> None:
@@ -326,15 +353,17 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __len__(self) -> int:
         """Batches of a whole pass on this rank."""
-        if not self.is_native or self.is_fed:
+        if not self.is_native or (self.is_fed and self.planned is None):
             return super().__len__()
+        if self.planned is not None:
+            return self.planned.num_batches(self.place.epoch + self.place.finished)
         self._look_again()
         return self.partition.num_batches(self.epoch_samples)
 
     @property
     def epoch_samples(self) -> int:
         """Positions of an epoch on all ranks together: the samples, or what a weighted order says."""
-        return self.order.num_samples if isinstance(self.order, WeightedOrder) else len(self.source)
+        return self.order.num_samples if isinstance(self.order, WeightedOrder | MixedOrder) else len(self.source)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
@@ -363,6 +392,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         native = self.source.native
         pipeline = self.take_pipeline(native)
         try:
+            self.tell_shares(pipeline, epoch)
             batch = pipeline.replay(epoch, step)
         finally:
             self.give_pipeline(native, self.partition, pipeline)
@@ -397,16 +427,19 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         self._require_native("load_state_dict")
         self._source.refresh()
-        self.place = read_state(state_dict, identity_of(self), self._last_position())
+        self.place = read_state(state_dict, identity_of(self, state_dict), self._last_position(state_dict))
         self._was_loaded = True
         if self._own is not None:
             self._tell(self.place.epoch)
         elif "epoch" in self.place.drawn:
             self.followers.tell(self.place.drawn["epoch"])
 
-    def _last_position(self) -> int:
+    def _last_position(self, state_dict: Any) -> int:
         if not self.is_fed:
             return self.epoch_samples
+        if self.planned is not None:
+            epoch = state_dict.get("epoch") if isinstance(state_dict, Mapping) else None
+            return self.planned.num_batches(epoch) if type(epoch) is int and 0 <= epoch < 1 << 63 else 0
         try:
             return len(self)
         except TypeError:  # A sampler without a length, as torch allows.
@@ -419,6 +452,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
         batches, samples, bytes_delivered: handed to the consumer. seconds: passes under way. stall_seconds: spent inside next(); stall_share: of seconds.
         wait_seconds: what next() waited for a batch: p50, p90, p99 (to a sixteenth of their value) and max.
+        padding_share: with batch_by, of the tokens of this rank's batches in the epoch.
         cache_hits, cache_misses: decoded blocks found and not found. cache_bytes, cache_capacity_bytes, cache_evictions: of the cache that all
         loaders of the process share (headrace.set_cache_bytes()).
         time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode, assemble (which includes the read,
@@ -436,6 +470,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._engines.add_others(stats, pipeline)
         add_rates(stats)
         stats["skipped"] = len(self.place.skipped)
+        if self.planned is not None:
+            stats["padding_share"] = self.planned.plan(self.place.epoch).padding_share
         stats["epoch"], stats["position"] = self.place.epoch, self.place.position
         return stats
 
@@ -485,6 +521,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return pipeline
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
         weights = self.order if isinstance(self.order, WeightedOrder) else None
+        mixed = self.order if isinstance(self.order, MixedOrder) else None
         pipeline = _native.Pipeline(
             native,
             fields=self.source.field_numbers,
@@ -493,9 +530,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             drop_uneven=self.uneven == "drop",
             rank=self.partition.rank,
             world_size=self.partition.world_size,
-            order="sequential" if self.is_fed or not self.shuffle else "weighted" if isinstance(self.order, WeightedOrder) else self.order,
+            order="sequential" if self.is_fed or not self.shuffle else self.order if isinstance(self.order, str) else self.order.name,
             weights=None if weights is None else weights.table,
-            epoch_samples=0 if weights is None else weights.num_samples,
+            mixture=None if mixed is None else mixed.native(self.place.epoch),
+            epoch_samples=0 if weights is None and mixed is None else self.epoch_samples,
             window=self.window,
             seed=self.order_seed,
             # A timeout needs a thread to wait for.
@@ -510,6 +548,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._engines.add(pipeline)
         return pipeline
 
+    def tell_shares(self, pipeline: _native.Pipeline, epoch: int) -> None:
+        """Before an engine begins with an epoch: a mixture's shares may differ between them."""
+        if isinstance(self.order, MixedOrder):
+            pipeline.set_mixture(self.order.native(epoch))
+
     def give_pipeline(self, native: _native.Dataset, partition: Partition, pipeline: _native.Pipeline) -> None:
         """Keep an engine for the next pass over this table and for this rank."""
         self._engines.give(native, partition, pipeline)
@@ -518,13 +561,17 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def _layout(self) -> BatchLayout:
         return self._preparation.layout(self.source)
 
+    @property
+    def _has_extras(self) -> bool:
+        return self.uneven == "exact" or getattr(self.source, "source_name", None) is not None
+
     def to_host(self, batch: _native.Batch) -> Any:
         """Torch tensors over a batch's memory, or what collate_fn makes of its samples."""
         if self._custom_collate is not None:
             host = self._custom_collate(self._layout.to_samples(batch))
         else:
             host = self._layout.to_torch(batch, self.strings)
-        return add_to_batch(host, VALID, valid_mask(batch)) if self.uneven == "exact" else host
+        return add_extras(self, host, batch) if self._has_extras else host
 
     def convert(self, batch: _native.Batch) -> Any:
         """A batch as the user wants it on the host: pinned if asked for."""
@@ -533,7 +580,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def converter(self) -> Callable[[_native.Batch], Any]:
         """convert(), or what it comes to where nothing else is asked for: it runs once a batch."""
-        plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists" and self.uneven != "exact"
+        plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists" and not self._has_extras
         return self._layout.to_torch if plain else self.convert
 
     def slab_of(self, batch: _native.Batch) -> _native.Batch | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ChangedError
+from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.weighted import WeightedOrder
 
 if TYPE_CHECKING:
@@ -54,14 +55,24 @@ class LoaderState:
         return LoaderState(epoch, skipped=self.skipped)
 
 
-def identity_of(loader: DataLoader) -> dict[str, Any]:
-    """What must be equal where a state of this loader is loaded: the samples, and what decides their order."""
+def identity_of(loader: DataLoader, at: Any = None) -> dict[str, Any]:
+    """What must be equal where a state of this loader is loaded: the samples, and what decides their order.
+
+    at: the state in question, by default the loader's own. The shares of a mixture are those of its epoch, and of no matter once that is over.
+    """
     source, order = loader.source, loader.order
     same: dict[str, Any] = {"fingerprint": f"{source.fingerprint:016x}", "num_samples": len(source)}
+    if loader.planned is not None:
+        return {**same, "seed": loader.order_seed, "order": loader.planned.describe(), "window": 0}
     if loader.is_fed:
         return {**same, "order": "sampler", "batch_size": loader.batch_size}
     if isinstance(order, WeightedOrder):
         return {**same, "seed": loader.order_seed, "order": f"weighted {order.fingerprint} {order.num_samples}", "window": 0}
+    if isinstance(order, MixedOrder):
+        now = {"epoch": loader.place.epoch, "finished": loader.place.finished} if at is None else at
+        epoch, finished = (now.get("epoch"), now.get("finished")) if isinstance(now, Mapping) else (None, None)
+        shares = order.describe(epoch) if type(epoch) is int and epoch >= 0 and finished is False else "any"
+        return {**same, "seed": loader.order_seed, "order": f"mixed {order.num_samples}", "window": 0, "shares": shares}
     return {
         **same,
         "seed": loader.order_seed,
