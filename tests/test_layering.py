@@ -34,7 +34,7 @@ CPP_LAYERS = [
 CPP_LIBRARIES = {
     r"pybind11/|Python\.h": {"bindings"},
     r"lz4|zstd|zdict|xxhash": {"codec", "bindings"},  # bindings only asks which version was built in
-    r"turbojpeg|jpeglib": {"ops"},
+    r"turbojpeg|jpeglib|jerror|png\.h|webp/": {"ops"},
 }
 # What only Linux has stays in files named for it, behind a portable twin.
 LINUX_HEADERS = re.compile(r"linux/|sys/(epoll|eventfd|inotify|prctl|sendfile|statfs|syscall|sysinfo|vfs)\.h")

@@ -17,6 +17,7 @@ import torch
 import torch.utils.data as data
 
 import headrace as hr
+from headrace import images
 from tests.loader.samples import (
     ROWS,
     answer_of,
@@ -481,7 +482,7 @@ NATIVE_ONLY: dict[str, Any] = {
     "mesh": "a mesh",
     "uneven": "drop",
     "check_ranks": False,
-    "prepare": {},
+    "prepare": images.Compose([images.CenterCrop(1)]),
     "batch_by": hr.tokens(8, [1, 1]),
 }
 

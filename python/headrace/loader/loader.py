@@ -30,10 +30,10 @@ import torch.utils.data  # noqa: E402
 from headrace.loader.cuda import check_device  # noqa: E402
 from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
 from headrace.loader.extras import add_extras  # noqa: E402
+from headrace.loader.image_fields import ImageFields  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
 from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device  # noqa: E402
-from headrace.loader.preparing import Preparation  # noqa: E402
 from headrace.loader.source import Source  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
 from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler, is_plain  # noqa: E402
@@ -206,8 +206,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             )
             self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
             return
-        self._preparation = Preparation(prepare)
-        self._preparation.plans(self.source)  # What does not fit is said here.
+        self._image_fields = ImageFields(prepare)
+        self._image_fields.plans(self.source)  # What does not fit is said here.
         if num_workers == "auto":
             num_workers = automatic_workers(self.source.native)
         num_workers = whole_number("num_workers", num_workers, 0, 1 << 31)
@@ -543,7 +543,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             # Samples are cut out again: padding would be for nothing.
             ragged=self.ragged if self._custom_collate is None else "offsets",
             on_error=self.on_error,
-            images=self._preparation.plans(self.source),
+            images=self._image_fields.plans(self.source),
         )
         self._engines.add(pipeline)
         return pipeline
@@ -559,7 +559,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     @property
     def _layout(self) -> BatchLayout:
-        return self._preparation.layout(self.source)
+        return self._image_fields.layout(self.source)
 
     @property
     def _has_extras(self) -> bool:

@@ -11,12 +11,12 @@ from headrace.datasets.layout import BatchLayout
 from headrace.datasets.shards import Dataset
 from headrace.images.compose import Compose
 
-__all__ = ["Preparation"]
+__all__ = ["ImageFields"]
 
 _Plans = list[tuple[int, _native.ImagePlan]]
 
 
-class Preparation:
+class ImageFields:
     """The native plans of a loader's fields, and the layout of its batches; without any, the dataset's own.
 
     prepare: a Compose for the one field of encoded images, a dict of them by field name, or None for what the dataset itself asks for.
@@ -55,7 +55,7 @@ class Preparation:
         self._made_for = source, transform
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Preparation, (self._prepare,)
+        return ImageFields, (self._prepare,)
 
 
 def _by_field(prepare: Any, schema: _native.Schema) -> dict[str, Compose]:
