@@ -13,7 +13,6 @@ import torch.utils.data as data
 
 import headrace as hr
 
-
 ROWS = 57
 
 
