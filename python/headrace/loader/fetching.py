@@ -33,7 +33,8 @@ def key_of(*numbers: int) -> int:
 class Fetcher:
     """Builds batches of a map-style dataset. One thread at a time; threads have one each.
 
-    before: called with each index (with all of them before __getitems__, with None before collate_fn), so that a thread can set its generators and say what it works on.
+    before: called with each index, with all of them before __getitems__, and with None before collate_fn: a thread sets its generators then, and says
+        what it works on.
     choose: for on_error="replace", another index for (failed index, attempt).
     """
 
@@ -129,6 +130,7 @@ class NotingStart:
         self.users = users
 
     def __call__(self, worker: int) -> None:
+        """Begin a worker."""
         _note_in_this_process()
         if self.users is not None:
             self.users(worker)
@@ -136,11 +138,11 @@ class NotingStart:
 
 def _note_in_this_process() -> None:
     kinds = data._DatasetKind
-    original = kinds.create_fetcher
+    original: Any = kinds.create_fetcher
 
     def create_fetcher(kind: Any, dataset: Any, auto_collation: bool, collate_fn: Any, drop_last: bool) -> Any:
         if kind == kinds.Map:
             return Fetcher(dataset, auto_collation, collate_fn)
         return original(kind, dataset, auto_collation, collate_fn, drop_last)
 
-    kinds.create_fetcher = staticmethod(create_fetcher)  # type: ignore[method-assign, assignment]
+    kinds.create_fetcher = staticmethod(create_fetcher)  # type: ignore[method-assign]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
+import sys
 import threading
 import warnings
 import zipfile
@@ -12,7 +13,7 @@ from typing import Any
 
 from headrace.errors import HeadraceWarning
 
-__all__ = ["ThreadCopies"]
+__all__ = ["ThreadCopies", "close_all"]
 
 _DEPTH = 3  # of containers and datasets in datasets that are looked into
 _warned: set[str] = set()
@@ -41,11 +42,11 @@ class ThreadCopies:
         if found:
             _warn(type(dataset).__name__, sorted(set(found)), self.lock is not None)
 
-    def of(self) -> Any:
-        """The dataset for the calling thread."""
+    def of(self, opened: list[Any]) -> Any:
+        """The dataset for the calling thread; what was opened for it, to be closed at the thread's end, goes into `opened`."""
         if self.lock is not None or not self._openers:
             return self._dataset
-        return self._copied(self._dataset, _DEPTH)
+        return self._copied(self._dataset, _DEPTH, opened)
 
     def _look(self, value: Any, depth: int, found: list[str], seen: set[int]) -> None:
         for inner in _inside(value, depth, seen):
@@ -56,28 +57,37 @@ class ThreadCopies:
             else:
                 self._look(inner, depth - 1, found, seen)
 
-    def _copied(self, value: Any, depth: int) -> Any:
+    def _copied(self, value: Any, depth: int, opened: list[Any]) -> Any:
         """The value with handles in it opened again; itself where there are none."""
         if id(value) in self._openers:
-            return self._openers[id(value)]()
+            opened.append(self._openers[id(value)]())
+            return opened[-1]
         if depth < 0:
             return value
         if type(value) in (list, tuple):
-            parts = [self._copied(inner, depth - 1) for inner in value]
+            parts = [self._copied(inner, depth - 1, opened) for inner in value]
             return value if all(a is b for a, b in zip(parts, value, strict=True)) else type(value)(parts)
         if type(value) is dict:
-            items = {key: self._copied(inner, depth - 1) for key, inner in value.items()}
+            items = {key: self._copied(inner, depth - 1, opened) for key, inner in value.items()}
             return value if all(items[key] is value[key] for key in value) else items
         held = getattr(value, "__dict__", None)
         if not isinstance(held, dict) or isinstance(value, type):
             return value
-        changed = {key: new for key, inner in held.items() if (new := self._copied(inner, depth - 1)) is not inner}
+        changed = {key: new for key, inner in held.items() if (new := self._copied(inner, depth - 1, opened)) is not inner}
         if not changed:
             return value
         twin = object.__new__(type(value))
         twin.__dict__.update(held)
         twin.__dict__.update(changed)
         return twin
+
+
+def close_all(opened: list[Any]) -> None:
+    """Close what was opened for a thread that ends. HDF5 objects are left to whoever holds one: a batch may."""
+    for handle in opened:
+        if isinstance(handle, io.IOBase | zipfile.ZipFile | sqlite3.Connection):
+            handle.close()
+    opened.clear()
 
 
 def _inside(value: Any, depth: int, seen: set[int]) -> list[Any]:
@@ -96,8 +106,11 @@ def _unsafe_name(value: Any) -> str:
     """What it is called in a message; empty for what threads may share, as far as is known."""
     kind = type(value)
     module = kind.__module__.partition(".")[0]
-    if module in ("h5py", "lmdb"):
-        return f"{module}.{kind.__name__}" if kind.__name__ in ("File", "Group", "Dataset", "Environment", "Transaction", "Cursor") else ""
+    if module == "h5py":
+        return f"h5py.{kind.__name__}" if kind.__name__ in ("File", "Group", "Dataset") else ""
+    lmdb = sys.modules.get("lmdb")
+    if lmdb is not None and isinstance(value, lmdb.Transaction | lmdb.Cursor):  # An Environment may be shared.
+        return f"lmdb.{kind.__name__}"
     if isinstance(value, sqlite3.Connection | sqlite3.Cursor):
         return f"sqlite3.{kind.__name__}"
     if isinstance(value, zipfile.ZipFile):
@@ -118,11 +131,11 @@ def _opener(handle: Any) -> Callable[[], Any]:
             raise _CannotCopy
         return lambda: _zip(name, password)
     if isinstance(handle, io.BytesIO):
-        held, at = handle.getbuffer(), handle.tell()
+        held, at = handle.getvalue(), handle.tell()
         return lambda: _at(io.BytesIO(held), at)
     if isinstance(handle, io.FileIO | io.BufferedReader | io.TextIOWrapper) and isinstance(handle.name, str):
         return _file_opener(handle, handle.name)
-    raise _CannotCopy  # lmdb: a process may open an environment once.
+    raise _CannotCopy  # lmdb: a transaction belongs to one thread at a time.
 
 
 def _zip(name: str, password: bytes | None) -> zipfile.ZipFile:
@@ -150,11 +163,8 @@ def _file_opener(handle: Any, name: str) -> Callable[[], Any]:
 def _h5py_opener(handle: Any) -> Callable[[], Any]:
     if not handle or handle.file.mode != "r":
         raise _CannotCopy
-    import h5py
-
-    name, path = handle.file.filename, handle.name
-    is_file = isinstance(handle, h5py.File)
-    return lambda: h5py.File(name, "r") if is_file else h5py.File(name, "r")[path]
+    open_file, name, path = type(handle.file), handle.file.filename, handle.name
+    return lambda: open_file(name, "r") if isinstance(handle, open_file) else open_file(name, "r")[path]
 
 
 def _sqlite_opener(handle: sqlite3.Connection) -> Callable[[], Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import torch
@@ -192,6 +193,6 @@ class NativeIterator:
             finally:
                 self._lock.release()
 
-    def __del__(self) -> None:
-        if getattr(self, "pipeline", None) is not None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if getattr(self, "pipeline", None) is not None and not is_finalizing():  # Then modules are gone, and the engine ends itself.
             self._release()

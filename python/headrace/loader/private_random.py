@@ -84,11 +84,11 @@ class PrivateGenerators(TorchFunctionMode):
         install()
         self._outer = getattr(_here, "generators", None)
         _here.generators = self
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         _here.generators = self._outer
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -107,7 +107,7 @@ def install() -> None:
         if _installed:
             return
         _installed = True
-        _redirect(random, random._inst, "random")  # type: ignore[attr-defined]
+        _redirect(random, random._inst, "random")
         _redirect(np.random, np.random.mtrand._rand, "numpy")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ import torch.utils.data._utils.fetch as torch_fetch
 
 from headrace.errors import TooManyErrorsError
 from headrace.loader.fetching import Fetcher, NotingStart, key_of
-from headrace.loader.python_pass import PythonPass
+from headrace.loader.python_pass import Watch, watched
 from headrace.loader.state import VERSION, LoaderState, read_state
 from headrace.loader.stateful_batches import StatefulBatches, StatefulIndices
 from headrace.loader.thread_iterator import ThreadIterator
@@ -56,9 +55,7 @@ class PythonEngine:
     def __init__(self, loader: DataLoader) -> None:
         self._of = weakref.ref(loader)
         self._inner: Any = None  # torchdata's loader
-        self._latest: weakref.ref[Any] | None = None
-        self.counts = {"batches": 0, "seconds": 0.0, "stall_seconds": 0.0, "errors": 0}
-        self.first_batch_seconds = 0.0
+        self._counts: dict[str, Any] = {"batches": 0, "seconds": 0.0, "stall_seconds": 0.0, "errors": 0, "time_to_first_batch_seconds": 0.0}
 
     @property
     def _loader(self) -> DataLoader:
@@ -79,19 +76,15 @@ class PythonEngine:
         loader = self._loader
         state = loader.place.begin()
         failed = _counter(state, loader.max_errors)
-        if self.name == "threads":
-            loader.place = state
-            iterator: Iterator[Any] = ThreadIterator(loader, state, failed)
-            counts_delivered = False
-        else:
-            iterator = self._process_pass(state, failed)
-            loader.place = state
-            counts_delivered = True
-        self._latest = weakref.ref(iterator)
-        return PythonPass(iterator, state, self.counts, counts_delivered, self)
+        is_threaded = self.name == "threads"
+        iterator: Any = ThreadIterator(loader, state, failed) if is_threaded else self._process_pass(state, failed)
+        loader.place = state
+        found: Iterator[Any] = watched(iterator, Watch(state, self._counts, is_threaded))
+        return found
 
-    def _process_pass(self, state: LoaderState, failed: Callable[[int, Exception], None]) -> Iterator[Any]:
+    def _process_pass(self, state: LoaderState, failed: Callable[[int, Exception], None]) -> Any:
         loader = self._loader
+        iterator: Any
         if self.name == "torch":
             iterator = loader.iterate_as_torch(NotingStart(loader.worker_init_fn) if loader.num_workers > 0 else loader.worker_init_fn)
         else:
@@ -124,14 +117,10 @@ class PythonEngine:
             settings = {name: getattr(loader, name) for name in _SETTINGS}
             if loader.num_workers == 0:
                 settings["prefetch_factor"] = None
-            self._inner = _stateful_loader()(
-                loader.dataset,
-                **batches,
-                **settings,
-                worker_init_fn=init,
-                persistent_workers=loader.persistent_workers,
-                snapshot_every_n_steps=loader.snapshot_every_n_steps,
-            )
+            settings |= {"persistent_workers": loader.persistent_workers, "snapshot_every_n_steps": loader.snapshot_every_n_steps}
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".*set_vital", UserWarning)  # torch 2.13, of a call in torchdata 0.11
+                self._inner = _stateful_loader()(loader.dataset, **batches, **settings, worker_init_fn=init)
         for name in _SETTINGS:
             setattr(self._inner, name, getattr(loader, name))
         self._inner.worker_init_fn = init
@@ -162,11 +151,9 @@ class PythonEngine:
         loader = self._loader
         if self.name == "threads":
             self._refuse_streams()
-            key = saved.get("key") if isinstance(saved, Mapping) else None
-            if key is not None and (type(key) is not int or not -(1 << 63) <= key < 1 << 64):
-                raise ValueError(f"load_state_dict: key is {str(key)[:40]}; expected a whole number of 64 bits")
-            loader.place = read_state(saved, self._identity(), (1 << 63) - 1)
-            loader.place.key = key
+            place = read_state(saved, self._identity(), (1 << 63) - 1)
+            place.key = _key_in(saved)
+            loader.place = place
             if "epoch" in loader.place.drawn:
                 loader.followers.tell(loader.place.drawn["epoch"])
             return
@@ -177,7 +164,7 @@ class PythonEngine:
         loader = self._loader
         return {
             "dataset": type(loader.dataset).__name__,
-            "num_samples": len(loader.dataset),
+            "num_samples": _size(loader.dataset),
             "order": "sampler",
             "batch_size": loader.batch_size,
         }
@@ -201,7 +188,7 @@ class PythonEngine:
     def stats(self) -> dict[str, Any]:
         """Counts of all passes, and what serves and why."""
         loader = self._loader
-        out: dict[str, Any] = {**self.counts, "time_to_first_batch_seconds": self.first_batch_seconds, "engine": self.name}
+        out: dict[str, Any] = {**self._counts, "engine": self.name}
         seconds = out["seconds"]
         out["stall_share"] = min(1.0, out["stall_seconds"] / seconds) if seconds > 0 else 0.0
         out["fallback_reason"] = loader.fallback_reason
@@ -209,9 +196,16 @@ class PythonEngine:
         out["skipped"] = len(loader.place.skipped)
         return out
 
-    def clock(self) -> float:
-        """Seconds, for the counts."""
-        return time.perf_counter()
+
+def _size(dataset: Any) -> int:
+    return len(dataset)
+
+
+def _key_in(saved: Mapping[str, Any]) -> int | None:
+    key = saved.get("key")
+    if key is not None and (type(key) is not int or not -(1 << 63) <= key < 1 << 64):
+        raise ValueError(f"load_state_dict: key is {str(key)[:40]}; expected a whole number of 64 bits")
+    return key
 
 
 def _counter(state: LoaderState, most: int) -> Callable[[int, Exception], None]:

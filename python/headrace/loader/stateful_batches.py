@@ -22,6 +22,7 @@ class Draws:
     def __init__(self, sampler: Any, *, batched: bool, begin: int = 0, drawn: Mapping[str, Any] | None = None) -> None:
         self._sampler = sampler if batched else data.BatchSampler(sampler, 1, False)
         self._batched = batched
+        self._batches: Iterator[Any] | None = None
         self.load_state_dict({"taken": begin, "from": drawn or {}})
 
     def __iter__(self) -> Draws:
@@ -56,7 +57,7 @@ class Draws:
         """Continue there."""
         self._taken = state["taken"]
         self._feed = IndexFeed(self._sampler, self._taken, state["from"])
-        self._batches: Iterator[Any] | None = None
+        self._batches = None
 
 
 class StatefulBatches:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 import torch.utils.data as data
 
 from headrace.errors import ForkError
 from headrace.loader.fetching import BatchLost, Fetcher, key_of, note
-from headrace.loader.handles import ThreadCopies
+from headrace.loader.handles import ThreadCopies, close_all
 from headrace.loader.pinning import pin
 from headrace.loader.private_random import PrivateGenerators
 from headrace.loader.stateful_batches import Draws
@@ -35,7 +36,7 @@ class ThreadIterator:
         self._loader, self._state, self._pid = loader, state, os.getpid()
         self._is_stream = isinstance(loader.dataset, data.IterableDataset)
         self._begun = state.position
-        auto = loader._auto_collation  # type: ignore[attr-defined]
+        auto = loader._auto_collation
         sampler: Any = loader.batch_sampler if auto else loader.sampler
         self._indices: Iterator[Any] = (
             iter(sampler) if self._is_stream else Draws(sampler, batched=auto, begin=state.position, drawn=state.drawn)
@@ -45,11 +46,12 @@ class ThreadIterator:
         state.key = state.key if state.key is not None else seed
         self._is_done = False
         self._given = 0
-        count = min(loader.num_workers, 1) if self._is_stream else loader.num_workers
+        count = max(loader.num_workers, 1) if loader.timeout > 0 else loader.num_workers  # A timeout needs a thread to wait for.
+        count = min(count, 1) if self._is_stream else count
         self._ahead = count * (loader.prefetch_factor or 2)
-        make = _WorkerMaker(loader, state.key, state.epoch, max(count, 1), failed)
+        make = _WorkerMaker(loader, state.key, state.epoch, count, failed)
         self._build: Callable[[Any], Any] | None = None if count else make.worker(None, 0)
-        self._pool = ThreadPool(count, make.worker) if count else None
+        self._pool = ThreadPool(count, make.worker, make.end) if count else None
         self._fill()
 
     def _fill(self) -> None:
@@ -101,18 +103,21 @@ class ThreadIterator:
                 return self._build(task)
             except StopIteration:
                 self._end()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - raised in its turn
                 return Failure(error)
+        return self._take_from(self._pool)
+
+    def _take_from(self, pool: ThreadPool) -> Any:
         self._fill()
-        if self._pool.ahead == 0:
+        if pool.ahead == 0:
             self._end()
-        batch = self._pool.take(self._loader.timeout, self._loader.in_order)
+        batch = pool.take(self._loader.timeout, self._loader.in_order)
         if isinstance(batch, Failure) and isinstance(batch.error, StopIteration):  # A stream's end.
             self._end()
         self._fill()
         return batch
 
-    def _end(self) -> None:
+    def _end(self) -> NoReturn:
         self._is_done = True
         self._state.finished = True
         self.close()
@@ -127,26 +132,27 @@ class ThreadIterator:
         if self._pool is not None and self._pid == os.getpid():
             self._pool.close()
 
-    def __del__(self) -> None:
-        if getattr(self, "_pool", None) is not None:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if getattr(self, "_pool", None) is not None and not is_finalizing():
             self.close()
 
 
 class _WorkerMaker:
     """Makes what builds batches in one thread. Holds parts of the loader, not the loader: a dropped one must not be kept by its threads."""
 
-    def __init__(self, loader: DataLoader, key: int, epoch: int, count: int, failed: Callable[[int, Exception], None]) -> None:
-        self._key, self._epoch, self._count, self._failed = key, epoch, count, failed
+    def __init__(self, loader: DataLoader, key: int, epoch: int, threads: int, failed: Callable[[int, Exception], None]) -> None:
+        self._key, self._epoch, self._count, self._failed = key, epoch, threads, failed
         self._lock = threading.Lock()
-        self._copies = ThreadCopies(loader.dataset) if loader.num_workers else None
+        self._copies = ThreadCopies(loader.dataset) if threads else None
+        self._opened: dict[int, list[Any]] = {}  # by thread
         self._dataset = loader.dataset
-        self._kind = loader._dataset_kind  # type: ignore[attr-defined]
-        self._auto, self._collate = loader._auto_collation, loader.collate_fn  # type: ignore[attr-defined]
+        self._kind = loader._dataset_kind
+        self._auto, self._collate = loader._auto_collation, loader.collate_fn
         self._drop_last, self._on_error, self._start = loader.drop_last, loader.on_error, loader.worker_init_fn
 
     def worker(self, pool: ThreadPool | None, number: int) -> Callable[[Any], Any]:
         """What builds the batch of a task in this thread. Without a pool, in the caller's."""
-        dataset = self._dataset if self._copies is None else self._copies.of()
+        dataset = self._dataset if pool is None or self._copies is None else self._copies.of(self._opened.setdefault(number, []))
         generators = PrivateGenerators()
         if pool is not None:
             self._enter(dataset, generators, number)
@@ -155,7 +161,8 @@ class _WorkerMaker:
         else:
             with generators:
                 generators.begin(key_of(self._key, self._epoch, _STREAM))
-                fetcher = data._DatasetKind.create_fetcher(self._kind, dataset, self._auto, self._collate, self._drop_last)
+                create: Any = data._DatasetKind.create_fetcher
+                fetcher = create(self._kind, dataset, self._auto, self._collate, self._drop_last)
         lock = self._copies.lock if self._copies is not None else None
 
         def build(task: Any) -> Any:
@@ -170,18 +177,19 @@ class _WorkerMaker:
 
         return build
 
+    def end(self, number: int) -> None:
+        """Called by the thread that ends."""
+        leave_worker()
+        close_all(self._opened.pop(number, []))
+
     def _enter(self, dataset: Any, generators: PrivateGenerators, number: int) -> None:
         seed = key_of(self._key, self._epoch, _STREAM, number)
         generators.begin(seed)
         info = data._utils.worker.WorkerInfo(number, self._count, seed, dataset, *_rng(generators))
         enter_worker(info)
         if self._start is not None:
-            try:
-                with generators:
-                    self._start(number)
-            except BaseException:
-                leave_worker()
-                raise
+            with generators:
+                self._start(number)
 
     def _fetcher(self, dataset: Any, generators: PrivateGenerators, pool: ThreadPool | None, number: int) -> _KeyedFetcher:
         fetcher = _KeyedFetcher(dataset, self._auto, self._collate)

@@ -29,18 +29,21 @@ class Failure:
 class ThreadPool:
     """Tasks in, results out by ticket, in the order in which they were given. Threads hold this, never the iterator, so that it can be dropped.
 
-    make_worker(worker) is called in each thread, once, and gives what builds a batch of a task; `doing[worker]` is what it says to be working on.
+    make_worker(pool, worker) is called in each thread, once, and gives what builds a batch of a task; end_worker is called at its end. `doing[worker]` is
+    what it says to be working on.
     Any thread may call anything; `changed` guards everything.
     """
 
-    def __init__(self, count: int, make_worker: Callable[[ThreadPool, int], Callable[[Any], Any]]) -> None:
+    def __init__(
+        self, count: int, make_worker: Callable[[ThreadPool, int], Callable[[Any], Any]], end_worker: Callable[[int], None]
+    ) -> None:
         self.doing: dict[int, Any] = {}
         self._changed = threading.Condition()
         self._tasks: deque[tuple[int, Any]] = deque()
         self._results: dict[int, Any] = {}
         self._given = self._taken = 0
         self._is_closed = False
-        self._make_worker = make_worker
+        self._make_worker, self._end_worker = make_worker, end_worker
         self._threads = [threading.Thread(target=self._run, args=(i,), name=f"headrace-python-{i}", daemon=True) for i in range(count)]
         for thread in self._threads:
             thread.start()
@@ -83,17 +86,22 @@ class ThreadPool:
         return "\n".join(lines)
 
     def _run(self, worker: int) -> None:
+        try:
+            self._work(worker)
+        finally:
+            self._end_worker(worker)
+
+    def _work(self, worker: int) -> None:
         build: Callable[[Any], Any] | None = None
         failed: BaseException | None = None
         try:
             build = self._make_worker(self, worker)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised in the consumer
             failed = error  # Raised in place of each batch that this thread would have built.
             note(error, f"headrace: when the thread {threading.current_thread().name} began")
         while True:
             with self._changed:
-                while not self._tasks and not self._is_closed:
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._tasks or self._is_closed)
                 if self._is_closed:
                     return
                 ticket, task = self._tasks.popleft()
@@ -102,12 +110,14 @@ class ThreadPool:
             except BaseException as error:  # noqa: BLE001 - whatever it is, the consumer gets it
                 result = Failure(error)
             self.doing.pop(worker, None)
-            with self._changed:
-                if self._is_closed:
-                    return
+            self._hand_over(ticket, result)
+            del result, task
+
+    def _hand_over(self, ticket: int, result: Any) -> None:
+        with self._changed:
+            if not self._is_closed:
                 self._results[ticket] = result
                 self._changed.notify_all()
-            del result, task
 
     def close(self) -> None:
         """End the threads: at once where they wait, else after the sample they are in. Returns within a tenth of a second."""
