@@ -15,6 +15,7 @@ DEMO_ARGS ?=
 
 VENV := .venv
 RIVALS := .venv-rivals
+TRAINERS := .venv-integrations
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 WERROR := --config-settings=cmake.define.HEADRACE_WERROR=ON
@@ -28,7 +29,7 @@ ifneq ($(shell command -v ccache 2>/dev/null),)
 export CMAKE_CXX_COMPILER_LAUNCHER := ccache
 endif
 
-.PHONY: help setup demo test test-cpp test-python bench bench-rivals lint format wheel sanitize clean FORCE
+.PHONY: help setup demo test test-cpp test-python test-integrations bench bench-rivals lint format wheel sanitize clean FORCE
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1   \2/p' Makefile
@@ -100,6 +101,21 @@ test-cpp: | $(STAMP)/venv build
 
 test-python: setup
 	@$(PY) -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+
+# The trainers stand in an environment of their own, on top of .venv: its packages (torch, headrace as it was built, pytest) are seen from there. Every
+# version is pinned, so pip has nothing to resolve.
+test-integrations: $(TRAINERS)/.complete  ## headrace inside Lightning, Accelerate, the HF Trainer, Ray Train, Keras, JAX, DDP and FSDP, installed in .venv-integrations
+	@$(TRAINERS)/bin/python -m pytest tests/integrations $(PYTEST_ARGS)
+
+$(TRAINERS)/.complete: tests/integrations/requirements.txt $(STAMP)/package
+	@if ! cmp -s $< $(TRAINERS)/requirements.txt; then echo "headrace: installing the trainers in $(TRAINERS)"; \
+	  $(PY) -m venv --clear $(TRAINERS); \
+	  site=$$($(TRAINERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	  below=$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	  echo "import site; site.addsitedir('$$below')" >$$site/headrace_setup.pth; \
+	  $(TRAINERS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<; \
+	  cp $< $(TRAINERS)/requirements.txt; fi
+	@touch $@
 
 sanitize: | $(STAMP)/venv build  ## the C++ tests under AddressSanitizer + UBSan, then under ThreadSanitizer
 	$(call cmake_tests,asan)

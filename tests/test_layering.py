@@ -75,6 +75,7 @@ THIRD_PARTY = {
     "optuna": {"tune"},
     "obstore": {"datasets", "writing"},
     "fsspec": {"datasets", "writing"},
+    "keras": {"integrations"},
     "ray": {"integrations", "tune"},
 }
 EXTENSION = "headrace._native._ext"
@@ -260,7 +261,7 @@ def run_python(code: str) -> str:
 
 
 # Everything public that must work where only numpy is installed; the loader is torch's, and imports it.
-USE_WITHOUT_TORCH = "[getattr(headrace, name) for name in headrace.__all__ if name != 'DataLoader']"
+USE_WITHOUT_TORCH = "[getattr(headrace, name) for name in headrace.__all__ if name not in ('DataLoader', 'wrap')]"
 
 
 def test_importing_headrace_imports_nothing_optional():

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import headrace
 from headrace.bench.ceilings import page_in
 
-__all__ = ["CODECS", "SIDE", "VOLUME_BATCH", "Volumes"]
+__all__ = ["CODECS", "SIDE", "UNFILTERED", "VOLUME_BATCH", "Volumes"]
 
 SIDE = 64
 VOLUME_BATCH = 4
@@ -22,6 +22,7 @@ CODECS: dict[str, dict[str, Any]] = {
     "zstd": {"codec": "zstd", "level": 3, "filter": "shuffle"},
     "lz4": {"codec": "lz4", "filter": "shuffle"},
 }
+UNFILTERED = " without filter"  # behind a codec's name: the same with the plain bytes
 
 
 def volume(number: int) -> npt.NDArray[np.float32]:
@@ -48,7 +49,7 @@ class Volumes:
         return self.samples
 
     def path(self, codec: str) -> str:
-        """The headrace dataset of a codec."""
+        """The headrace dataset of a codec, with UNFILTERED behind its name or not."""
         return str(self.folder / codec)
 
     def page_in(self) -> None:
@@ -64,6 +65,7 @@ class Volumes:
             root.mkdir(parents=True)
             for name, codec in CODECS.items():
                 headrace.write(root / name, _samples(samples), codec={"volume": codec}, batch_rows=16)
+                headrace.write(root / (name + UNFILTERED), _samples(samples), codec={"volume": codec | {"filter": "none"}}, batch_rows=16)
             np.save(root / "sums.npy", [volume(number).sum(dtype=np.float64) for number in range(samples)])
         return cls(samples, np.load(root / "sums.npy"), root)
 

@@ -9,9 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import sampling
+    from headrace import evaluate, images, sampling
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
+    from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
+    from headrace.datasets.image_folder import ImageFolder
     from headrace.datasets.shards import Dataset, open
     from headrace.errors import (
         ChangedError,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         LoaderTimeoutError,
         MissingExtraError,
         NotFoundError,
+        RanksDifferError,
         StorageError,
         TooManyErrorsError,
         TruncatedError,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
         UnsupportedVersionError,
     )
     from headrace.loader.loader import DataLoader
+    from headrace.loader.wrap import wrap
     from headrace.writing.convert import convert
     from headrace.writing.verify import verify
     from headrace.writing.writer import Writer, write
@@ -40,9 +44,12 @@ _HOMES = {
     "ArrayDataset": "headrace.datasets.arrays",
     "DataLoader": "headrace.loader.loader",
     "Dataset": "headrace.datasets.shards",
+    "Diagnosis": "headrace.bench.diagnose",
     "Field": "headrace._native",
+    "ImageFolder": "headrace.datasets.image_folder",
     "Schema": "headrace._native",
     "Writer": "headrace.writing.writer",
+    "diagnose": "headrace.bench.diagnose",
     "convert": "headrace.writing.convert",
     "from_arrays": "headrace.datasets.arrays",
     "num_threads": "headrace._native",
@@ -50,6 +57,7 @@ _HOMES = {
     "set_cache_bytes": "headrace._native",
     "set_num_threads": "headrace._native",
     "verify": "headrace.writing.verify",
+    "wrap": "headrace.loader.wrap",
     "write": "headrace.writing.writer",
     "ChangedError": "headrace.errors",
     "ClosedError": "headrace.errors",
@@ -62,6 +70,7 @@ _HOMES = {
     "LoaderTimeoutError": "headrace.errors",
     "MissingExtraError": "headrace.errors",
     "NotFoundError": "headrace.errors",
+    "RanksDifferError": "headrace.errors",
     "StorageError": "headrace.errors",
     "TooManyErrorsError": "headrace.errors",
     "TruncatedError": "headrace.errors",
@@ -69,7 +78,7 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
-_MODULES = {"sampling"}
+_MODULES = {"evaluate", "images", "sampling"}
 
 __all__ = [
     "ArrayDataset",
@@ -78,15 +87,18 @@ __all__ = [
     "CorruptDataError",
     "DataLoader",
     "Dataset",
+    "Diagnosis",
     "ExistsError",
     "Field",
     "ForkError",
     "HeadraceError",
     "HeadraceWarning",
+    "ImageFolder",
     "LimitExceededError",
     "LoaderTimeoutError",
     "MissingExtraError",
     "NotFoundError",
+    "RanksDifferError",
     "Schema",
     "StorageError",
     "TooManyErrorsError",
@@ -96,13 +108,17 @@ __all__ = [
     "Writer",
     "__version__",
     "convert",
+    "diagnose",
+    "evaluate",
     "from_arrays",
+    "images",
     "num_threads",
     "open",
     "sampling",
     "set_cache_bytes",
     "set_num_threads",
     "verify",
+    "wrap",
     "write",
 ]
 

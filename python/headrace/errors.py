@@ -12,6 +12,7 @@ HeadraceError
 ├── ChangedError (RuntimeError)            not the file, dataset or order that the caller's state speaks of
 ├── ForkError (RuntimeError)               an object made before fork() was used in the child
 ├── ClosedError (RuntimeError)             used after close()
+├── RanksDifferError (RuntimeError)        the ranks of a job are about to read different epochs
 ├── LoaderTimeoutError (TimeoutError, RuntimeError)   `timeout` passed; says what is stuck
 ├── TooManyErrorsError (RuntimeError)      more samples failed than `max_errors` allows
 └── MissingExtraError (ImportError)        an optional package is not installed; names the extra
@@ -37,6 +38,7 @@ __all__ = [
     "LoaderTimeoutError",
     "MissingExtraError",
     "NotFoundError",
+    "RanksDifferError",
     "StorageError",
     "TooManyErrorsError",
     "TruncatedError",
@@ -83,6 +85,10 @@ class ExistsError(HeadraceError, FileExistsError):
 
 class ChangedError(HeadraceError, RuntimeError):
     """A file, dataset or configuration differs from what a manifest or saved state says."""
+
+
+class RanksDifferError(HeadraceError, RuntimeError):
+    """The ranks of a job are about to read different epochs, or the same one differently."""
 
 
 class ForkError(HeadraceError, RuntimeError):

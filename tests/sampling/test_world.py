@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from tests.loader.samples import answer_of, ids_of, numbered
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No launcher's environment."""
-    for name in ("RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in list(os.environ):
+        if name in ("RANK", "WORLD_SIZE") or name.startswith(("SLURM_", "OMPI_", "HOROVOD_")):
+            monkeypatch.delenv(name)
 
 
 def launched(monkeypatch: pytest.MonkeyPatch, rank: str, world_size: str) -> None:
@@ -57,6 +59,46 @@ def test_an_environment_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ValueError, match="the environment variable WORLD_SIZE must be an integer, got 'two'"):
         find_world()
     assert find_world(0, 1) == (0, 1)
+
+
+LAUNCHERS = [  # in the order in which they are asked
+    ("RANK", "WORLD_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("HOROVOD_RANK", "HOROVOD_SIZE"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+]
+
+
+def test_launchers_are_asked_in_a_fixed_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, (rank, size) in reversed(list(enumerate(LAUNCHERS))):
+        monkeypatch.setenv(size, str(number + 10))
+        if rank != "SLURM_PROCID":
+            before = find_world()
+            monkeypatch.delenv(rank, raising=False)
+            assert find_world() == before  # One of the two is not enough.
+        monkeypatch.setenv(rank, "2" if rank == "SLURM_PROCID" else str(number + 3))
+        assert find_world() == (int(os.environ[rank]), number + 10)
+
+
+def test_an_environment_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "4")
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    with pytest.raises(
+        ValueError, match=r"got rank=4 and world_size=4 \(OMPI_COMM_WORLD_RANK and OMPI_COMM_WORLD_SIZE in the environment\)"
+    ):
+        find_world()
+
+
+def test_a_batch_script_of_slurms_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SLURM_JOB_ID": "77", "SLURM_PROCID": "0", "SLURM_NTASKS": "8"}.items():
+        monkeypatch.setenv(name, value)
+    assert find_world() == (0, 1)
+    monkeypatch.setenv("SLURM_STEP_ID", "0")  # srun's own
+    monkeypatch.setenv("SLURM_PROCID", "5")
+    assert find_world() == (5, 8)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "6")  # a step of fewer tasks than the job may have
+    assert find_world() == (5, 6)
 
 
 def test_a_process_group_precedes_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

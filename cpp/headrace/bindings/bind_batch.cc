@@ -180,6 +180,7 @@ void register_batch(py::module_& m) {
       .def_property_readonly("place", [](const Batch& b) { return py::make_tuple(b.step, b.position_after, b.skipped.size()); })
       .def_readonly("step", &Batch::step)
       .def_readonly("position", &Batch::position_after)
+      .def_readonly("valid_samples", &Batch::valid_samples)
       .def_property_readonly("skipped",
                              [](const Batch& b) {
                                py::list out;

@@ -182,12 +182,15 @@ py::list shard_list(const Dataset& dataset) {
   return out;
 }
 
-Result<pipeline::Batch> build(const pipeline::BuildContext& context, const std::vector<std::uint64_t>& samples) {
+Result<pipeline::Batch> build(const pipeline::BuildContext& context, const std::vector<std::uint64_t>& samples, std::uint64_t epoch) {
   constexpr int kMaxRounds = 64;  // a file that changes underneath makes one
   for (int round = 0; round < kMaxRounds; ++round) {
     pipeline::BatchBuilder builder(context, samples);
     HR_RETURN_IF_ERROR(builder.prepare());
     for (std::size_t i = 0; i < builder.num_pieces(); ++i) builder.run_piece(i);
+    builder.set_epoch(epoch);
+    const std::size_t images = builder.begin_images();
+    for (std::size_t i = 0; i < images; ++i) builder.run_images(i);
     if (builder.is_outdated()) continue;
     const std::vector<pipeline::SampleError> errors = builder.errors();
     if (!errors.empty()) return errors.front().status;
@@ -197,18 +200,23 @@ Result<pipeline::Batch> build(const pipeline::BuildContext& context, const std::
 }
 
 std::shared_ptr<pipeline::Batch> fetch(const std::shared_ptr<Dataset>& dataset, const SampleArray& indices,
-                                       const std::vector<std::uint32_t>& fields, const std::string& ragged) {
+                                       const std::vector<std::uint32_t>& fields, const std::string& ragged,
+                                       const std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>& images,
+                                       std::uint64_t seed, std::uint64_t epoch) {
   static auto* counters = new pipeline::Counters();
   pipeline::BuildContext context;
   context.schema = std::shared_ptr<const format::Schema>(dataset, &dataset->schema());
   context.dataset = dataset;
   context.fields = fields;
   check(dataset->check_fields(fields));
+  for (const auto& [field, plan] : images) check(check_image(*dataset, fields, field));
+  set_plans(fields, {images.begin(), images.end()}, context);
+  context.seed = seed;
   context.ragged = unwrap(pipeline::ragged_from_name(ragged));
   context.slabs = &dataset->runtime().slabs();
   context.counters = counters;
   const std::vector<std::uint64_t> samples = samples_of(indices, dataset->num_samples());
-  return std::make_shared<pipeline::Batch>(unwrap(without_lock([&] { return build(context, samples); })));
+  return std::make_shared<pipeline::Batch>(unwrap(without_lock([&] { return build(context, samples, epoch); })));
 }
 
 std::shared_ptr<Dataset> view_of(const std::shared_ptr<Dataset>& dataset, std::vector<std::uint32_t> fields, std::uint64_t length,
@@ -298,7 +306,9 @@ void register_dataset(py::module_& m) {
       .def_static("concat", &concat, py::arg("datasets"))
       .def("field_stats", &field_stats)
       .def("chunk_stats", &chunk_stats, py::arg("field"))
-      .def("fetch", &fetch, py::arg("indices"), py::arg("fields"), py::arg("ragged") = "offsets");
+      .def("fetch", &fetch, py::arg("indices"), py::arg("fields"), py::arg("ragged") = "offsets",
+           py::arg("images") = std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>{}, py::arg("seed") = 0,
+           py::arg("epoch") = 0);
   py::class_<pipeline::Order>(m, "Order")
       .def(py::init(&make_order), py::arg("num_samples"), py::arg("seed"), py::arg("epoch"), py::arg("kind") = "global",
            py::arg("window") = 32, py::arg("shard_samples") = std::vector<std::uint64_t>{},

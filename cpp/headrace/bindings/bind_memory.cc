@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "headrace/bindings/kept_object.h"
+#include "headrace/bindings/paths.h"
 #include "headrace/bindings/raise.h"
 #include "headrace/bindings/register.h"
 #include "headrace/bindings/samples.h"
@@ -60,6 +61,23 @@ std::shared_ptr<Dataset> make_table(const format::Schema& schema, const std::vec
   return Dataset::over(unwrap(MemoryTable::create(schema, std::move(native), keep_object(std::move(owner)))));
 }
 
+// One part: a column for each field but images, whose files are `names` below `folder`.
+std::shared_ptr<Dataset> make_files(const format::Schema& schema, const py::object& folder, const std::vector<py::bytes>& names,
+                                    const std::vector<py::array>& arrays) {
+  pipeline::MemoryPart part;
+  part.num_rows = names.size();
+  py::list owner;
+  std::size_t next = 0;
+  for (const Field& field : schema.fields) {
+    const bool is_file = field.kind == format::Kind::kImage;
+    if (!is_file && next == arrays.size()) throw py::value_error("field '" + field.name + "': there is no array for it");
+    part.columns.push_back(is_file ? pipeline::MemoryColumn{} : column_of(field, arrays[next], part.num_rows));
+    if (!is_file) owner.append(arrays[next++]);
+  }
+  const auto files = std::make_shared<const pipeline::FileList>(file_path(folder), std::vector<std::string>(names.begin(), names.end()));
+  return Dataset::over(unwrap(MemoryTable::create(schema, {std::move(part)}, keep_object(std::move(owner)), files)));
+}
+
 std::shared_ptr<Dataset> subset(const Dataset& dataset, const SampleArray& rows) {
   if (dataset.table() == nullptr) throw py::type_error("subset() is for tables in memory");
   return Dataset::over(unwrap(dataset.table()->subset(samples_of(rows, dataset.num_samples()))));
@@ -69,6 +87,7 @@ std::shared_ptr<Dataset> subset(const Dataset& dataset, const SampleArray& rows)
 
 void register_memory(py::module_& m) {
   m.def("make_table", &make_table, py::arg("schema"), py::arg("parts"));
+  m.def("make_files", &make_files, py::arg("schema"), py::arg("folder"), py::arg("names"), py::arg("arrays"));
   m.def("subset_table", &subset, py::arg("table"), py::arg("rows"));
 }
 

@@ -22,13 +22,15 @@ constexpr std::int64_t kSliceNs = 50'000'000;  // between two looks for Ctrl-C
 constexpr double kMaxTimeout = 1e9;            // seconds; 64 bits of nanoseconds hold nine times that
 
 std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::vector<std::uint32_t> fields, std::uint64_t batch_size,
-                                        bool drop_last, std::uint64_t rank, std::uint64_t world_size, const std::string& order,
-                                        std::uint32_t window, std::uint64_t seed, int num_threads, std::uint32_t prefetch_batches,
-                                        std::uint64_t prefetch_bytes, const std::string& ragged, const std::string& on_error,
-                                        std::shared_ptr<pipeline::AliasTable> weights, std::uint64_t epoch_samples) {
+                                        bool drop_last, bool drop_uneven, std::uint64_t rank, std::uint64_t world_size,
+                                        const std::string& order, std::uint32_t window, std::uint64_t seed, int num_threads,
+                                        std::uint32_t prefetch_batches, std::uint64_t prefetch_bytes, const std::string& ragged,
+                                        const std::string& on_error, std::shared_ptr<pipeline::AliasTable> weights,
+                                        std::uint64_t epoch_samples,
+                                        const std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>& images) {
   pipeline::PipelineOptions options;
   options.fields = std::move(fields);
-  options.partition = {batch_size, rank, world_size, drop_last};
+  options.partition = {batch_size, rank, world_size, drop_last, drop_uneven};
   options.order = unwrap(pipeline::order_from_name(order));
   options.window = window;
   options.seed = seed;
@@ -39,6 +41,7 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
   options.on_error = unwrap(pipeline::on_error_from_name(on_error));
   options.weights = std::move(weights);
   options.epoch_samples = epoch_samples;
+  options.images.assign(images.begin(), images.end());
   return unwrap(Pipeline::create(std::move(dataset), std::move(options)));
 }
 
@@ -66,6 +69,7 @@ py::dict stats_dict(const Pipeline& p) {
   stages["verify"] = seconds(s.verify_ns);
   stages["decode"] = seconds(s.decode_ns);
   stages["assemble"] = seconds(s.assemble_ns);
+  stages["images"] = seconds(s.image_ns);
   py::dict out;
   out["batches"] = s.batches;
   out["samples"] = s.samples;
@@ -95,6 +99,13 @@ py::dict stats_dict(const Pipeline& p) {
   out["num_threads"] = s.num_threads;
   out["prefetch_batches"] = s.prefetch_batches;
   out["prefetch_bytes"] = s.prefetch_bytes;
+  const pipeline::WaitCounts& waits = p.waits();
+  py::list counts;  // as far as there are any
+  std::size_t end = pipeline::WaitCounts::kBuckets;
+  while (end > 0 && waits.count(end - 1) == 0) --end;
+  for (std::size_t i = 0; i < end; ++i) counts.append(waits.count(i));
+  out["wait_counts"] = counts;
+  out["longest_wait_seconds"] = seconds(waits.longest_ns());
   return out;
 }
 
@@ -103,22 +114,24 @@ py::dict stats_dict(const Pipeline& p) {
 void register_pipeline(py::module_& m) {
   py::class_<Pipeline>(m, "Pipeline")
       .def(py::init(&make_pipeline), py::arg("dataset"), py::kw_only(), py::arg("fields"), py::arg("batch_size"),
-           py::arg("drop_last") = false, py::arg("rank") = 0, py::arg("world_size") = 1, py::arg("order") = "sequential",
-           py::arg("window") = 32, py::arg("seed") = 0, py::arg("num_threads") = 0, py::arg("prefetch_batches") = 0,
-           py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise", py::arg("weights") = py::none(),
-           py::arg("epoch_samples") = 0)
+           py::arg("drop_last") = false, py::arg("drop_uneven") = false, py::arg("rank") = 0, py::arg("world_size") = 1,
+           py::arg("order") = "sequential", py::arg("window") = 32, py::arg("seed") = 0, py::arg("num_threads") = 0,
+           py::arg("prefetch_batches") = 0, py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise",
+           py::arg("weights") = py::none(), py::arg("epoch_samples") = 0,
+           py::arg("images") = std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>{})
       .def(
           "start",
           [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) { check(without_lock([&] { return p.start(epoch, position); })); },
           py::arg("epoch"), py::arg("position") = 0)
       .def(
           "start_listed",
-          [](Pipeline& p, const SampleArray& indices, std::uint64_t position) {
+          [](Pipeline& p, const SampleArray& indices, std::uint64_t position, std::uint64_t epoch) {
             std::vector<std::uint64_t> samples = samples_of(indices, ~std::uint64_t{0} >> 1);
-            check(without_lock([&] { return p.start_listed(std::move(samples), position); }));
+            check(without_lock([&] { return p.start_listed(std::move(samples), position, epoch); }));
           },
-          py::arg("indices"), py::arg("position") = 0)
-      .def("start_fed", [](Pipeline& p) { check(p.start_fed()); })
+          py::arg("indices"), py::arg("position") = 0, py::arg("epoch") = 0)
+      .def(
+          "start_fed", [](Pipeline& p, std::uint64_t epoch) { check(p.start_fed(epoch)); }, py::arg("epoch") = 0)
       .def(
           "feed", [](Pipeline& p, const SampleArray& indices) { check(p.feed(samples_of(indices, ~std::uint64_t{0} >> 1))); },
           py::arg("indices"))

@@ -5,8 +5,8 @@
 
 #include "headrace/base/bytes.h"
 #include "headrace/base/parallel.h"
+#include "headrace/base/philox.h"
 #include "headrace/codec/checksum.h"
-#include "headrace/pipeline/philox.h"
 
 namespace headrace::pipeline {
 namespace {

@@ -43,6 +43,7 @@ struct Batch {
   std::shared_ptr<const format::Schema> schema;
   std::vector<FieldOut> fields;
   std::vector<std::int64_t> indices;
+  std::uint64_t valid_samples = 0;  // the first of them; the others repeat samples, so that all ranks have as many
   std::uint64_t step = 0;
   std::uint64_t position_after = 0;
   std::vector<Skipped> skipped;

@@ -3,7 +3,10 @@
 #include "headrace/pipeline/batch_builder.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cinttypes>
 #include <cstring>
+#include <map>
 #include <numeric>
 
 #include "headrace/ops/cast.h"
@@ -17,6 +20,14 @@ using format::SectionRef;
 // Bytes of work in a piece: large against the cost of handing one out (about 2 us), small against a batch.
 constexpr std::uint64_t kPieceBytes = 256u << 10;
 constexpr std::size_t kPartAlignment = 64;  // of the parts of a batch: a cache line, and what vector code likes
+
+// Whether a failure to open a shard is the shard's own: other samples can be read all the same. What the process or the machine lacks
+// would meet every shard, and must not be taken for damage.
+bool is_of_shard(const Status& status) {
+  if (status.code() == Code::kIoError) return status.sys_errno() != EMFILE && status.sys_errno() != ENFILE;
+  return status.code() == Code::kCorrupt || status.code() == Code::kTruncated || status.code() == Code::kChanged ||
+         status.code() == Code::kNotFound || status.code() == Code::kUnsupported || status.code() == Code::kLimitExceeded;
+}
 
 }  // namespace
 
@@ -43,8 +54,10 @@ BatchBuilder::BatchBuilder(const BuildContext& context, std::vector<std::uint64_
 
 Status BatchBuilder::prepare() {
   HR_RETURN_IF_ERROR(begin(nullptr));
+  if (lacks_sources_) return Status::ok();
   side_bytes_.read_now(context_.counters->io);
   reads_rounds_ = true;
+  HR_RETURN_IF_ERROR(measure());
   return finish_plan();
 }
 
@@ -52,10 +65,15 @@ Status BatchBuilder::begin(ChunkAhead* ahead) {
   io::ScopedTime time(context_.counters->plan_ns);
   makes_runs_ = context_.dataset->view().length != 0;
   HR_RETURN_IF_ERROR(open_sources());
+  if (lacks_sources_) return Status::ok();  // Nothing of it can be used; errors() says whose fault that is.
   find_conversions();
   const std::size_t count = context_.fields.size();
   values_.resize(count);
   valid_.resize(count);
+  if (context_.dataset->table() != nullptr) {
+    if (std::find(direct_.begin(), direct_.end(), false) != direct_.end()) list_rows();
+    return Status::ok();
+  }
   bool sorted = false;
   for (std::size_t i = 0; i < count; ++i) sorted = sorted || !direct_[i] || field_of(i).nullable;
   if (sorted) sort_rows();
@@ -72,15 +90,29 @@ Status BatchBuilder::begin(ChunkAhead* ahead) {
   return want_sides();
 }
 
-Status BatchBuilder::finish_plan() {
+Status BatchBuilder::measure() {
+  if (lacks_sources_) return Status::ok();
   io::ScopedTime time(context_.counters->plan_ns);
   const std::size_t count = context_.fields.size();
   if (positional_) take_tables();
   for (std::size_t i = 0; i < count; ++i) {
-    if (field_of(i).is_variable() || field_of(i).nullable) HR_RETURN_IF_ERROR(read_sides(i));
+    if (is_file(i)) {
+      measure_files(i);
+    } else if (field_of(i).is_variable() || field_of(i).nullable) {
+      HR_RETURN_IF_ERROR(read_sides(i));
+    }
   }
-  HR_RETURN_IF_ERROR(lay_out());
+  return lay_out();
+}
+
+Status BatchBuilder::finish_plan() {
+  if (lacks_sources_) return Status::ok();
+  io::ScopedTime time(context_.counters->plan_ns);
+  HR_ASSIGN_OR_RETURN(batch_.slab, context_.slabs->acquire(slab_bytes_));
+  const std::size_t count = context_.fields.size();
   for (std::size_t i = 0; i < count; ++i) {
+    if (batch_.fields[i].valid_at != FieldOut::kAbsent && !samples_.empty())
+      std::memcpy(batch_.slab->data() + batch_.fields[i].valid_at, valid_[i].data(), samples_.size());
     if (direct_[i]) {
       will_need_direct(i);
     } else {
@@ -101,7 +133,8 @@ Status BatchBuilder::finish_plan() {
 Status BatchBuilder::open_sources() {
   const Dataset& dataset = *context_.dataset;
   if (dataset.table() != nullptr) {
-    direct_.assign(context_.fields.size(), true);
+    direct_.resize(context_.fields.size());
+    for (std::size_t i = 0; i < direct_.size(); ++i) direct_[i] = !is_file(i);
     return Status::ok();
   }
   places_.resize(samples_.size());
@@ -115,13 +148,24 @@ Status BatchBuilder::open_sources() {
   revisions_.assign(sources_.size(), 0);
   direct_.resize(context_.fields.size());
   for (std::size_t i = 0; i < direct_.size(); ++i) direct_[i] = !field_of(i).is_variable();
-  for (std::size_t i = 0; i < places_.size(); ++i) {
-    if (i > 0 && sources_.size() == 1) break;
+  std::map<std::uint32_t, Status> closed;  // shards that cannot be opened
+  for (std::uint32_t i = 0; i < places_.size(); ++i) {
+    if (i > 0 && sources_.size() == 1 && closed.empty()) break;
     const std::uint32_t last = makes_runs_ ? dataset.locate(samples_[i] * stride + dataset.view().length - 1).shard : places_[i].shard;
     for (std::uint32_t shard = places_[i].shard; shard <= last; ++shard) {
-      if (sources_[shard] == nullptr) HR_RETURN_IF_ERROR(open_source(shard));
+      if (sources_[shard] != nullptr) continue;
+      auto known = closed.find(shard);
+      if (known == closed.end()) {
+        Status status = open_source(shard);
+        if (status.is_ok()) continue;
+        if (!is_of_shard(status)) return status;
+        known = closed.emplace(shard, std::move(status)).first;
+      }
+      add_error(i, known->second);
+      break;
     }
   }
+  lacks_sources_ = !closed.empty();
   return Status::ok();
 }
 
@@ -187,7 +231,7 @@ Status BatchBuilder::lay_out() {
   const auto part = [&](std::uint64_t items, std::uint64_t bytes) {
     const std::size_t from = at;
     std::uint64_t size = 0, end = 0;
-    fits = fits && checked_mul(items, bytes, &size) && checked_add(at, size + kPartAlignment, &end) && size < (1ull << 48);
+    fits = fits && checked_mul(items, bytes, &size) && size < (1ull << 48) && checked_add(at, size + kPartAlignment, &end);
     at = fits ? round_up(at + size, kPartAlignment) : at;
     return from;
   };
@@ -225,16 +269,26 @@ Status BatchBuilder::lay_out() {
     }
     batch_.fields.push_back(out);
   }
-  if (!fits)
-    return {Code::kLimitExceeded,
-            strf("assemble a batch of %zu samples: its size overflows; use a smaller batch_size or ragged='offsets'", count)};
-  slab_bytes_ = std::max<std::size_t>(at, 1);
-  HR_ASSIGN_OR_RETURN(batch_.slab, context_.slabs->acquire(slab_bytes_));
-  for (std::size_t i = 0; i < batch_.fields.size(); ++i) {
-    if (batch_.fields[i].valid_at != FieldOut::kAbsent && count > 0)
-      std::memcpy(batch_.slab->data() + batch_.fields[i].valid_at, valid_[i].data(), count);
+  prepared_at_.assign(context_.plans.size(), 0);
+  for (std::size_t i = 0; i < context_.plans.size(); ++i) {
+    if (context_.plans[i] != nullptr) prepared_at_[i] = part(count, context_.plans[i]->bytes());
   }
-  return Status::ok();
+  slab_bytes_ = std::max<std::size_t>(at, 1);
+  return fits && slab_bytes_ <= context_.most_bytes ? Status::ok() : too_large();
+}
+
+// Names the longest sample where padding makes the batch what it is.
+Status BatchBuilder::too_large() const {
+  std::string text = strf("assemble a batch of %zu samples: it takes more than %" PRIu64 " bytes", samples_.size(), context_.most_bytes);
+  for (std::size_t i = 0; i < batch_.fields.size(); ++i) {
+    const std::vector<std::uint64_t>& lengths = values_[i].length;
+    if (!batch_.fields[i].padded || batch_.fields[i].longest == 0) continue;
+    const auto longest = std::max_element(lengths.begin(), lengths.end());
+    const std::uint64_t sample = samples()[rows_[static_cast<std::size_t>(longest - lengths.begin())].slot];
+    text += strf("; field '%s' is padded to the %" PRIu64 " values of sample %" PRIu64, field_of(i).name.c_str(), batch_.fields[i].longest,
+                 sample);
+  }
+  return {Code::kLimitExceeded, text + "; use a smaller batch_size or ragged='offsets'"};
 }
 
 // Writes lengths or offsets of a variable field, pads, and notes where each row's bytes go.
@@ -332,13 +386,14 @@ void BatchBuilder::cut_pieces() {
     const std::uint64_t wanted = std::max<std::uint64_t>(1, (samples_.size() * direct_row + kPieceBytes / 2) / kPieceBytes);
     const std::size_t step = std::max<std::uint64_t>(1, ceil_div(samples_.size(), wanted));
     for (std::size_t from = 0; from < samples_.size(); from += step)
-      pieces_.push_back({true, from, std::min(samples_.size(), from + step)});
+      pieces_.push_back({true, from, std::min(samples_.size(), from + step), kNoField});
   }
+  if (context_.dataset->table() != nullptr) cut_files();
   for (std::size_t from = 0; from < needs_.size();) {
     std::uint64_t bytes = 0;
     std::size_t end = from;
     while (end < needs_.size() && bytes < kPieceBytes && (!positional_ || end - from < kMaxNeeds)) bytes += needs_[end++].bytes;
-    pieces_.push_back({false, from, end});
+    pieces_.push_back({false, from, end, kNoField});
     from = end;
   }
 }
@@ -371,6 +426,7 @@ std::vector<SampleError> BatchBuilder::errors() {
 Batch BatchBuilder::take() {
   convert_staged();
   batch_.schema = context_.schema;
+  if (!context_.plans.empty()) deliver_images();
   batch_.indices.assign(samples().begin(), samples().end());
   return std::move(batch_);
 }

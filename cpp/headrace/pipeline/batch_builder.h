@@ -1,11 +1,14 @@
 // Builds one batch: prepare() plans it on one thread, then its pieces may run on any threads in any order.
 //
-// Where the bytes are read by position, prepare() and run_piece() also read, and pieces must run in turn, on one thread; begin() and
-// finish_plan() are its two halves, for who reads in between without waiting: first the ranges of sides(), then those of each piece.
+// Where the bytes are read by position, prepare() and run_piece() also read, and pieces must run in turn, on one thread; begin(), measure()
+// and finish_plan() are its parts, for who reads in between without waiting: first the ranges of sides(), then those of each piece.
 //
 // A piece is finer than a batch, so that several threads build one batch and a slow block delays only its own batch.
 // Two kinds: rows of raw tensors, gathered straight from the mapped file; and blocks, decoded once for all rows of the batch
 // that they hold. Bytes are copied once, from where they were decoded (or mapped) into the slab.
+//
+// Encoded images that a plan prepares follow in a second round: once all pieces have run, begin_images() and run_images(), decode them from
+// the slab to another part of it.
 //
 // Owns:     the plan and the slab's lease. Borrows dataset, pool, counters: they outlive it.
 // Threads:  prepare() and take() from one thread, before and after all pieces; run_piece() from any, each piece once.
@@ -17,10 +20,13 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "headrace/base/status.h"
 #include "headrace/io/stored_bytes.h"
+#include "headrace/ops/image_plan.h"
 #include "headrace/pipeline/batch.h"
 #include "headrace/pipeline/chunk_ahead.h"
 #include "headrace/pipeline/counters.h"
@@ -36,9 +42,19 @@ struct BuildContext {
   Ragged ragged = Ragged::kPadded;
   // Batches that follow want the rest of a block soon (any order but a global shuffle): it is kept even where others must go for it.
   bool revisits = true;
+  std::uint64_t most_bytes = 1ull << 48;  // of a batch; what asks for more is refused
   storage::SlabPool* slabs = nullptr;
   Counters* counters = nullptr;
+  std::vector<std::shared_ptr<const ops::ImagePlan>> plans;  // [field to deliver] null: as stored; empty: all as stored
+  std::shared_ptr<const format::Schema> prepared;            // with the fields that the plans make; there if there are plans
+  std::uint64_t seed = 0;                                    // of what plans draw
 };
+
+// Sets what `images` make of fields[i]: `plans` and `prepared`. REQUIRES: context.schema.
+void set_plans(const std::vector<std::uint32_t>& fields,
+               const std::vector<std::pair<std::uint32_t, std::shared_ptr<const ops::ImagePlan>>>& images, BuildContext& context);
+// Errors: kInvalidArgument: `field` is not among `fields`, or holds no encoded images.
+Status check_image(const Dataset& dataset, const std::vector<std::uint32_t>& fields, std::uint32_t field);
 
 struct SampleError {
   std::uint32_t slot = 0;  // in the batch
@@ -58,19 +74,27 @@ class BatchBuilder {
   }
   // Instead of the context's: passes differ in it.
   void set_revisits(bool revisits) { context_.revisits = revisits; }
+  // What plans draw depends on it. Before run_images().
+  void set_epoch(std::uint64_t epoch);
 
-  // Errors: what concerns the whole batch (a shard cannot be opened, memory). Failures of samples are in errors().
+  // Errors: what concerns the whole batch (memory, files that the process may not open). Failures of samples are in errors(); those of a
+  // shard that cannot be opened fail at once, and the batch then has no pieces.
   Status prepare();
   // Afterwards sides() has one group at most, and images() are those to wait for. `ahead` may be null.
   Status begin(ChunkAhead* ahead);
   io::StoredBytes& sides() { return side_bytes_; }
   const std::vector<std::shared_ptr<ChunkImage>>& images() const { return images_; }  // [run]: null where the batch reads by itself
-  // Once those are there. Afterwards values() has one group a piece (none at all if nothing is to be read).
+  // Once those are there: slab_bytes() is known afterwards.
+  Status measure();
+  // Takes the slab. Afterwards values() has one group a piece (none at all if nothing is to be read).
   Status finish_plan();
   io::StoredBytes& values() { return value_bytes_; }
   std::uint64_t read_bytes() const { return side_bytes_.bytes() + value_bytes_.bytes(); }  // of memory for what is read
   std::size_t num_pieces() const { return pieces_.size(); }
   void run_piece(std::size_t piece);
+  // After all pieces, once, on one thread. Returns how many pieces of images there are; run_images() from any threads, each piece once.
+  std::size_t begin_images();
+  void run_images(std::size_t piece);
 
   // After all pieces. True if files changed meanwhile, so that bytes copied from them may be a mixture: build the batch anew.
   bool is_outdated();
@@ -83,6 +107,7 @@ class BatchBuilder {
   Batch take();
 
  private:
+  static constexpr std::size_t kNoField = ~std::size_t{0};
   struct Row {             // one sample, or what one chunk holds of it, in the order of their places
     std::uint64_t number;  // of its first stored row, in the dataset
     std::uint32_t slot;
@@ -128,9 +153,17 @@ class BatchBuilder {
   };
   struct Piece {
     bool direct;
-    std::size_t begin, end;  // slots of a direct piece, else needs
+    std::size_t begin, end;  // slots of a direct piece, or of files, else needs
+    std::size_t file_field = kNoField;
+  };
+  struct ImagePiece {
+    std::size_t out_field, begin, end;  // slots
+  };
+  struct Extent {
+    std::uint64_t begin, end;
   };
   class SideReader;
+  static constexpr std::uint64_t kFileBytes = 256u << 10;  // of files in a piece
   // Blocks of a piece at most: small ones, which are as many reads.
   static constexpr std::size_t kMaxNeeds = 64;
 
@@ -155,11 +188,20 @@ class BatchBuilder {
   Status read_side_row(const format::Field& field, std::uint64_t width, std::size_t row, SideReader& offsets, SideReader& validity,
                        Values& values, std::vector<std::uint8_t>& valid);
   Status lay_out();
+  Status too_large() const;
   void place_values(std::size_t out_field);
   void place_runs(std::size_t out_field);
   static void place_staged(Values& values, const Conversion& conversion);
   void find_needs(std::size_t out_field);
   void cut_pieces();
+  void list_rows();
+  const FileList& files() const;
+  void measure_files(std::size_t out_field);
+  void cut_files();
+  void run_files(const Piece& piece);
+  Extent encoded(std::size_t out_field, std::size_t slot) const;
+  std::string image_origin(std::size_t out_field, std::size_t slot) const;
+  void deliver_images();
   void run_direct(std::size_t begin, std::size_t end);
   void gather_runs(std::size_t out_field, std::size_t begin, std::size_t end);
   const std::uint8_t* whole_run(std::size_t out_field, std::size_t slot) const;
@@ -191,6 +233,7 @@ class BatchBuilder {
   // As delivered.
   const format::Field& field_of(std::size_t out_field) const { return context_.schema->fields[context_.fields[out_field]]; }
   // Whether a view makes the field's delivered bytes other than one stored row's.
+  bool is_file(std::size_t out_field) const { return context_.dataset->table() != nullptr && field_of(out_field).is_variable(); }
   bool is_changed(std::size_t out_field) const { return makes_runs_ || conversions_[out_field].needed; }
 
   BuildContext context_;
@@ -200,6 +243,7 @@ class BatchBuilder {
   std::vector<std::uint64_t> asked_;                 // [slot], where the view chooses; else empty
   std::vector<Location> places_;                     // [slot]
   std::vector<io::ShardSource*> sources_;            // [shard], null where no sample lies there
+  bool lacks_sources_ = false;                       // of some samples: nothing was planned
   std::vector<std::uint64_t> revisions_;             // [shard] of mapped sources, when they were opened for this batch
   std::vector<Row> rows_;                            // by place; empty if all fields are direct
   std::vector<std::uint32_t> chunk_rows_;            // [row] in its chunk
@@ -221,6 +265,10 @@ class BatchBuilder {
   std::vector<bool> row_failed_;                  // [row]: known before any piece runs
   std::vector<Need> needs_;
   std::vector<Piece> pieces_;
+  std::vector<ImagePiece> image_pieces_;
+  std::vector<std::size_t> prepared_at_;  // [out field] in the slab
+  std::vector<bool> failed_slots_;        // before images are decoded
+  std::uint64_t draws_ = 0;               // of seed and epoch
   Batch batch_;
   std::size_t slab_bytes_ = 0;
   std::mutex errors_mutex_;

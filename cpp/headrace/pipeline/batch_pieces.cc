@@ -16,7 +16,9 @@ using format::SectionRef;
 
 void BatchBuilder::run_piece(std::size_t piece) {
   io::ScopedTime time(context_.counters->assemble_ns);
-  if (pieces_[piece].direct) {
+  if (pieces_[piece].file_field != kNoField) {
+    run_files(pieces_[piece]);
+  } else if (pieces_[piece].direct) {
     run_direct(pieces_[piece].begin, pieces_[piece].end);
   } else {
     run_needs(piece);

@@ -23,6 +23,8 @@ constexpr std::uint32_t kTableChunk = 4096;     // rows of a table in memory tha
 constexpr std::uint64_t kEagerIndexBytes = 256u << 10;
 constexpr std::uint32_t kEagerShards = 32;
 constexpr std::uint32_t kSizedShards = 256;
+constexpr std::uint32_t kEstimateShards = 8;
+constexpr std::uint64_t kFileBytes = 128u << 10;  // what a file is taken to hold until its batch is planned
 
 std::uint64_t index_bytes(const format::Manifest& manifest, const format::ShardEntry& shard) {
   const std::uint64_t entry = format::kChunkEntryBytes + format::kPageEntryBytes * manifest.schema.fields.size();
@@ -243,7 +245,7 @@ void Dataset::expect_whole() const {
 }
 
 bool Dataset::in_memory(const std::vector<std::uint32_t>& fields) const {
-  if (table() != nullptr) return true;
+  if (table() != nullptr) return table()->files() == nullptr;
   for (const std::uint32_t field : fields) {
     const format::Field& f = stored_schema().fields[field];
     if (f.is_variable() || f.nullable || f.codec != codec::Codec::kNone || f.filter != codec::Filter::kNone) return false;
@@ -276,9 +278,14 @@ Result<std::uint64_t> Dataset::average_sample_bytes(const std::vector<std::uint3
   for (const std::uint32_t field : fields) {
     if (!schema().fields[field].is_variable()) fixed += schema().fields[field].row_bytes();
   }
+  if (table() != nullptr && table()->files() != nullptr) return fixed + kFileBytes;
   if (manifest().shards.empty()) return fixed;
-  HR_ASSIGN_OR_RETURN(const io::ShardSource* first, source(0));
-  const format::Shard& shard = first->shard();
+  // The first that opens, of a few: damage is for the samples that meet it to report, or to leave out.
+  Result<io::ShardSource*> first = source(0);
+  const Status status = first.status();
+  for (std::uint32_t i = 1; !first.is_ok() && i < std::min<std::size_t>(manifest().shards.size(), kEstimateShards); ++i) first = source(i);
+  if (!first.is_ok()) return status;
+  const format::Shard& shard = (*first)->shard();
   // A few chunks are enough for an estimate.
   for (std::uint64_t chunk = 0; chunk < std::min<std::uint64_t>(shard.num_chunks(), 16); ++chunk) {
     samples += shard.samples_in_chunk(chunk);

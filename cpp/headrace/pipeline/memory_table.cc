@@ -18,9 +18,10 @@ std::uint64_t hash_text(const std::string& text, std::uint64_t seed) {
 }  // namespace
 
 Result<std::shared_ptr<const MemoryTable>> MemoryTable::create(format::Schema schema, std::vector<MemoryPart> parts,
-                                                               std::shared_ptr<const void> owner) {
+                                                               std::shared_ptr<const void> owner, std::shared_ptr<const FileList> files) {
   for (const format::Field& field : schema.fields) {
-    if (field.kind != format::Kind::kTensor || field.nullable) {
+    const bool is_file = field.kind == format::Kind::kImage && files != nullptr;
+    if ((field.kind != format::Kind::kTensor && !is_file) || field.nullable) {
       return Status(Code::kInvalidArgument, "field '" + field.name + "': only fixed-shape tensors without nulls are read from memory");
     }
   }
@@ -34,7 +35,11 @@ Result<std::shared_ptr<const MemoryTable>> MemoryTable::create(format::Schema sc
   }
   table->schema_ = std::move(schema);
   table->parts_ = std::move(parts);
+  if (files != nullptr && files->size() != table->first_row_.back()) {
+    return Status(Code::kInvalidArgument, number(files->size()) + " files for " + number(table->first_row_.back()) + " rows");
+  }
   table->owner_ = std::move(owner);
+  table->files_ = std::move(files);
   return std::shared_ptr<const MemoryTable>(std::move(table));
 }
 
@@ -84,11 +89,13 @@ std::uint64_t MemoryTable::fingerprint() const {
   const std::uint64_t size = num_rows();
   const std::uint64_t hashed = std::min(size, kHashedRows);
   std::uint64_t hash = hash_text(number(size), schema_.fields.size());
+  if (files_ != nullptr) hash = hash_text(number(files_->fingerprint()), hash);
   for (std::uint32_t f = 0; f < schema_.fields.size(); ++f) {
     const format::Field& field = schema_.fields[f];
     std::string head = field.name + '\0' + format::dtype_name(field);
     for (const std::uint64_t extent : field.shape) head += ',' + number(extent);
     hash = hash_text(head, hash);
+    if (field.kind == format::Kind::kImage) continue;
     for (std::uint64_t i = 0; i < hashed; ++i) {
       // The first and the last are always among them.
       const std::uint64_t sample = hashed == 1 ? 0 : i * ((size - 1) / (hashed - 1)) + (i * ((size - 1) % (hashed - 1))) / (hashed - 1);

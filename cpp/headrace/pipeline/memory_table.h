@@ -16,6 +16,7 @@
 
 #include "headrace/base/status.h"
 #include "headrace/format/schema.h"
+#include "headrace/pipeline/file_list.h"
 
 namespace headrace::pipeline {
 
@@ -31,14 +32,20 @@ struct MemoryPart {
 
 class MemoryTable {
  public:
-  // `fields` are fixed tensors without nulls. Errors: kInvalidArgument.
+  // `fields` are fixed tensors without nulls, and images where `files` holds them, a file a row (their columns are empty then).
+  // Errors: kInvalidArgument.
   static Result<std::shared_ptr<const MemoryTable>> create(format::Schema schema, std::vector<MemoryPart> parts,
-                                                           std::shared_ptr<const void> owner);
+                                                           std::shared_ptr<const void> owner,
+                                                           std::shared_ptr<const FileList> files = nullptr);
   // The rows `rows` of this table, in that order; repeats are allowed. Shares the columns. Errors: kInvalidArgument (a row that is not
   // there).
   Result<std::shared_ptr<const MemoryTable>> subset(std::vector<std::uint64_t> rows) const;
 
   const format::Schema& schema() const { return schema_; }
+  // Null where no field is an image.
+  const std::shared_ptr<const FileList>& files() const { return files_; }
+  // Of all rows, where a subset was chosen. REQUIRES: sample < num_rows().
+  std::uint64_t row_of(std::uint64_t sample) const { return rows_.has_value() ? (*rows_)[sample] : sample; }
   std::uint64_t num_rows() const { return rows_.has_value() ? rows_->size() : first_row_.back(); }
   // Where each sample's bytes begin. REQUIRES: samples below num_rows().
   void find(std::uint32_t field, std::span<const std::uint64_t> samples, std::span<const std::uint8_t*> out) const;
@@ -56,6 +63,7 @@ class MemoryTable {
   std::vector<std::uint64_t> first_row_{0};  // of each part, and the end
   std::optional<std::vector<std::uint64_t>> rows_;
   std::shared_ptr<const void> owner_;
+  std::shared_ptr<const FileList> files_;
 };
 
 }  // namespace headrace::pipeline

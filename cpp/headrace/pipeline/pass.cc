@@ -20,8 +20,12 @@ Status first_error(const std::vector<SampleError>& errors) {
 void build_again(const Pass& pass, Job& job, const std::vector<std::uint64_t>& samples) {
   job.builder = std::make_unique<BatchBuilder>(pass.shared->context, samples);
   job.builder->set_revisits(pass.revisits);
+  job.builder->set_epoch(pass.epoch);
   job.status = job.builder->prepare();
-  for (std::size_t i = 0; job.status.is_ok() && i < job.builder->num_pieces(); ++i) job.builder->run_piece(i);
+  if (!job.status.is_ok()) return;
+  for (std::size_t i = 0; i < job.builder->num_pieces(); ++i) job.builder->run_piece(i);
+  const std::size_t images = job.builder->begin_images();
+  for (std::size_t i = 0; i < images; ++i) job.builder->run_images(i);
 }
 
 // Builds anew while files change underneath, which each time checks all that is used.
@@ -61,7 +65,10 @@ std::vector<Skipped> repair(Pass& pass, Job& job) {
       break;
     }
     if (shared.on_error == OnError::kSkip) {
-      std::erase_if(samples, [&](std::uint64_t sample) { return bad.contains(sample); });
+      const auto is_bad = [&](std::uint64_t sample) { return bad.contains(sample); };
+      const auto valid_end = samples.begin() + static_cast<std::ptrdiff_t>(job.share.valid);
+      job.share.valid -= static_cast<std::uint64_t>(std::count_if(samples.begin(), valid_end, is_bad));
+      std::erase_if(samples, is_bad);
     } else {
       // Keyed by seed, sample and draw: the same substitute on every run and for any number of threads.
       const std::uint64_t size = shared.context.dataset->num_samples();
@@ -99,6 +106,7 @@ void finish_job(Pass& pass, Job& job) {
         job.batch = job.builder->take();
         job.batch.step = job.step;
         job.batch.position_after = job.position_after;
+        job.batch.valid_samples = job.share.valid;
         job.batch.skipped = std::move(skipped);
       }
     }
@@ -114,9 +122,20 @@ void finish_job(Pass& pass, Job& job) {
   pass.done.notify_all();
 }
 
-void run_piece(Pass& pass, Job& job, std::size_t piece) {
+void submit_images(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
+
+void run_piece(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, std::size_t piece) {
   try {
-    if (!pass.cancelled.load(std::memory_order_relaxed)) job.builder->run_piece(piece);
+    if (!pass->cancelled.load(std::memory_order_relaxed)) job->builder->run_piece(piece);
+  } catch (const std::bad_alloc&) {
+    job->out_of_memory.store(true);
+  }
+  if (job->pieces_left.fetch_sub(1, std::memory_order_acq_rel) == 1) submit_images(pass, job);
+}
+
+void run_images(Pass& pass, Job& job, std::size_t piece) {
+  try {
+    if (!pass.cancelled.load(std::memory_order_relaxed)) job.builder->run_images(piece);
   } catch (const std::bad_alloc&) {
     job.out_of_memory.store(true);
   }
@@ -139,6 +158,7 @@ bool plan(const Pass& pass, Job& job) {
       job.builder->set_place(&pass.shared->subscription->reader(), *pass.clock + job.position_before, *pass.clock + job.position_after);
     }
     job.builder->set_revisits(pass.revisits);
+    job.builder->set_epoch(pass.epoch);
     if (pass.ahead != nullptr) pass.ahead->start(job.step);
     // Without threads of our own, everything happens here and now.
     job.status = pass.group == nullptr ? job.builder->prepare() : job.builder->begin(pass.ahead.get());
@@ -185,16 +205,33 @@ void give_up(Pass& pass, Job& job) {
   finish_job(pass, job);
 }
 
-// The second task of a job: everything is there that its layout depends on.
-void lay_out(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
-  if (pass->cancelled.load(std::memory_order_relaxed)) return;
+// Runs a step of the plan; false if the job ended with it.
+template <typename Step>
+bool goes_on(Pass& pass, Job& job, const Step& step) {
+  if (pass.cancelled.load(std::memory_order_relaxed)) return false;
   try {
-    job->status = job->builder->finish_plan();
+    job.status = step();
   } catch (const std::bad_alloc&) {
-    job->out_of_memory.store(true);
+    job.out_of_memory.store(true);
   }
-  if (!job->status.is_ok() || job->out_of_memory.load()) return finish_job(*pass, *job);
-  submit_pieces(pass, job);
+  if (job.status.is_ok() && !job.out_of_memory.load()) return true;
+  finish_job(pass, job);
+  return false;
+}
+
+// The third task of a job: it may take its memory.
+void assemble(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+  if (goes_on(*pass, *job, [&] { return job->builder->finish_plan(); })) submit_pieces(pass, job);
+}
+
+// The second: everything is there that its layout depends on.
+void lay_out(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+  if (!goes_on(*pass, *job, [&] { return job->builder->measure(); })) return;
+  try {
+    if (!pass->admit(job)) return;
+  } catch (const std::bad_alloc&) {  // It could not be parked.
+  }
+  assemble(pass, job);
 }
 
 // Waits, without a thread, for what the layout depends on.
@@ -229,12 +266,12 @@ void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>
   const std::size_t pieces = builder.num_pieces();
   job->slab_bytes = builder.slab_bytes();
   job->count_bytes(job->slab_bytes + builder.read_bytes());
-  if (pieces == 0) return finish_job(*pass, *job);
+  if (pieces == 0) return submit_images(pass, job);
   io::StoredBytes& values = builder.values();
   const bool reads_some = pass->group != nullptr && values.num_groups() > 0 && values.bytes() > 0;
   job->enter(reads_some ? Stage::kReading : Stage::kAssembling);
   job->pieces_left.store(pieces, std::memory_order_relaxed);
-  if (pieces == 1 && !reads_some) return run_piece(*pass, *job, 0);
+  if (pieces == 1 && !reads_some) return run_piece(pass, job, 0);
   std::vector<std::vector<io::RangeRead>> all;
   try {
     if (reads_some) all.resize(pieces);
@@ -244,13 +281,26 @@ void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>
   }
   // The job may be done, and its builder gone, once the last piece was handed over.
   for (std::size_t i = 0; i < pieces; ++i) {
-    const auto task = [pass, job, i] { run_piece(*pass, *job, i); };
+    const auto task = [pass, job, i] { run_piece(pass, job, i); };
     if (all.empty() || all[i].empty()) {
       submit_or_run(pass, job->step, task);
     } else {
       submit_reads(pass, job, values, i, std::move(all[i]), [pass, job, task] { submit_or_run(pass, job->step, task); });
     }
   }
+}
+
+// The second round: what is still encoded is all in the slab.
+void submit_images(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+  std::size_t pieces = 0;
+  try {
+    if (!pass->cancelled.load(std::memory_order_relaxed) && !job->out_of_memory.load()) pieces = job->builder->begin_images();
+  } catch (const std::bad_alloc&) {
+    job->out_of_memory.store(true);
+  }
+  if (pieces == 0) return finish_job(*pass, *job);
+  job->pieces_left.store(pieces, std::memory_order_relaxed);
+  for (std::size_t i = 0; i < pieces; ++i) submit_or_run(pass, job->step, [pass, job, i] { run_images(*pass, *job, i); });
 }
 
 }  // namespace
@@ -260,6 +310,7 @@ const char* stage_name(Stage stage) {
     case Stage::kQueued: return "waiting for a thread";
     case Stage::kPlanning: return "planning and reading";
     case Stage::kReading: return "reading";
+    case Stage::kParked: return "waiting for memory within prefetch_bytes";
     case Stage::kAssembling: return "reading, decoding and assembling";
     case Stage::kDone: return "done";
   }
@@ -305,6 +356,39 @@ void Pass::submit(std::uint64_t priority, std::function<void()> task) {
     group->submit(priority, std::move(task));
   } else {
     own.push_back(std::move(task));
+  }
+}
+
+bool Pass::admit(const std::shared_ptr<Job>& job) {
+  const std::uint64_t bytes = job->builder->slab_bytes();
+  std::lock_guard lock(mutex);
+  const std::uint64_t others = shared->bytes_in_flight.load() - job->bytes.load();
+  const bool in_turn = parked.empty() || job->step < parked.begin()->first;
+  if (job->step != oldest && !(in_turn && others + bytes <= budget)) {
+    parked.emplace(job->step, job);
+    job->enter(Stage::kParked);
+    job->count_bytes(0);
+    return false;
+  }
+  job->count_bytes(bytes);
+  return true;
+}
+
+void Pass::delivered(const std::shared_ptr<Pass>& pass, std::uint64_t step) {
+  while (true) {
+    std::shared_ptr<Job> job;
+    {
+      std::lock_guard lock(pass->mutex);
+      pass->oldest = step + 1;
+      if (pass->parked.empty()) return;
+      const auto first = pass->parked.begin();
+      const std::uint64_t bytes = first->second->builder->slab_bytes();
+      if (first->first != pass->oldest && pass->shared->bytes_in_flight.load() + bytes > pass->budget) return;
+      job = std::move(first->second);
+      pass->parked.erase(first);
+      job->count_bytes(bytes);
+    }
+    submit_or_run(pass, job->step, [pass, job] { assemble(pass, job); });
   }
 }
 

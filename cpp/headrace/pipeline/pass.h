@@ -6,7 +6,7 @@
 // Tasks and queued reads own shares of Pass and Job, which own a share of PassShared: so a pipeline may go while its tasks still run.
 // Threads:  a Job belongs to one task or read at a time (its pieces: to many), and to the consumer once `done` was seen under Pass::mutex;
 //           its atomics may be read at any time.
-// Locks:    Pass::mutex guards Job::done.
+// Locks:    Pass::mutex guards Job::done, and which jobs are parked.
 #pragma once
 
 #include <atomic>
@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -47,7 +48,7 @@ struct PassShared {
   std::atomic<std::int64_t> active_since{0};  // 0: no pass
 };
 
-enum class Stage : std::uint8_t { kQueued, kPlanning, kReading, kAssembling, kDone };
+enum class Stage : std::uint8_t { kQueued, kPlanning, kReading, kParked, kAssembling, kDone };
 const char* stage_name(Stage stage);
 
 // out[i] = sample at the share's position begin + i; positions past the end wrap around.
@@ -68,7 +69,7 @@ struct Job {
 
   std::shared_ptr<PassShared> shared;
   std::uint64_t step = 0, position_before = 0, position_after = 0;
-  Partition::Share share;              // of positions, unless `planned`
+  Partition::Share share;              // of positions, unless `planned`; `valid` counts what is left where samples are left out
   std::vector<std::uint64_t> samples;  // given (fed) and constant, or filled by the task
   bool planned = false;
   std::unique_ptr<BatchBuilder> builder;
@@ -94,6 +95,7 @@ struct Pass {
   std::mutex mutex;
   std::condition_variable done;
   bool revisits = true;                   // BuildContext::revisits, of this pass
+  std::uint64_t epoch = 0;                // what image plans draw depends on it
   std::shared_ptr<ChunkAhead> ahead;      // null: each batch reads for itself
   std::unique_ptr<TaskGroup> group;       // null: tasks wait in `own` for the consumer
   std::deque<std::function<void()>> own;  // the consumer's alone
@@ -102,6 +104,17 @@ struct Pass {
   bool consumer_helps = false;
   bool may_help = false;           // once that is so
   bool has_small_batches = false;  // so small that the consumer builds any that is queued rather than sleep until its own is done
+
+  // What batches under way may take together. Their sizes are estimates until they are measured, and padded ones may be far larger: those
+  // then wait, without a thread and without memory for the batch, until others are delivered. The next to be delivered never waits.
+  std::uint64_t budget = ~std::uint64_t{0};
+  std::uint64_t oldest = 0;                              // step that is delivered next; guarded by mutex
+  std::map<std::uint64_t, std::shared_ptr<Job>> parked;  // by step; guarded by mutex
+
+  // Whether the job, measured, may take its memory now (it is counted then); else it is parked.
+  bool admit(const std::shared_ptr<Job>& job);
+  // The consumer has taken `step`: those parked go on, in turn, as far as the budget goes.
+  static void delivered(const std::shared_ptr<Pass>& pass, std::uint64_t step);
 
   void submit(std::uint64_t priority, std::function<void()> task);
   // REQUIRES: group == nullptr and own is not empty.

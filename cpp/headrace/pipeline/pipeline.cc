@@ -4,6 +4,7 @@
 #include <chrono>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include "headrace/base/clock.h"
 #include "headrace/base/cpu.h"
@@ -53,10 +54,12 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
   }
   if (options.window < 1) return Status(Code::kInvalidArgument, "window is 0; expected at least 1 chunk");
   HR_RETURN_IF_ERROR(dataset->check_fields(options.fields));
+  for (const auto& [field, plan] : options.images) HR_RETURN_IF_ERROR(check_image(*dataset, options.fields, field));
   if (options.prefetch_bytes == 0) options.prefetch_bytes = std::min(kMaxPrefetchBytes, available_memory_bytes() / 10);
   options.num_threads = std::clamp(options.num_threads, 0, 1024);
   ThreadPool::shared().follow_machine();
-  HR_ASSIGN_OR_RETURN(const std::uint64_t sample_bytes, dataset->average_sample_bytes(options.fields));
+  HR_ASSIGN_OR_RETURN(std::uint64_t sample_bytes, dataset->average_sample_bytes(options.fields));
+  for (const auto& [field, plan] : options.images) sample_bytes += plan->bytes();
   if (options.prefetch_batches == 0) options.prefetch_batches = batches_ahead(*dataset, options, sample_bytes);
   return std::unique_ptr<Pipeline>(new Pipeline(std::move(dataset), std::move(options), sample_bytes));
 }
@@ -78,8 +81,11 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   shared_->context.dataset = std::move(dataset);
   shared_->context.fields = options_.fields;
   shared_->context.ragged = options_.ragged;
+  shared_->context.most_bytes = std::max(options_.prefetch_bytes, available_memory_bytes() / 2);
   shared_->context.slabs = &shared_->slabs;
   shared_->context.counters = &shared_->counters;
+  set_plans(options_.fields, options_.images, shared_->context);
+  shared_->context.seed = options_.seed;
   shared_->on_error = options_.on_error;
   shared_->seed = options_.seed;
   if (options_.order == OrderKind::kWeighted) shared_->weights = options_.weights;
@@ -129,6 +135,7 @@ Status Pipeline::begin_pass() {
   end_pass();
   auto pass = std::make_shared<Pass>();
   pass->shared = shared_;
+  pass->budget = batch_budget_;
   if (options_.num_threads > 0) {
     ThreadPool& pool = ThreadPool::shared();
     pass->group = std::make_unique<TaskGroup>(pool, options_.num_threads);
@@ -142,6 +149,7 @@ Status Pipeline::begin_pass() {
   shared_->active_since.store(pass_start_ns_);
   shared_->first_batch_ns.store(0);
   first_delivered_ = false;
+  waited_ns_ = 0;
   feed_ended_ = false;
   next_step_ = 0;
   fed_.clear();
@@ -158,6 +166,7 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   is_fed_ = false;
   pass_->revisits = options_.order != OrderKind::kGlobal;
   pass_->order = std::move(order);
+  pass_->epoch = epoch;
   read_ahead();
   foretell(make_order(epoch + 1), epoch, position, options_.partition);
   pass_samples_ = epoch_size();
@@ -166,6 +175,7 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   if (options_.fields.size() * 2 >= dataset.stored_schema().fields.size()) dataset.expect_whole();
   next_position_ = position;
   next_step_ = position / options_.partition.global_batch();
+  pass_->oldest = next_step_;
   launch_ahead();
   return Status::ok();
 }
@@ -189,7 +199,7 @@ Status Pipeline::check_samples(std::span<const std::uint64_t> samples) const {
   return Status::ok();
 }
 
-Status Pipeline::start_listed(std::vector<std::uint64_t> samples, std::uint64_t position) {
+Status Pipeline::start_listed(std::vector<std::uint64_t> samples, std::uint64_t position, std::uint64_t epoch) {
   HR_RETURN_IF_ERROR(check_samples(samples));
   if (position > samples.size()) {
     return {Code::kInvalidArgument,
@@ -200,16 +210,19 @@ Status Pipeline::start_listed(std::vector<std::uint64_t> samples, std::uint64_t 
   HR_RETURN_IF_ERROR(begin_pass());
   is_fed_ = false;
   pass_samples_ = count;
+  pass_->epoch = epoch;
   pass_->order = std::move(order);
   foretell(nullptr, 0, position, {options_.partition.batch_size, 0, 1, options_.partition.drop_last});
   next_position_ = position;
   next_step_ = position / options_.partition.batch_size;
+  pass_->oldest = next_step_;
   launch_ahead();
   return Status::ok();
 }
 
-Status Pipeline::start_fed() {
+Status Pipeline::start_fed(std::uint64_t epoch) {
   HR_RETURN_IF_ERROR(begin_pass());
+  pass_->epoch = epoch;
   is_fed_ = true;
   if (shared_->subscription != nullptr) shared_->subscription->reader().begin_unknown();
   next_position_ = 0;
@@ -237,7 +250,7 @@ std::shared_ptr<Job> Pipeline::plan_next() {
   if (is_fed_) {
     job->samples = std::move(fed_.front());
     job->planned = true;
-    job->share.count = job->samples.size();
+    job->share.count = job->share.valid = job->samples.size();
     next_position_ += job->samples.size();
   } else {
     job->share = options_.partition.share(pass_samples_, next_position_);
@@ -332,10 +345,13 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   }
   const std::int64_t end = now_ns();
   shared_->counters.stall_ns.fetch_add(static_cast<std::uint64_t>(end - begin));
+  waited_ns_ += static_cast<std::uint64_t>(end - begin);
   if (!done) return Next::kNotYet;
+  shared_->counters.waits.add(std::exchange(waited_ns_, 0));
   jobs_.pop_front();
   const std::uint64_t bytes = job->bytes.load();
   job->leave();
+  Pass::delivered(pass_, job->step);
   if (!job->status.is_ok()) return job->status.with_context(strf("step %llu", static_cast<unsigned long long>(job->step)));
   *batch = std::move(job->batch);
   shared_->counters.batches.fetch_add(1);
@@ -384,6 +400,7 @@ Result<Batch> Pipeline::replay(std::uint64_t epoch, std::uint64_t step) {
   auto pass = std::make_shared<Pass>();
   pass->shared = shared_;
   pass->order = make_order(epoch);
+  pass->epoch = epoch;
   auto job = std::make_shared<Job>(shared_);
   job->step = step;
   const std::uint64_t position = step * options_.partition.global_batch();
@@ -426,6 +443,7 @@ PipelineStats Pipeline::stats() const {
   out.verify_ns = s.counters.io.verify_ns;
   out.decode_ns = s.counters.io.decode_ns;
   out.assemble_ns = s.counters.assemble_ns;
+  out.image_ns = s.counters.image_ns;
   out.stored_bytes = s.counters.io.stored_bytes;
   out.decoded_bytes = s.counters.io.decoded_bytes;
   out.blocks_read = s.counters.io.blocks_read;

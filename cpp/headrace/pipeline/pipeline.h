@@ -41,6 +41,7 @@ struct PipelineOptions {
   std::uint64_t prefetch_bytes = 0;    // 0: a tenth of the memory, at most 2 GiB
   Ragged ragged = Ragged::kPadded;
   OnError on_error = OnError::kRaise;
+  std::vector<std::pair<std::uint32_t, std::shared_ptr<const ops::ImagePlan>>> images;  // fields that are delivered as these make them
 };
 
 struct PipelineStats {
@@ -48,7 +49,7 @@ struct PipelineStats {
   std::uint64_t stall_ns = 0;                                     // inside next(), all passes
   std::uint64_t active_ns = 0;                                    // from start() to the end of each pass (or now)
   std::uint64_t first_batch_ns = 0;                               // from start() to the first batch of the latest pass; 0 before
-  std::uint64_t plan_ns = 0, read_ns = 0, verify_ns = 0, decode_ns = 0, assemble_ns = 0;  // summed over threads
+  std::uint64_t plan_ns = 0, read_ns = 0, verify_ns = 0, decode_ns = 0, assemble_ns = 0, image_ns = 0;  // summed over threads
   std::uint64_t stored_bytes = 0, decoded_bytes = 0, blocks_read = 0, cache_hits = 0, cache_misses = 0, read_retries = 0;
   std::uint64_t cache_bytes = 0, cache_capacity_bytes = 0, cache_evictions = 0;  // of the process: all loaders share them
   std::uint64_t batches_in_flight = 0, batches_ready = 0, bytes_in_flight = 0, peak_bytes_in_flight = 0;
@@ -69,11 +70,11 @@ class Pipeline {
 
   // Begins a pass at a global position. Errors: kInvalidArgument (position beyond the dataset), kForked.
   Status start(std::uint64_t epoch, std::uint64_t position);
-  // Begins a pass whose batches are given one by one.
-  Status start_fed();
+  // Begins a pass whose batches are given one by one. `epoch`, here and below, is for what image plans draw.
+  Status start_fed(std::uint64_t epoch = 0);
   // Begins a pass over these samples, cut by the partition's batch size (its rank and world size are not for this), at a position in them.
   // Errors: kInvalidArgument (a sample or position beyond the end), kForked.
-  Status start_listed(std::vector<std::uint64_t> samples, std::uint64_t position);
+  Status start_listed(std::vector<std::uint64_t> samples, std::uint64_t position, std::uint64_t epoch = 0);
   Status feed(std::vector<std::uint64_t> samples);
   Status end_feed();
 
@@ -88,6 +89,7 @@ class Pipeline {
   Result<Batch> replay(std::uint64_t epoch, std::uint64_t step);
   void stop();
   PipelineStats stats() const;
+  const WaitCounts& waits() const { return shared_->counters.waits; }
   const PipelineOptions& options() const { return options_; }
 
  private:
@@ -119,6 +121,7 @@ class Pipeline {
   std::uint64_t next_step_ = 0, next_position_ = 0, pass_samples_ = 0;
   std::int64_t pass_start_ns_ = 0;
   bool first_delivered_ = false;
+  std::uint64_t waited_ns_ = 0;  // for the next batch, so far
 };
 
 }  // namespace headrace::pipeline

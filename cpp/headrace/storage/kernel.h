@@ -20,7 +20,7 @@ inline std::size_t page_bytes() {
 int direct_open_flag();
 // Reads mapped pages in, answering EFAULT where touching them would raise SIGBUS. `begin` is page-aligned.
 int populate_pages(const std::uint8_t* begin, std::size_t bytes);
-// Whether mapped pages of a file are in memory; true where the system does not say. `begin` is page-aligned.
+// Whether mapped pages of a file are in memory, as one of each 512 KiB tells; true where the system does not say. `begin` is page-aligned.
 bool are_resident(const std::uint8_t* begin, std::size_t bytes);
 // Asks for huge pages under a mapping, anonymous or of a file. Best effort.
 void prefer_huge_pages(void* begin, std::size_t bytes);

@@ -187,8 +187,16 @@ class Dataset:
         """One dict a field over all chunks: raw_bytes, stored_bytes, pages, blocks, null_count, min, max (None unless a scalar field)."""
     def chunk_stats(self, field: int) -> dict[str, npt.NDArray[Any]]:
         """Arrays over all chunks of the dataset: first_sample, num_samples, has_min_max, min, max, null_count, stored_bytes, raw_bytes."""
-    def fetch(self, indices: npt.NDArray[np.int64], fields: Sequence[int], ragged: str = "offsets") -> Batch:
-        """Read samples, in this order, on the calling thread. Raises IndexError for an index outside [0, len)."""
+    def fetch(
+        self,
+        indices: npt.NDArray[np.int64],
+        fields: Sequence[int],
+        ragged: str = "offsets",
+        images: Sequence[tuple[int, ImagePlan]] = [],
+        seed: int = 0,
+        epoch: int = 0,
+    ) -> Batch:
+        """Read samples, in this order, on the calling thread; images as in Pipeline. Raises IndexError for an index outside [0, len)."""
 
 @final
 class Batch:
@@ -203,6 +211,9 @@ class Batch:
     @property
     def position(self) -> int:
         """Global position in the epoch after this batch: what a resumed run starts from."""
+    @property
+    def valid_samples(self) -> int:
+        """How many of the samples, the first ones, are this rank's share of the epoch; the others repeat samples of its beginning."""
     @property
     def place(self) -> tuple[int, int, int]:
         """step, position and the number of skipped samples, in one call."""
@@ -280,6 +291,35 @@ class ClassCounts:
         """Weigh every sample by 1 / (samples of its class)."""
 
 @final
+class ImagePlan:
+    """What becomes of an encoded image: headrace.images describes the steps. Immutable; any thread.
+
+    Raises ValueError for a plan without one size, or a step or dtype that is not known.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[dict[str, Any]],
+        *,
+        dtype: str,
+        channels_last: bool,
+        scaled: bool,
+        mean: Sequence[float],
+        std: Sequence[float],
+        exact: bool,
+        exif: bool,
+        reducing_gap: float,
+        max_pixels: int,
+    ) -> None: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    def field(self, field: Field) -> Field:
+        """The field of such images, in place of one of encoded ones."""
+    def apply(self, encoded: bytes, *, seed: int = 0, epoch: int = 0, sample: int = 0) -> npt.NDArray[Any]:
+        """One image as a batch would hold it; bfloat16 as uint16. Raises CorruptDataError, TruncatedError, LimitExceededError, UnsupportedVersionError."""
+
 class Pipeline:
     """The engine behind a loader: plan -> read -> verify -> decode -> assemble -> deliver in order. One consumer at a time.
 
@@ -293,6 +333,7 @@ class Pipeline:
         fields: Sequence[int],
         batch_size: int,
         drop_last: bool = False,
+        drop_uneven: bool = False,
         rank: int = 0,
         world_size: int = 1,
         order: str = "sequential",
@@ -305,12 +346,14 @@ class Pipeline:
         on_error: str = "raise",
         weights: AliasTable | None = None,
         epoch_samples: int = 0,
-    ) -> None: ...
+        images: Sequence[tuple[int, ImagePlan]] = [],
+    ) -> None:
+        """images: fields that are delivered as these plans make them, drawing from (seed, epoch, sample)."""
     def start(self, epoch: int, position: int = 0) -> None:
         """Begin a pass at a global position. Drops what an earlier pass had under way."""
-    def start_listed(self, indices: npt.NDArray[np.int64], position: int = 0) -> None:
+    def start_listed(self, indices: npt.NDArray[np.int64], position: int = 0, epoch: int = 0) -> None:
         """Begin a pass over these indices (copied), cut by batch_size and drop_last, at a position in them. Raises ValueError, IndexError."""
-    def start_fed(self) -> None:
+    def start_fed(self, epoch: int = 0) -> None:
         """Begin a pass whose batches come from feed()."""
     def feed(self, indices: npt.NDArray[np.int64]) -> None:
         """Queue one batch of explicit indices. Never blocks."""
@@ -345,6 +388,9 @@ def find_abandoned_files(path: str | bytes | PathLike[str], *, remove: bool = Fa
     remove: remove "files", and nothing else. uncertain: temporary files whose writer cannot be seen from here, never removed. writers: a writer may
     live, so that shards that no manifest names are not looked at. Raises NotFoundError, StorageError, and what opening a damaged manifest raises.
     """
+
+def make_files(schema: Schema, folder: str | bytes, names: Sequence[bytes], arrays: Sequence[npt.NDArray[Any]]) -> Dataset:
+    """A dataset whose image field is a file a row, `names` below `folder`, read in place; the other fields are arrays, as in make_table()."""
 
 def make_table(schema: Schema, parts: Sequence[Sequence[npt.NDArray[Any]]]) -> Dataset:
     """A dataset over arrays in memory, read in place and kept alive: parts one after the other, in each an array a field, first dimension rows.

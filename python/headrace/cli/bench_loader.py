@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="also simulate an accelerator that computes T ms on each batch, and print its utilisation as MLPerf Storage defines it",
     )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="instead, measure each stage of a loader with the most of --workers by itself, say which binds and what to do; "
+        "with --compute-ms also against a consumer that takes so long for a batch",
+    )
     parser.add_argument("--plot", metavar="FILE", help="also draw the rates into a .png or .svg file")
 
 
@@ -45,6 +51,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         from headrace.report.plot import require_plotting
 
         require_plotting()
+    if arguments.explain:
+        from headrace.cli.explain import explain
+
+        return explain(arguments, console)
     from headrace.bench import bench_loader
 
     measured = bench_loader(

@@ -8,6 +8,7 @@ from typing import Any
 
 from headrace import _native
 from headrace.loader.stats import add_stats
+from headrace.sampling.partition import Partition
 
 __all__ = ["EnginePool"]
 
@@ -24,7 +25,7 @@ class EnginePool:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._idle: list[tuple[_native.Dataset, _native.Pipeline]] = []
+        self._idle: list[tuple[tuple[_native.Dataset, Partition], _native.Pipeline]] = []
         self._live: list[_native.Pipeline] = []  # in use or idle
         self._ended: dict[str, Any] | None = None  # what engines did that were let go
 
@@ -43,26 +44,26 @@ class EnginePool:
         with self._lock:
             self._live.append(pipeline)
 
-    def take(self, native: _native.Dataset) -> _native.Pipeline | None:
-        """An idle engine over this very table, or None. Those over others, which nobody will ask for again, are let go."""
+    def take(self, native: _native.Dataset, partition: Partition) -> _native.Pipeline | None:
+        """An idle engine over this very table and for this rank, or None. Others, which nobody will ask for again, are let go."""
         self._adopt()
         with self._lock:
             found, gone = None, []
             while self._idle and found is None:
                 made_for, pipeline = self._idle.pop()
-                if made_for is native:
+                if made_for[0] is native and made_for[1] == partition:
                     found = pipeline
                 else:
                     gone.append(self._retire(pipeline))
         del gone  # Ended after the lock: its threads are joined.
         return found
 
-    def give(self, native: _native.Dataset, pipeline: _native.Pipeline) -> None:
+    def give(self, native: _native.Dataset, partition: Partition, pipeline: _native.Pipeline) -> None:
         """Keep a stopped engine for the next pass, unless enough are kept."""
         self._adopt()
         gone = None
         with self._lock:
-            self._idle.append((native, pipeline))
+            self._idle.append(((native, partition), pipeline))
             if len(self._idle) > MAX_IDLE:
                 gone = self._retire(self._idle.pop(0)[1])
         del gone

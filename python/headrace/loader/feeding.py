@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 import torch.utils.data as data
 
+from headrace.sampling.order import OrderBatchSampler, read_by_engine
+
 __all__ = ["IndexFeed", "as_array"]
 
 
@@ -46,7 +48,7 @@ class IndexFeed:
     def order(self) -> npt.NDArray[np.int64] | None:
         """All indices of the pass, from its first batch on, drawn now; None where they are known batch by batch only. Instead of iterating."""
         known = self._batch_sampler
-        return self._known_order(known.sampler) if type(known) is data.BatchSampler else None
+        return self._known_order(known.sampler) if type(known) in (data.BatchSampler, OrderBatchSampler) else None
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -55,7 +57,10 @@ class IndexFeed:
         return next(self._batches)
 
     def _generate(self) -> Iterator[Any]:
-        yield from itertools.islice(iter(self._batch_sampler), self._begin, None)
+        with read_by_engine():
+            batches = itertools.islice(iter(self._batch_sampler), self._begin, None)
+            first = list(itertools.islice(batches, 1))
+        yield from itertools.chain(first, batches)
 
     def _known_order(self, sampler: Any) -> npt.NDArray[np.int64] | None:
         """All indices that iterating the sampler would give, drawn as it draws them; None if it is not one that this module knows."""

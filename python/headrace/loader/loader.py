@@ -11,6 +11,7 @@ from typing import Any
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
+from headrace.datasets.layout import BatchLayout
 from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
 from headrace.loader.engines import EnginePool
@@ -18,21 +19,23 @@ from headrace.loader.followers import Followers
 from headrace.loader.state import VERSION, LoaderState, identity_of, read_state
 from headrace.loader.stats import add_rates
 from headrace.sampling.options import one_of, whole_number
-from headrace.sampling.partition import Partition
+from headrace.sampling.partition import Partition, Share
 from headrace.sampling.weighted import WeightedOrder, choose_order
-from headrace.sampling.world import find_world
 
 import_extra("torch", "torch", "headrace.DataLoader")
 import torch.utils.data  # noqa: E402
 
 from headrace.loader.cuda import check_device  # noqa: E402
 from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
+from headrace.loader.extras import VALID, add_to_batch, valid_mask  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
+from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device  # noqa: E402
+from headrace.loader.preparing import Preparation  # noqa: E402
 from headrace.loader.python_engine import PythonEngine  # noqa: E402
 from headrace.loader.source import Source, as_arrays, warn_of_ignored  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
-from headrace.sampling.order import OrderSampler  # noqa: E402
+from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler  # noqa: E402
 
 __all__ = ["DataLoader"]
 
@@ -44,10 +47,14 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "prefetch_bytes": None,
     "rank": None,
     "world_size": None,
+    "mesh": None,
+    "uneven": "pad",
+    "check_ranks": True,
     "on_error": "raise",
     "max_errors": 100,
     "ragged": "padded",
     "strings": "lists",
+    "prepare": None,
 }
 
 
@@ -71,8 +78,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         weights: for order="weighted", one number a sample (headrace.sampling.weighted says more); afterwards `order` holds them and this is None.
         window: chunks mixed at a time under order="window".
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
-        rank, world_size: share of each global batch; default from torch.distributed or torchrun's environment, else 0 and 1.
-            `partition` has what was found.
+        rank, world_size: share of each global batch; default from torch.distributed once initialised, else from the launcher's environment (torchrun,
+            Open MPI, Horovod, Slurm, in this order), else 0 and 1. `partition` has what was found.
+        mesh: a torch DeviceMesh (or a slice, mesh["dp"]) instead: ranks that differ in its data dimensions ("dp", "fsdp", "dp_shard", ...) read different
+            data, those that differ in others ("tp", "cp", "pp", ...) the same. `partition` has the share.
+        uneven: of the last global batch, if its samples cannot be shared alike; every rank takes as many steps, and as many samples in each. "pad":
+            samples of the epoch's beginning fill it up. "drop": fewer than world_size samples are left out. "exact": as "pad", and every batch brings
+            a bool tensor that is True for what no filling added: batch["valid"] in a dict, the last item of a tuple or list, else (batch, valid).
+        check_ranks: at the start of each pass compare dataset, order, place and batch size across the ranks of torch.distributed, if there are several
+            that share this loader's data (one small all_gather, which each of them must take part in): RanksDifferError naming who differs in what.
         on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` different samples of a loader.
         parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset, see fallback_reason); "process" (torch's own machinery, whatever the
             dataset); "thread" (Python threads build the batches of a Python dataset, in torch's order; nothing is pickled or forked).
@@ -80,6 +94,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         strings: strings, bytes and images as "lists" of str and bytes, an object a sample; or as "offsets", without any: the pair (values uint8, offsets
             int64 of shape (batch + 1,)) over the batch's memory, sample i being values[offsets[i]:offsets[i + 1]]; with `<name>.valid` if nullable.
         snapshot_every_n_steps: as torchdata's StatefulDataLoader; of no effect but for parallel="process".
+        prepare: a headrace.images.Compose, run natively on the field of encoded images, or a dict of them by field name; default what the dataset asks for
+            (ImageFolder's transform). Draws depend on (seed, epoch, sample) alone.
         device: "cuda", "cuda:N" or a torch.device: tensors arrive there, also those in tuples, dicts, lists and what collate_fn makes; for any dataset.
             Copies run on a stream of their own, one batch ahead of the consumer; its current stream waits for them, the host does not. pin_memory is
             not needed then. None or "cpu": batches stay on the host. ValueError without such a device.
@@ -118,10 +134,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         prefetch_bytes: int | None = None,
         rank: int | None = None,
         world_size: int | None = None,
+        mesh: Any = None,
+        uneven: str = "pad",
+        check_ranks: bool = True,
         on_error: str = "raise",
         max_errors: int = 100,
         ragged: str = "padded",
         strings: str = "lists",
+        prepare: Any = None,
         parallel: str = "auto",
         device: str | torch.device | None = None,
         snapshot_every_n_steps: int = 1,
@@ -145,13 +165,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.max_errors = whole_number("max_errors", max_errors, 0, 1 << 63)
         self.ragged = one_of("ragged", ragged, ("padded", "offsets"))
         self.strings = one_of("strings", strings, ("lists", "offsets"))
-        self.rank, self.world_size = rank, world_size
+        self.prepare = prepare
+        self.rank, self.world_size, self.mesh = rank, world_size, mesh
+        self.uneven = one_of("uneven", uneven, ("pad", "drop", "exact"))
+        self.check_ranks = check_ranks
         self.shuffle = bool(shuffle)
         check_device(device)
         self.device = device
         self.place = LoaderState()
         self._engines = EnginePool()
         self._latest: weakref.ref[NativeIterator] | None = None
+        self._is_prepared = False  # by Accelerate
+        self._epoch_shift = 0  # between this loader's epochs and those that a trainer counts
+        self._was_loaded = False  # a state, and nothing iterated since
+        self._workers_seed: int | None = None  # drawn at the latest pass
         if not self.is_native:
             given = [
                 name for name, value in options.items() if value is not None and (name == "weights" or value != _NATIVE_DEFAULTS[name])
@@ -169,7 +196,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 )
             self._python = PythonEngine(self)
             # Threads have a timeout at any num_workers, and nothing to start that a context would start.
-            is_threaded = parallel == "thread"
+            is_threaded = parallel == "thread" and not self.is_disabled
             waits = 0 if is_threaded else timeout
             context = None if is_threaded else multiprocessing_context
             common = (num_workers, collate_fn, pin_memory, drop_last, waits, worker_init_fn, context, generator)
@@ -189,6 +216,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 self.timeout, self.multiprocessing_context = timeout, multiprocessing_context
             self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
             return
+        self._preparation = Preparation(prepare)
+        self._preparation.plans(self.source)  # What does not fit is said here.
         num_workers = whole_number("num_workers", num_workers, 0, 1 << 31)
         if not 0 <= timeout < math.inf:
             raise ValueError(f"timeout must be a number of seconds, 0 to wait for ever, got {timeout}")
@@ -196,26 +225,33 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             prefetch_factor = whole_number("prefetch_factor", prefetch_factor, 1, 1 << 31)
         if persistent_workers and num_workers == 0:
             raise ValueError("persistent_workers needs num_workers > 0")
+        own = _own_sampler(dataset, sampler, batch_sampler)
+        if own is not None:  # Made again from its attributes, as trainers do.
+            order, shuffle, sampler, batch_sampler = (own.kind if own.shuffle else "global"), own.shuffle, None, None
+            batch_size, drop_last, rank, world_size = own.share.batch_size, own.share.drop_last, own.share.rank, own.share.world_size
+            mesh, uneven = own.share.mesh, own.share.uneven
         order, sampler, shuffle = choose_order(order, weights, sampler, shuffle, len(self.source))
         if not isinstance(order, WeightedOrder):
             one_of("order", order, ("global", "window"))
         self.order, self.weights, self.shuffle = order, None, bool(shuffle)
-        ordered = rank is not None or world_size is not None or seed is not None or order != "global"
+        placed = rank is not None or world_size is not None or mesh is not None or uneven != "pad"
+        ordered = placed or seed is not None or order != "global"
         self.is_fed = (
             sampler is not None
             or batch_sampler is not None
             or (generator is not None and bool(shuffle))
             or not (isinstance(dataset, Dataset | ArrayDataset) or ordered)
         )
-        if self.is_fed and (rank is not None or world_size is not None):
+        if self.is_fed and placed:
             raise ValueError(
-                "rank and world_size cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
+                "rank, world_size, mesh and uneven cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
             )
-        found_rank, found_world = (0, 1) if self.is_fed else find_world(rank, world_size)
-        if shuffle and not self.is_fed:
+        if not self.is_fed:
             # Of a dataset of torch's the order is asked where it is looked at again, so that it follows, and travels with its arrays only once.
             rows = self.source if self._source.is_ours else self._source
-            sampler, shuffle = OrderSampler(rows, seed=self.order_seed, kind=order, window=self.window), None
+            share = Share(batch_size=batch_size or 1, drop_last=drop_last, rank=rank, world_size=world_size, mesh=mesh, uneven=uneven)
+            kind, make = (order, OrderSampler) if shuffle else ("sequential", SequentialOrderSampler)
+            sampler, shuffle = make(rows, seed=self.order_seed, kind=kind, window=self.window, share=share, of=dataset), None
         # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
         super().__init__(
             dataset,
@@ -240,9 +276,18 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.worker_init_fn = worker_init_fn
         self.prefetch_factor = prefetch_factor
         self.in_order = in_order
-        if type(self.batch_sampler) is torch.utils.data.BatchSampler:  # The user's own, or what torch made of batch_size and drop_last.
+        if type(self.batch_sampler) in (
+            torch.utils.data.BatchSampler,
+            OrderBatchSampler,
+        ):  # The user's own, or what torch made of batch_size and drop_last.
             batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
-        self.partition = Partition(batch_size=batch_size or 1, rank=found_rank, world_size=found_world, drop_last=drop_last)
+        if self.is_fed:
+            self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last, uneven=uneven)
+        else:
+            self.partition = self.sampler.share.find()
+            self.__dict__["batch_sampler"] = OrderBatchSampler(
+                self.sampler, self.partition.batch_size, drop_last
+            )  # Torch refuses to set this, too.
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
 
@@ -269,10 +314,36 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not self.is_native:
             batches = super().__iter__() if self.is_disabled else self._python.iterate()
             return batches if device is None else TorchDeviceIterator(batches, Transfer(device))
-        self._source.refresh()
+        self._look_again()
+        self.hear_sampler()
+        if self._is_prepared and self.device is None:
+            device = prepared_device()
         iterator = NativeIterator(self) if device is None else DeviceIterator(self, Transfer(device))
         self._latest = weakref.ref(iterator)
-        return iterator
+        return PreparedPass(iterator) if self._is_prepared else iterator
+
+    def _look_again(self) -> None:
+        """Follow a dataset of torch's that was changed, and a process group that was made after this loader, as trainers make it."""
+        self._source.refresh()
+        if not self.is_fed:
+            self.partition = self.sampler.share.find()
+
+    def hear_sampler(self) -> None:
+        """Follow an epoch that a trainer chose at the sampler, as if it were a DistributedSampler of torch's."""
+        was_loaded, self._was_loaded = self._was_loaded, False
+        told = None if self.is_fed else self.sampler.take_told()
+        if told is None:
+            return
+        coming = self.place.epoch + self.place.finished
+        if was_loaded and told < coming:
+            self._epoch_shift = coming - told  # It counts from where the run was resumed, as Lightning's Fabric does.
+        self.place = self.place.at_epoch(told + self._epoch_shift)
+
+    def draw_seed(self) -> int:
+        """The number that torch draws for its workers as a pass begins, from the same generator; persistent ones keep the first."""
+        if self._workers_seed is None or not (self.persistent_workers and self.num_workers > 0):
+            self._workers_seed = int(torch.empty((), dtype=torch.int64).random_(generator=self.generator).item())
+        return self._workers_seed
 
     def iterate_as_torch(self, worker_init_fn: Callable[[int], None] | None) -> Any:
         """torch's own iterator over this loader, with another worker_init_fn."""
@@ -286,7 +357,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Batches of a whole pass on this rank."""
         if not self.is_native or self.is_fed:
             return super().__len__()
-        self._source.refresh()
+        self._look_again()
         return self.partition.num_batches(self.epoch_samples)
 
     @property
@@ -300,7 +371,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             epoch = whole_number("epoch", epoch, 0, 1 << 63)
         if type(epoch) is int:
             self.place = self.place.at_epoch(epoch)
+        self._tell(epoch)
+
+    def _tell(self, epoch: int) -> None:
+        """Let samplers and dataset follow this loader's epoch."""
+        self._epoch_shift = 0
         self.followers.tell(epoch)
+        if isinstance(self.sampler, OrderSampler):
+            self.sampler.follow(epoch)
 
     def replay(self, step: int, epoch: int | None = None) -> Any:
         """Build the batch of any step again (of the current epoch unless one is named), without disturbing the pass under way.
@@ -317,7 +395,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         try:
             batch = pipeline.replay(epoch, step)
         finally:
-            self.give_pipeline(native, pipeline)
+            self.give_pipeline(native, self.partition, pipeline)
         device = check_device(self.device)
         return self.convert(batch) if device is None else Transfer(device).copy(self.to_host(batch), self.slab_of(batch))
 
@@ -353,7 +431,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return
         self._source.refresh()
         self.place = read_state(state_dict, identity_of(self), self._last_position())
-        if self.is_fed and "epoch" in self.place.drawn:
+        self._was_loaded = True
+        if not self.is_fed:
+            self._tell(self.place.epoch)
+        elif "epoch" in self.place.drawn:
             self.followers.tell(self.place.drawn["epoch"])
 
     def _last_position(self) -> int:
@@ -370,11 +451,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """What the loader did since it was made, in this process. Seconds, bytes, counts; over all of its passes, also those that run side by side.
 
         batches, samples, bytes_delivered: handed to the consumer. seconds: passes under way. stall_seconds: spent inside next(); stall_share: of seconds.
+        wait_seconds: what next() waited for a batch: p50, p90, p99 (to a sixteenth of their value) and max.
         cache_hits, cache_misses: decoded blocks found and not found. cache_bytes, cache_capacity_bytes, cache_evictions: of the cache that all
         loaders of the process share (headrace.set_cache_bytes()).
-        time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode and assemble (which includes the read,
-        verify and decode that it meets). read_retries: reads that the device failed (EIO) and that were tried once more. bytes_in_flight, peak_bytes:
-        batches under way, now and at most. reader: what reads, after any fallback.
+        time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode, assemble (which includes the read,
+        verify and decode that it meets) and images. read_retries: reads that the device failed (EIO) and that were tried once more. bytes_in_flight,
+        peak_bytes: batches under way, now and at most. reader: what reads, after any fallback.
         """
         if not self.is_native:
             return self._python.stats()
@@ -383,7 +465,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if pipeline is None:
             native = self.source.native
             pipeline = self.take_pipeline(native)
-            self.give_pipeline(native, pipeline)
+            self.give_pipeline(native, self.partition, pipeline)
         stats = pipeline.stats()
         self._engines.add_others(stats, pipeline)
         add_rates(stats)
@@ -403,12 +485,29 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         # The copy goes on from here by itself.
-        return {**self.__dict__, "_latest": None, "_python": None, "place": copy.deepcopy(self.place)}
+        return {**self.__dict__, "_latest": None, "_python": None, "_workers_seed": None, "place": copy.deepcopy(self.place)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if not self.is_native:
             self._python = PythonEngine(self)
+
+    # -- trainers ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_accelerate_prepared(self) -> bool:
+        """Asked by Accelerate's prepare(), which keeps a loader that says True: this one cuts by rank and copies to the device itself."""
+        self._is_prepared = self._is_prepared or can_be_kept(self)
+        return self._is_prepared
+
+    @_is_accelerate_prepared.setter
+    def _is_accelerate_prepared(self, prepared: bool) -> None:
+        self._is_prepared = prepared and self.is_native  # prepare() says so of whatever it returns.
+
+    @property
+    def use_stateful_dataloader(self) -> bool:
+        """Asked by Accelerate's save_state() and load_state(): whether state_dict() and load_state_dict() are to be called."""
+        return self._is_prepared
 
     # -- engines -------------------------------------------------------------------------------------------------------------------
 
@@ -420,7 +519,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def take_pipeline(self, native: _native.Dataset) -> _native.Pipeline:
         """An engine that no iterator uses, over this table; one made before a fork is left to its parent."""
-        pipeline = self._engines.take(native)
+        pipeline = self._engines.take(native, self.partition)
         if pipeline is not None:
             return pipeline
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
@@ -430,6 +529,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             fields=self.source.field_numbers,
             batch_size=self.partition.batch_size,
             drop_last=self.partition.drop_last,
+            drop_uneven=self.uneven == "drop",
             rank=self.partition.rank,
             world_size=self.partition.world_size,
             order="sequential" if self.is_fed or not self.shuffle else "weighted" if isinstance(self.order, WeightedOrder) else self.order,
@@ -444,19 +544,26 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             # Samples are cut out again: padding would be for nothing.
             ragged=self.ragged if self._custom_collate is None else "offsets",
             on_error=self.on_error,
+            images=self._preparation.plans(self.source),
         )
         self._engines.add(pipeline)
         return pipeline
 
-    def give_pipeline(self, native: _native.Dataset, pipeline: _native.Pipeline) -> None:
-        """Keep an engine for the next pass."""
-        self._engines.give(native, pipeline)
+    def give_pipeline(self, native: _native.Dataset, partition: Partition, pipeline: _native.Pipeline) -> None:
+        """Keep an engine for the next pass over this table and for this rank."""
+        self._engines.give(native, partition, pipeline)
+
+    @property
+    def _layout(self) -> BatchLayout:
+        return self._preparation.layout(self.source)
 
     def to_host(self, batch: _native.Batch) -> Any:
         """Torch tensors over a batch's memory, or what collate_fn makes of its samples."""
         if self._custom_collate is not None:
-            return self._custom_collate(self.source.layout.to_samples(batch))
-        return self.source.layout.to_torch(batch, self.strings)
+            host = self._custom_collate(self._layout.to_samples(batch))
+        else:
+            host = self._layout.to_torch(batch, self.strings)
+        return add_to_batch(host, VALID, valid_mask(batch)) if self.uneven == "exact" else host
 
     def convert(self, batch: _native.Batch) -> Any:
         """A batch as the user wants it on the host: pinned if asked for."""
@@ -465,9 +572,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def converter(self) -> Callable[[_native.Batch], Any]:
         """convert(), or what it comes to where nothing else is asked for: it runs once a batch."""
-        plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists"
-        return self.source.layout.to_torch if plain else self.convert
+        plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists" and self.uneven != "exact"
+        return self._layout.to_torch if plain else self.convert
 
     def slab_of(self, batch: _native.Batch) -> _native.Batch | None:
         """The batch whose memory holds all that to_host() makes of it; None if collate_fn made its own."""
         return batch if self._custom_collate is None else None
+
+
+def _own_sampler(dataset: Any, sampler: Any, batch_sampler: Any) -> OrderSampler | None:
+    """The sampler that an earlier loader made for this dataset, if it is what was given."""
+    given = batch_sampler.sampler if isinstance(batch_sampler, OrderBatchSampler) else sampler
+    return given if isinstance(given, OrderSampler) and given.of is dataset else None

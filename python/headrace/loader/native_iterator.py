@@ -13,6 +13,7 @@ import torch
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
 from headrace.errors import ChangedError, ForkError, LoaderTimeoutError, TooManyErrorsError
+from headrace.loader.agreement import check_agreement
 from headrace.loader.cache_warning import warn_of_failures
 from headrace.loader.feeding import IndexFeed, as_array
 from headrace.sampling.order import OrderSampler
@@ -36,13 +37,13 @@ class NativeIterator:
         self._is_closed = False
         self._passed = 0  # batches delivered or failed in this pass
         self._state = loader.place.begin()
+        check_agreement(loader, self._state.epoch, self._state.position)
         self._convert = loader.converter()
         self._source = loader.source
         self._native = self._source.native
+        self._partition = loader.partition
         self._memory = self._source if isinstance(self._source, ArrayDataset) else None  # read in place, and moved by others
         self.pipeline: _native.Pipeline | None = loader.take_pipeline(self._native)
-        if isinstance(loader.sampler, OrderSampler):
-            loader.sampler.set_epoch(self._state.epoch)
         self._batches: IndexFeed | None = None  # while a sampler's batches are still to come
         self._begin: int | None = None  # batches before this pass, where a sampler's order is followed
         if loader.is_fed:
@@ -52,9 +53,27 @@ class NativeIterator:
             self._is_started = False
             if loader.num_workers > 0:
                 self._feed(self.pipeline)  # torch too draws the first indices here when it has workers.
+            loader.place = self._state
         else:
-            self.pipeline.start(self._state.epoch, self._state.position)
+            self._start_ordered(self.pipeline)
+
+    def _start_ordered(self, pipeline: _native.Pipeline) -> None:
+        loader = self._loader
+        pipeline.start(self._state.epoch, self._state.position)
+        if isinstance(loader.sampler, OrderSampler):
+            loader.sampler.follow(self._state.epoch)
         loader.place = self._state
+
+    def _follow_late_epoch(self, pipeline: _native.Pipeline) -> None:
+        """Begin again if a trainer chose another epoch at the sampler since iter(): as with torch's samplers it counts until the first batch."""
+        loader = self._loader
+        if loader.is_fed or loader.place is not self._state:
+            return
+        loader.hear_sampler()
+        if loader.place is not self._state:
+            self._state = loader.place.begin()
+            pipeline.stop()
+            self._start_ordered(pipeline)
 
     def __iter__(self) -> NativeIterator:
         return self
@@ -86,6 +105,8 @@ class NativeIterator:
     def take(self, pipeline: _native.Pipeline) -> _native.Batch | None:
         """The next batch, not yet counted as delivered; None at the end of the pass. Raises StopIteration if another thread closed the iterator."""
         self._check_memory()  # First: without threads, next() reads.
+        if self._passed == 0:
+            self._follow_late_epoch(pipeline)
         if self._batches is not None:
             self._feed(pipeline)
         self._passed += 1
@@ -127,6 +148,25 @@ class NativeIterator:
             return len(batch) > 0
         return True
 
+    @property
+    def global_batch(self) -> int:
+        """Samples of a step on all ranks."""
+        return self._partition.global_batch
+
+    def left(self) -> int | None:
+        """Positions of the epoch that are still to come, on all ranks; None under a sampler, which does not say."""
+        return None if self._loader.is_fed else max(0, self._loader.epoch_samples - self._state.position)
+
+    def is_last(self) -> bool:
+        """Whether the latest batch is the last of the pass."""
+        left = self.left()
+        if left is not None:
+            return left < self.global_batch if self._partition.drop_last else left == 0
+        try:
+            return self._state.position >= len(self._loader)
+        except TypeError:  # A sampler without a length.
+            return False
+
     def is_mine(self) -> bool:
         """Whether this process made the iterator."""
         return self._pid == os.getpid()
@@ -138,7 +178,7 @@ class NativeIterator:
         """The user's batches from the state's position on. Skipping costs the sampler's own draws and reads nothing."""
         batches = IndexFeed(cast("Iterable[Any]", self._loader.batch_sampler), self._state.position, self._state.drawn)
         # torch draws a seed for its workers before the sampler's first draw; without it, the same generator would give another order here.
-        torch.empty((), dtype=torch.int64).random_(generator=self._loader.generator)
+        self._loader.draw_seed()
         return batches
 
     def _feed(self, pipeline: _native.Pipeline) -> None:
@@ -150,10 +190,10 @@ class NativeIterator:
             self._state.drawn = {**self._batches.drawn, **({} if epoch is None else {"epoch": epoch})}
             if order is not None:
                 begin = min(self._state.position * self._loader.partition.batch_size, len(order))
-                pipeline.start_listed(self._source.absolute(order), begin)
+                pipeline.start_listed(self._source.absolute(order), begin, self._state.epoch)
                 self._batches, self._begin = None, 0
                 return
-            pipeline.start_fed()
+            pipeline.start_fed(self._state.epoch)
             self._is_started = True
         while self._fed - self._passed < self._ahead:
             indices = next(self._batches, None)
@@ -181,7 +221,7 @@ class NativeIterator:
         if pipeline is None or self._pid != os.getpid():
             return
         pipeline.stop()
-        self._loader.give_pipeline(self._native, pipeline)
+        self._loader.give_pipeline(self._native, self._partition, pipeline)
 
     def close(self) -> None:
         """End the pass now; returns at once, from any thread. A thread that waits in next() gets StopIteration with the next batch, and ends it."""

@@ -41,8 +41,8 @@ class ThreadIterator:
         self._indices: Iterator[Any] = (
             iter(sampler) if self._is_stream else Draws(sampler, batched=auto, begin=state.position, drawn=state.drawn)
         )
-        seed = torch.empty((), dtype=torch.int64).random_(generator=loader.generator).item()  # As torch draws it for its workers.
-        seed = int(seed) if loader.seed is None else loader.order_seed
+        drawn = loader.draw_seed()
+        seed = drawn if loader.seed is None else loader.order_seed
         state.key = state.key if state.key is not None else seed
         self._is_done = False
         self._given = 0

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from typing import Protocol
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 import torch.utils.data
 
 from headrace import _native
+from headrace.errors import HeadraceWarning
+from headrace.sampling.partition import Share
 from headrace.sampling.weighted import WeightedOrder
 
-__all__ = ["OrderSampler"]
+__all__ = ["OrderBatchSampler", "OrderSampler", "SequentialOrderSampler", "read_by_engine"]
+
+_AT_ONCE = 65536  # indices
 
 
 class Stored(Protocol):
@@ -21,27 +28,80 @@ class Stored(Protocol):
     def __len__(self) -> int: ...
 
 
-class OrderSampler(torch.utils.data.Sampler[int]):
-    """Iterates order(seed, epoch) over the samples of a headrace dataset; `set_epoch` chooses the epoch. Materialises at most 65,536 indices."""
+class OrderSampler(torch.utils.data.DistributedSampler[int]):
+    """Iterates this rank's part of order(seed, epoch), batch after batch; `set_epoch` chooses the epoch. Materialises at most 65,536 indices.
 
-    def __init__(self, dataset: Stored, *, seed: int = 0, kind: str | WeightedOrder = "global", window: int = 32) -> None:
-        self.dataset = dataset
+    One of torch's DistributedSamplers, since trainers leave a loader alone that has one; rank and world size are looked for when they are needed, since
+    many a trainer makes its process group after the loader. The loader that it belongs to follows an epoch that is chosen here.
+    """
+
+    def __init__(
+        self,
+        dataset: Stored,
+        *,
+        seed: int = 0,
+        kind: str | WeightedOrder = "global",
+        window: int = 32,
+        share: Share | None = None,
+        of: Any = None,
+    ) -> None:
+        """share: how the order is cut into batches and ranks; default one sample a batch. of: the user's dataset, if it is not `dataset` itself."""
+        # Not super().__init__(): it asks for a process group, and counts samples in another way.
+        self.dataset = dataset  # type: ignore[assignment]
         self.seed = seed
         self.kind = kind
         self.window = window
+        self.share = share or Share()
+        self.of = dataset if of is None else of
         self.epoch = 0
+        self._told: int | None = None
+
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        """Of this process, as of now."""
+        return self.share.find().rank
+
+    @property
+    def num_replicas(self) -> int:  # type: ignore[override]
+        """The world size, as of now."""
+        return self.share.find().world_size
+
+    @property
+    def drop_last(self) -> bool:  # type: ignore[override]
+        """Of the global batch at the epoch's end, if it is not whole."""
+        return self.share.drop_last
+
+    @property
+    def shuffle(self) -> bool:  # type: ignore[override]
+        """Whether the order is another than that of the dataset."""
+        return self.kind != "sequential"
+
+    @property
+    def num_positions(self) -> int:
+        """Positions of an epoch, on all ranks together."""
+        return self.kind.num_samples if isinstance(self.kind, WeightedOrder) else len(self.dataset)  # type: ignore[arg-type]
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch."""
-        self.epoch = epoch
+        """Choose the epoch, also for the next pass of the loader that this belongs to."""
+        self.epoch = self._told = epoch
+
+    def follow(self, epoch: int) -> None:
+        """Take over the loader's own epoch."""
+        self.epoch, self._told = epoch, None
+
+    def take_told(self) -> int | None:
+        """The epoch that somebody chose here since the loader looked last."""
+        told, self._told = self._told, None
+        return told
 
     def order(self) -> _native.Order:
-        """The native order of the chosen epoch."""
+        """The native order of the chosen epoch, of all ranks together."""
+        native: _native.Dataset = self.dataset.native  # type: ignore[attr-defined]
         if isinstance(self.kind, WeightedOrder):
-            return _native.Order(len(self), self.seed, self.epoch, "weighted", weights=self.kind.table)
-        layout = self.dataset.native.chunk_layout if self.kind == "window" else []
+            return _native.Order(self.num_positions, self.seed, self.epoch, "weighted", weights=self.kind.table)
+        layout = native.chunk_layout if self.kind == "window" else []
         return _native.Order(
-            len(self.dataset),
+            self.num_positions,
             self.seed,
             self.epoch,
             self.kind,
@@ -51,9 +111,66 @@ class OrderSampler(torch.utils.data.Sampler[int]):
         )
 
     def __iter__(self) -> Iterator[int]:
-        order = self.order()
-        for begin in range(0, len(self), 65536):
-            yield from order.indices(begin, min(begin + 65536, len(self))).tolist()
+        order, total, partition = self.order(), self.num_positions, self.share.find()
+        steps = partition.num_batches(total)
+        if partition.world_size == 1:  # One run of positions.
+            end = min(steps * partition.global_batch, total)
+            for begin in range(0, end, _AT_ONCE):
+                yield from order.indices(begin, min(begin + _AT_ONCE, end)).tolist()
+            return
+        for step in range(steps):
+            begin, count = partition.share(total, step)
+            whole = range(begin, min(begin + count, total))
+            if whole:
+                yield from order.indices(whole.start, whole.stop).tolist()
+            for position in range(max(begin, total), begin + count):  # Past the end: from the start again.
+                yield from order.indices(position % total, position % total + 1).tolist()
 
     def __len__(self) -> int:
-        return self.kind.num_samples if isinstance(self.kind, WeightedOrder) else len(self.dataset)
+        total, partition = self.num_positions, self.share.find()
+        steps = partition.num_batches(total)
+        return (steps - 1) * partition.batch_size + partition.share(total, steps - 1)[1] if steps else 0
+
+
+class SequentialOrderSampler(OrderSampler, torch.utils.data.SequentialSampler):
+    """An OrderSampler of the stored order: trainers that look for a SequentialSampler see that nothing is shuffled."""
+
+
+_is_read_by_engine: ContextVar[bool] = ContextVar("is_read_by_engine", default=False)
+
+
+@contextmanager
+def read_by_engine() -> Iterator[None]:
+    """Within this, an OrderBatchSampler that is iterated feeds an engine: nothing to warn of."""
+    token = _is_read_by_engine.set(True)
+    try:
+        yield
+    finally:
+        _is_read_by_engine.reset(token)
+
+
+class OrderBatchSampler(torch.utils.data.BatchSampler):
+    """The batches of this rank, from an OrderSampler. The loader that it belongs to never iterates it: its engine computes the order.
+
+    Whoever does has made another loader of the same parts. Torch's own reads whole batches natively too, through the dataset's `__getitems__`, but
+    nothing ahead: a HeadraceWarning says so, once a process.
+    """
+
+    has_warned = False
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch."""
+        if hasattr(self.sampler, "set_epoch"):  # Lightning may have put another one in.
+            self.sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if not OrderBatchSampler.has_warned and not _is_read_by_engine.get():
+            OrderBatchSampler.has_warned = True
+            warnings.warn(
+                "a headrace.DataLoader was made into another loader, which iterates its batch_sampler: order and ranks stay the same, but batches are "
+                "read one by one, without prefetching, by that loader's own means; to resume on the engine use load_state_dict() in place of "
+                "skipping batches",
+                HeadraceWarning,
+                stacklevel=2,
+            )
+        return super().__iter__()

@@ -52,7 +52,12 @@ def _apply(field: Field, option: Any) -> tuple[Field, bool]:
             field, field.codec, field.level, field.filter, settings.get("block_bytes", field.block_bytes), field.dictionary
         ), not explicit
     return _replace(
-        field, name, level, settings.get("filter", "none"), settings.get("block_bytes", field.block_bytes), bool(settings.get("dictionary"))
+        field,
+        name,
+        level,
+        settings.get("filter") or "none",
+        settings.get("block_bytes", field.block_bytes),
+        bool(settings.get("dictionary")),
     ), False
 
 

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from headrace._native import Field
+from headrace.datasets.image_folder import EXTENSIONS, sorted_files
 from headrace.errors import CorruptDataError, NotFoundError
 from headrace.writing.base import offsets_of
 from headrace.writing.batches import Batch, Source
@@ -22,8 +23,6 @@ from headrace.writing.columns import ArrayColumn, OffsetColumn
 
 __all__ = ["EXTENSIONS", "ImageFolderSource", "image_source"]
 
-# torchvision.datasets.folder.IMG_EXTENSIONS
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _GROUP_BYTES = 8 << 20
 _GROUP_FILES = 256
 _THREADS = 8  # waiting for reads, not computing
@@ -46,7 +45,7 @@ class ImageFolderSource(Source):
         self._samples: list[tuple[str, int]] = []
         empty = []
         for label, name in enumerate(self.classes):
-            found = _files(os.path.join(root, name), extensions)
+            found = sorted_files(os.path.join(root, name), lambda path: path.lower().endswith(extensions))
             self._samples += [(path, label) for path in found]
             if not found:
                 empty.append(name)
@@ -85,23 +84,6 @@ class ImageFolderSource(Source):
             group.append((path, label))
             group_bytes += size
         yield group
-
-
-def _files(folder: str, extensions: tuple[str, ...]) -> list[str]:
-    found = []
-    for root, _, names in sorted(_walk(folder)):
-        found += [os.path.join(root, name) for name in sorted(names) if name.lower().endswith(extensions)]
-    return found
-
-
-def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    for root, folders, names in os.walk(folder, followlinks=True):
-        for name in folders:
-            inner = os.path.join(root, name)
-            # A link to a folder above it would be followed until the system refuses, and give each image some forty times.
-            if os.path.islink(inner) and f"{os.path.realpath(root)}/".startswith(f"{os.path.realpath(inner)}/"):
-                raise ValueError(f"{inner} is a link to a folder that it is in; remove it")
-        yield root, folders, names
 
 
 def _size(path: str) -> int:

@@ -7,7 +7,7 @@
 #include <array>
 #include <cstdint>
 
-namespace headrace::pipeline {
+namespace headrace {
 
 struct Philox {
   std::array<std::uint64_t, 2> key;
@@ -27,4 +27,4 @@ struct Philox {
   }
 };
 
-}  // namespace headrace::pipeline
+}  // namespace headrace

@@ -1,0 +1,41 @@
+"""Encoded images to batches, natively: `DataLoader(dataset, prepare=images.Compose([...]))`, with torchvision's names and distributions."""
+
+from __future__ import annotations
+
+from headrace.images.compose import Compose
+from headrace.images.from_torchvision import from_torchvision
+from headrace.images.transforms import (
+    CenterCrop,
+    ColorJitter,
+    Grayscale,
+    Normalize,
+    Pad,
+    RandomCrop,
+    RandomErasing,
+    RandomGrayscale,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    RandomVerticalFlip,
+    Resize,
+    ToDtype,
+    Transform,
+)
+
+__all__ = [
+    "CenterCrop",
+    "ColorJitter",
+    "Compose",
+    "Grayscale",
+    "Normalize",
+    "Pad",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomGrayscale",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "RandomVerticalFlip",
+    "Resize",
+    "ToDtype",
+    "Transform",
+    "from_torchvision",
+]

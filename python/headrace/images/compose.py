@@ -1,0 +1,181 @@
+"""Several transforms as one native plan, from an encoded image to a row of a batch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace._native import ImagePlan
+from headrace.images.transforms import (
+    TRANSFORMS,
+    CenterCrop,
+    Normalize,
+    Pad,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomVerticalFlip,
+    ToDtype,
+    Transform,
+)
+
+__all__ = ["Compose"]
+
+_VERSION = 1
+# What may stand behind ToDtype: it moves pixels about, and changes none.
+_MOVES = (CenterCrop, RandomCrop, RandomHorizontalFlip, RandomVerticalFlip)
+_Triple = tuple[float, float, float]
+
+
+class Compose:
+    """Transforms that run one after the other, natively: `DataLoader(dataset, prepare=Compose([...]))`.
+
+    Images become RGB. Random ones draw from (seed, epoch, sample, place in the list): equal for any number of threads, after a resume, on any world size.
+
+    transforms: of headrace.images; the result has one size (a crop, or Resize to (height, width), comes last) and is uint8, unless ToDtype says otherwise.
+        Behind ToDtype may stand Normalize, RandomErasing, flips and crops.
+    layout: "CHW" or "HWC".
+    exact: decode in full with the accurate transform: pixels are those of Pillow. Otherwise only what is needed is decoded, images that are made smaller
+        at 1/2, 1/4 or 1/8, and pixels differ a little.
+    exif: turn images as their metadata says. torchvision does not (from_torchvision() says False).
+    reducing_gap: a fraction is decoded only where that leaves at least so many times the pixels of the result, along each side.
+    max_pixels: a larger image is LimitExceededError, before memory for it is allocated.
+    Raises ValueError naming the transform that does not fit.
+    """
+
+    def __init__(
+        self,
+        transforms: Sequence[Transform],
+        *,
+        layout: str = "CHW",
+        exact: bool = False,
+        exif: bool = True,
+        reducing_gap: float = 1.0,
+        max_pixels: int = 1 << 28,
+    ) -> None:
+        self.transforms = tuple(transforms)
+        for i, transform in enumerate(self.transforms):
+            if not isinstance(transform, Transform):
+                raise TypeError(
+                    f"transforms[{i}] is {type(transform).__name__}; expected one of headrace.images (from_torchvision() translates torchvision's)"
+                )
+        if layout not in ("CHW", "HWC"):
+            raise ValueError(f"layout is {layout!r}; expected 'CHW' or 'HWC'")
+        if not reducing_gap >= 1:
+            raise ValueError(f"reducing_gap is {reducing_gap!r}; expected a number from 1 on")
+        self.layout = layout
+        self.exact = bool(exact)
+        self.exif = bool(exif)
+        self.reducing_gap = float(reducing_gap)
+        self.max_pixels = int(max_pixels)
+        self.dtype, steps, output = _plan_of(self.transforms)
+        self._plan = ImagePlan(
+            steps,
+            dtype=self.dtype,
+            channels_last=layout == "HWC",
+            exact=self.exact,
+            exif=self.exif,
+            reducing_gap=self.reducing_gap,
+            max_pixels=self.max_pixels,
+            **output,
+        )
+
+    @property
+    def native(self) -> ImagePlan:
+        """The plan that the engine runs."""
+        return self._plan
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one image as delivered."""
+        height, width = self._plan.height, self._plan.width
+        return (height, width, 3) if self.layout == "HWC" else (3, height, width)
+
+    def __call__(self, encoded: bytes | str | os.PathLike[str], *, seed: int = 0, epoch: int = 0, sample: int = 0) -> npt.NDArray[Any]:
+        """One image as a batch would hold it: `encoded` is a file's bytes or its path; what is drawn depends on the numbers alone. bfloat16 comes as float32.
+
+        Raises CorruptDataError, TruncatedError, LimitExceededError, UnsupportedVersionError with the decoder's message.
+        """
+        content = encoded if isinstance(encoded, bytes) else Path(encoded).read_bytes()
+        array = self._plan.apply(content, seed=seed, epoch=epoch, sample=sample)
+        return (array.astype(np.uint32) << 16).view(np.float32) if self.dtype == "bfloat16" else array
+
+    def to_json(self) -> str:
+        """All of it as JSON; from_json() makes an equal one."""
+        return json.dumps({"version": _VERSION, **self._options(), "transforms": [t.to_dict() for t in self.transforms]})
+
+    @classmethod
+    def from_json(cls, text: str) -> Compose:
+        """What to_json() wrote. Raises ValueError."""
+        saved = json.loads(text)
+        if not isinstance(saved, dict) or saved.pop("version", None) != _VERSION:
+            raise ValueError(f"expected the JSON of a headrace.images.Compose, version {_VERSION}")
+        transforms = []
+        for item in saved.pop("transforms"):
+            name = item.pop("name", None)
+            if name not in TRANSFORMS:
+                raise ValueError(f"there is no transform {name!r}; this headrace knows {', '.join(TRANSFORMS)}")
+            transforms.append(TRANSFORMS[name](**item))
+        return cls(transforms, **saved)
+
+    def _options(self) -> dict[str, Any]:
+        names = ("layout", "exact", "exif", "reducing_gap", "max_pixels")
+        return {name: getattr(self, name) for name in names}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Compose) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Compose.from_json, (self.to_json(),)
+
+    def __repr__(self) -> str:
+        inner = "".join(f"    {transform!r},\n" for transform in self.transforms)
+        return f"Compose([\n{inner}], {', '.join(f'{name}={value!r}' for name, value in self._options().items())})"
+
+
+def _plan_of(transforms: Sequence[Transform]) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
+    """The delivered dtype, native steps and what becomes of the levels. Raises ValueError."""
+    dtype, scaled, is_converted, is_erased = "uint8", False, False, False
+    mean: _Triple = (0.0, 0.0, 0.0)
+    std: _Triple = (1.0, 1.0, 1.0)
+    steps: list[dict[str, Any]] = []
+    for i, transform in enumerate(transforms):
+        name = f"transforms[{i}] ({type(transform).__name__})"
+        if isinstance(transform, ToDtype):
+            if is_converted:
+                raise ValueError(f"{name}: there is a ToDtype before it; use one")
+            dtype, scaled, is_converted = transform.dtype, transform.scale and transform.dtype != "uint8", True
+        elif isinstance(transform, Normalize):
+            if dtype == "uint8" or std != (1.0, 1.0, 1.0) or mean != (0.0, 0.0, 0.0):
+                raise ValueError(f"{name}: it goes once, behind a ToDtype to floats: ToDtype('float32', scale=True)")
+            mean, std = transform.mean, transform.std
+            _normalise_fills(steps, mean, std)
+        elif isinstance(transform, RandomErasing):
+            steps.append(transform.step())
+            is_converted = is_erased = True
+        elif is_converted and (is_erased or not isinstance(transform, _MOVES) or getattr(transform, "padding", None) is not None):
+            raise ValueError(f"{name}: it works on levels and must stand before ToDtype, Normalize and RandomErasing")
+        else:
+            if isinstance(transform, RandomCrop) and transform.padding is not None:
+                steps.append(Pad(transform.padding, transform.fill, transform.padding_mode).step())
+            if is_converted and getattr(transform, "pad_if_needed", False):
+                raise ValueError(f"{name}: pad_if_needed pads levels: put it before ToDtype")
+            steps.append(transform.step())
+    return dtype, steps, {"scaled": scaled, "mean": mean, "std": std}
+
+
+def _normalise_fills(steps: list[dict[str, Any]], mean: _Triple, std: _Triple) -> None:
+    """What was erased before it is normalised with the rest."""
+    for step in steps:
+        if step["kind"] == "random_erasing":
+            step["value"] = tuple((v - m) / s for v, m, s in zip(step["value"], mean, std, strict=True))
+            step["noise"] = tuple(n / s for n, s in zip(step["noise"], std, strict=True))
