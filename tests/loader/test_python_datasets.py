@@ -104,6 +104,7 @@ def test_a_pass_resumes(name: str, workers: int) -> None:
     torch.manual_seed(99)
     resumed = hr.DataLoader(Squares(), num_workers=workers, **options_of(name))
     resumed.load_state_dict(state)
+    assert resumed.stats()["position"] == 3
     assert flat(resumed) == rest
 
 
@@ -209,5 +210,18 @@ def test_a_dict_of_arrays_is_a_dataset_of_their_rows() -> None:
     assert loader.is_native
     assert len(loader) == 3
     assert [batch["a"].tolist() for batch in loader] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+    named: Any = {"a": torch.zeros(2), "b": torch.ones(2)}  # Samples by name, where a sampler names them.
+    assert [batch.tolist() for batch in hr.DataLoader(named, sampler=["b"])] == [[[1, 1]]]
     other: Any = {0: "x", 1: "y"}  # To torch, a dataset of its values.
     assert list(hr.DataLoader(other)) == [["x"], ["y"]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_place_before_the_first_batch_is_that_pass(name: str, workers: int) -> None:
+    loader = hr.DataLoader(Squares(), num_workers=workers, **options_of(name))
+    iterator = iter(loader)
+    state = loader.state_dict()
+    expected = flat(iterator)
+    loader.load_state_dict(state)
+    assert flat(loader) == expected

@@ -355,6 +355,32 @@ def held_lmdb(folder: Path) -> Held:
     return Held(environment.begin(), lambda handle, index: handle.get(str(index).encode()))
 
 
+class Lazy(Held):
+    """Opens at the first sample, and keeps it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(None, None)
+        self.path, self.file = path, None
+        self.offsets = np.cumsum([0, *map(len, RECORDS)]).tolist()
+
+    def __getitem__(self, index: int) -> Any:
+        if self.file is None:
+            self.file: Any = self.path.open("rb")
+        self.file.seek(self.offsets[index])
+        time.sleep(0)
+        return list(self.file.read(len(RECORDS[index])))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # The dataset never closes what it opens.
+def test_what_a_sample_opens_is_the_threads(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(b"".join(RECORDS))
+    dataset = data.Subset(Lazy(tmp_path / "raw"), range(len(RECORDS)))
+    loader = hr.DataLoader(dataset, 3, num_workers=8, parallel="thread", collate_fn=list)
+    for _ in range(5):
+        assert [bytes(sample) for batch in loader for sample in batch] == RECORDS
+    assert dataset.dataset.file is None  # type: ignore[attr-defined]
+
+
 HELD = {
     "an open file": held_file,
     "a file in memory": held_bytes,

@@ -11,11 +11,14 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
+import torch.utils.data as data
+
 from headrace.errors import HeadraceWarning
 
 __all__ = ["ThreadCopies", "close_all"]
 
 _DEPTH = 3  # of containers and datasets in datasets that are looked into
+_MOST = 64  # items of a container that is
 _warned: set[str] = set()
 
 
@@ -26,8 +29,9 @@ class _CannotCopy(Exception):
 class ThreadCopies:
     """The dataset as each thread may use it. Made in the thread that begins a pass; of() is called by each of the others, once.
 
-    Handles in the attributes of the dataset, of datasets in it, and of lists, tuples and dicts there, are opened again for each thread. Where one of them
-    cannot be, `lock` is to be held while a sample is loaded, and all threads use the dataset itself.
+    Each thread has its own dataset object, and datasets in it, with the same attributes, as each worker process would: what __getitem__ or worker_init_fn
+    opens and keeps there is the thread's. Handles that are in the attributes already, also in lists, tuples and dicts there, are opened again for each. Where
+    one of them cannot be, `lock` is to be held while a sample is loaded, and all threads use the dataset itself.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -44,7 +48,7 @@ class ThreadCopies:
 
     def of(self, opened: list[Any]) -> Any:
         """The dataset for the calling thread; what was opened for it, to be closed at the thread's end, goes into `opened`."""
-        if self.lock is not None or not self._openers:
+        if self.lock is not None:
             return self._dataset
         return self._copied(self._dataset, _DEPTH, opened)
 
@@ -62,7 +66,7 @@ class ThreadCopies:
         if id(value) in self._openers:
             opened.append(self._openers[id(value)]())
             return opened[-1]
-        if depth < 0:
+        if depth < 0 or (type(value) in (list, tuple, dict) and len(value) > _MOST):
             return value
         if type(value) in (list, tuple):
             parts = [self._copied(inner, depth - 1, opened) for inner in value]
@@ -74,7 +78,7 @@ class ThreadCopies:
         if not isinstance(held, dict) or isinstance(value, type):
             return value
         changed = {key: new for key, inner in held.items() if (new := self._copied(inner, depth - 1, opened)) is not inner}
-        if not changed:
+        if not changed and not isinstance(value, data.Dataset):
             return value
         twin = object.__new__(type(value))
         twin.__dict__.update(held)
@@ -95,9 +99,9 @@ def _inside(value: Any, depth: int, seen: set[int]) -> list[Any]:
         return []
     seen.add(id(value))
     if type(value) is dict:
-        return list(value.values()) if len(value) <= 64 else []
+        return list(value.values()) if len(value) <= _MOST else []
     if type(value) in (list, tuple):
-        return list(value) if len(value) <= 64 else []
+        return list(value) if len(value) <= _MOST else []
     held = getattr(value, "__dict__", None)
     return list(held.values()) if isinstance(held, dict) and not isinstance(value, type) else []
 

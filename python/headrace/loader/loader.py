@@ -151,7 +151,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
         self.snapshot_every_n_steps = snapshot_every_n_steps
         self.is_disabled = os.environ.get("HEADRACE_DISABLE", "") not in ("", "0")
-        if type(dataset) is dict and not self.is_disabled:
+        if type(dataset) is dict and sampler is None and batch_sampler is None and not self.is_disabled:
             dataset = as_arrays(dataset)
         self._source = Source(
             dataset, "disabled" if self.is_disabled else parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain

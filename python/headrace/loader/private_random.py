@@ -93,9 +93,9 @@ class PrivateGenerators(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _DRAWS and (kwargs is None or kwargs.get("generator") is None):
-            device = (kwargs or {}).get("device")
             tensor = args[0] if args and isinstance(args[0], torch.Tensor) else None
-            if (tensor is None or tensor.device.type == "cpu") and (device is None or torch.device(device).type == "cpu"):
+            device = (kwargs or {}).get("device") or (torch.get_default_device() if tensor is None else tensor.device)
+            if torch.device(device).type == "cpu":
                 kwargs = {**(kwargs or {}), "generator": self.torch}
         return func(*args, **(kwargs or {}))
 

@@ -49,6 +49,9 @@ def _stateful_loader() -> Any:
         return None
 
 
+_PLACE = "headrace_place"  # beside what torchdata saves: epoch and batch, for messages and set_epoch()
+
+
 class PythonEngine:
     """Passes, place and counts of one loader over a Python dataset. Copies and pickles begin without passes, at the same place."""
 
@@ -112,8 +115,7 @@ class PythonEngine:
                 known = type(sampler) in (data.SequentialSampler, data.RandomSampler)
                 batches = {"batch_size": None, "sampler": StatefulIndices(sampler) if known else sampler}
             else:
-                known = type(batch_sampler) is data.BatchSampler and not hasattr(batch_sampler.sampler, "state_dict")
-                batches = {"batch_sampler": StatefulBatches(batch_sampler) if known else batch_sampler}
+                batches = _batches_of(batch_sampler)
             settings = {name: getattr(loader, name) for name in _SETTINGS}
             if loader.num_workers == 0:
                 settings["prefetch_factor"] = None
@@ -144,7 +146,7 @@ class PythonEngine:
             return out
         self._require_torchdata("state_dict")
         saved: dict[str, Any] = self._stateful().state_dict()
-        return saved
+        return {**saved, _PLACE: [loader.place.epoch, loader.place.position, loader.place.finished]}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Continue from a saved place at the next pass."""
@@ -158,7 +160,9 @@ class PythonEngine:
                 loader.followers.tell(loader.place.drawn["epoch"])
             return
         self._require_torchdata("load_state_dict")
-        self._stateful().load_state_dict(saved)
+        epoch, position, finished = saved.get(_PLACE, [0, 0, False])
+        loader.place = LoaderState(epoch, position, resume=not finished, finished=finished)
+        self._stateful().load_state_dict({key: value for key, value in saved.items() if key != _PLACE})
 
     def _identity(self) -> dict[str, Any]:
         loader = self._loader
@@ -206,6 +210,15 @@ def _key_in(saved: Mapping[str, Any]) -> int | None:
     if key is not None and (type(key) is not int or not -(1 << 63) <= key < 1 << 64):
         raise ValueError(f"load_state_dict: key is {str(key)[:40]}; expected a whole number of 64 bits")
     return key
+
+
+def _batches_of(batch_sampler: Any) -> dict[str, Any]:
+    """As torchdata is to take them: torch's samplers with a state of ours, those that have one in its own BatchSampler, others as they are."""
+    if type(batch_sampler) is not data.BatchSampler:
+        return {"batch_sampler": batch_sampler}
+    if hasattr(batch_sampler.sampler, "state_dict"):
+        return {"sampler": batch_sampler.sampler, "batch_size": batch_sampler.batch_size, "drop_last": batch_sampler.drop_last}
+    return {"batch_sampler": StatefulBatches(batch_sampler)}
 
 
 def _counter(state: LoaderState, most: int) -> Callable[[int, Exception], None]:

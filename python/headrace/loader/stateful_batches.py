@@ -16,7 +16,8 @@ __all__ = ["Draws", "StatefulBatches", "StatefulIndices"]
 class Draws:
     """One pass of a sampler: its batches, or single indices of a sampler without batches. The state is how many there were, and what they began with.
 
-    Draws are made at the first step, as in torch. Those of torch's own samplers are made again from what they began with; others are asked again.
+    Draws are made at the first step, as in torch, or for the first state. Those of torch's own samplers are made again from what they began with;
+    others are asked again.
     """
 
     def __init__(self, sampler: Any, *, batched: bool, begin: int = 0, drawn: Mapping[str, Any] | None = None) -> None:
@@ -29,12 +30,15 @@ class Draws:
         return self
 
     def __next__(self) -> Any:
+        indices = next(self._begun())
+        self._taken += 1
+        return indices if self._batched else indices[0]
+
+    def _begun(self) -> Iterator[Any]:
         if self._batches is None:
             order = self._feed.order()
             self._batches = self._feed if order is None else self._cut(order)
-        indices = next(self._batches)
-        self._taken += 1
-        return indices if self._batched else indices[0]
+        return self._batches
 
     def _cut(self, order: Any) -> Iterator[list[int]]:
         size = self._sampler.batch_size
@@ -50,7 +54,8 @@ class Draws:
         return self._feed.drawn
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values. Before the first step it makes the draws, so that the pass that follows is the one that the state belongs to."""
+        self._begun()
         return {"taken": self._taken, "from": dict(self._feed.drawn)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -96,7 +96,7 @@ class ThreadPool:
         failed: BaseException | None = None
         try:
             build = self._make_worker(self, worker)
-        except Exception as error:  # noqa: BLE001 - raised in the consumer
+        except BaseException as error:  # noqa: BLE001 - raised in the consumer
             failed = error  # Raised in place of each batch that this thread would have built.
             note(error, f"headrace: when the thread {threading.current_thread().name} began")
         while True:
