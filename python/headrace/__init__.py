@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import evaluate, images, sampling
+    from headrace import evaluate, images, monitor, sampling
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
     from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
@@ -78,7 +78,7 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
-_MODULES = {"evaluate", "images", "sampling"}
+_MODULES = {"evaluate", "images", "monitor", "sampling"}
 
 __all__ = [
     "ArrayDataset",
@@ -112,6 +112,7 @@ __all__ = [
     "evaluate",
     "from_arrays",
     "images",
+    "monitor",
     "num_threads",
     "open",
     "sampling",

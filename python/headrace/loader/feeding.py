@@ -48,7 +48,11 @@ class IndexFeed:
     def order(self) -> npt.NDArray[np.int64] | None:
         """All indices of the pass, from its first batch on, drawn now; None where they are known batch by batch only. Instead of iterating."""
         known = self._batch_sampler
-        return self._known_order(known.sampler) if type(known) in (data.BatchSampler, OrderBatchSampler) else None
+        return (
+            self._known_order(known.sampler)
+            if isinstance(known, data.BatchSampler) and type(known) in (data.BatchSampler, OrderBatchSampler)
+            else None
+        )
 
     def __iter__(self) -> Iterator[Any]:
         return self

@@ -7,7 +7,7 @@ import math
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
@@ -276,7 +276,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.worker_init_fn = worker_init_fn
         self.prefetch_factor = prefetch_factor
         self.in_order = in_order
-        if type(self.batch_sampler) in (
+        if isinstance(self.batch_sampler, torch.utils.data.BatchSampler) and type(self.batch_sampler) in (
             torch.utils.data.BatchSampler,
             OrderBatchSampler,
         ):  # The user's own, or what torch made of batch_size and drop_last.
@@ -284,10 +284,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self.is_fed:
             self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last, uneven=uneven)
         else:
-            self.partition = self.sampler.share.find()
-            self.__dict__["batch_sampler"] = OrderBatchSampler(
-                self.sampler, self.partition.batch_size, drop_last
-            )  # Torch refuses to set this, too.
+            self.partition = self._own_order.share.find()
+            # Torch refuses to set this, too.
+            self.__dict__["batch_sampler"] = OrderBatchSampler(self._own_order, self.partition.batch_size, drop_last)
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
 
@@ -322,16 +321,21 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._latest = weakref.ref(iterator)
         return PreparedPass(iterator) if self._is_prepared else iterator
 
+    @property
+    def _own_order(self) -> OrderSampler:
+        """The sampler of a loader that is not fed."""
+        return cast(OrderSampler, self.sampler)
+
     def _look_again(self) -> None:
         """Follow a dataset of torch's that was changed, and a process group that was made after this loader, as trainers make it."""
         self._source.refresh()
         if not self.is_fed:
-            self.partition = self.sampler.share.find()
+            self.partition = self._own_order.share.find()
 
     def hear_sampler(self) -> None:
         """Follow an epoch that a trainer chose at the sampler, as if it were a DistributedSampler of torch's."""
         was_loaded, self._was_loaded = self._was_loaded, False
-        told = None if self.is_fed else self.sampler.take_told()
+        told = None if self.is_fed else self._own_order.take_told()
         if told is None:
             return
         coming = self.place.epoch + self.place.finished

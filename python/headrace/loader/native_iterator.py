@@ -234,5 +234,6 @@ class NativeIterator:
                 self._lock.release()
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if getattr(self, "pipeline", None) is not None and not is_finalizing():  # Then modules are gone, and the engine ends itself.
+        # As the interpreter ends, modules are emptied in any order; the engine needs none of them to end by itself.
+        if not is_finalizing() and getattr(self, "pipeline", None) is not None:
             self._release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -92,6 +93,6 @@ class PreparedPass:
         self._gradients._remove_dataloader(self)
         self._batches.close()
 
-    def __del__(self) -> None:
-        if sys is not None and not sys.is_finalizing() and hasattr(self, "_gradients"):
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not is_finalizing() and hasattr(self, "_gradients"):
             self._gradients._remove_dataloader(self)
