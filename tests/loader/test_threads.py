@@ -408,3 +408,25 @@ def test_handles_are_not_shared(name: str, tmp_path: Path, monkeypatch: pytest.M
     assert bytes(held[5]) == RECORDS[5]  # The dataset's own handle is as it was.
     if hasattr(held.inner["handle"], "close"):
         held.inner["handle"].close()
+
+
+def test_closing_ends_a_wait_in_another_thread() -> None:
+    release = threading.Event()
+
+    class Slow(Squares):
+        def __getitem__(self, index: int) -> Any:
+            release.wait(60)
+            return index
+
+    loader = hr.DataLoader(Slow(), 5, num_workers=2, parallel="thread")
+    iterator: Any = iter(loader)
+    ended: list[Any] = []
+    waiting = threading.Thread(target=lambda: ended.extend(iterator))
+    waiting.start()
+    time.sleep(0.05)
+    iterator.close()
+    waiting.join(30)
+    assert not waiting.is_alive()
+    assert ended == []
+    assert not loader.place.finished
+    release.set()

@@ -46,6 +46,11 @@ class Watch:
         if not self._counts_itself:
             self.place.deliver(self.place.position + 1)
 
+    def ended(self) -> None:
+        """It is at the epoch's end."""
+        if not self._counts_itself:
+            self.place.finished = True
+
     def failed(self, error: Exception) -> None:
         """It raised."""
         self.counts["errors"] += 1
@@ -73,7 +78,7 @@ class _Watched:
                 except BatchLost:
                     watch.passed()
         except StopIteration:
-            watch.place.finished = True
+            watch.ended()
             raise
         except Exception as error:
             watch.failed(error)

@@ -112,7 +112,11 @@ class ThreadIterator:
         if pool.ahead == 0:
             self._end()
         batch = pool.take(self._loader.timeout, self._loader.in_order)
-        if isinstance(batch, Failure) and isinstance(batch.error, StopIteration):  # A stream's end.
+        if isinstance(batch, Failure) and isinstance(
+            batch.error, StopIteration
+        ):  # A stream's end, or closed meanwhile: not the end of the epoch.
+            if self._is_done and not self._is_stream:
+                raise StopIteration
             self._end()
         self._fill()
         return batch

@@ -68,6 +68,8 @@ class ThreadPool:
                 ticket = self._taken if in_order else next(iter(self._results), -1)
                 if ticket in self._results:
                     break
+                if self._is_closed:  # by another thread: there is no batch, and no error.
+                    return Failure(StopIteration())
                 left = _LOOK_SECONDS if end is None else min(_LOOK_SECONDS, end - time.monotonic())
                 if left <= 0:
                     raise LoaderTimeoutError(self._stuck(timeout))
