@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         UnsupportedVersionError,
     )
     from headrace.loader.loader import DataLoader
+    from headrace.loader.wrap import wrap
     from headrace.sampling.token_batches import pack, tokens
     from headrace.writing.convert import convert
     from headrace.writing.verify import verify
@@ -63,6 +64,7 @@ _HOMES = {
     "set_num_threads": "headrace._native",
     "tokens": "headrace.sampling.token_batches",
     "verify": "headrace.writing.verify",
+    "wrap": "headrace.loader.wrap",
     "write": "headrace.writing.writer",
     "ChangedError": "headrace.errors",
     "ClosedError": "headrace.errors",
@@ -129,6 +131,7 @@ __all__ = [
     "tokens",
     "tune",
     "verify",
+    "wrap",
     "write",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -34,7 +35,8 @@ from headrace.loader.image_fields import ImageFields  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
 from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device  # noqa: E402
-from headrace.loader.source import Source  # noqa: E402
+from headrace.loader.python_engine import PythonEngine  # noqa: E402
+from headrace.loader.source import Source, as_arrays, warn_of_ignored  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
 from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler, is_plain  # noqa: E402
 
@@ -69,7 +71,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     A `headrace.Dataset` is read, decoded, shuffled and assembled by native threads, straight into the memory of the tensors; `headrace.from_arrays`
     likewise. Torch's own TensorDataset, Subset, ConcatDataset and StackDataset of such are read in place by the same threads, in torch's order, bit for bit
     (unless collate_fn or worker_init_fn ask for Python); tensors or indices that they are given later count from the next pass on.
-    Any other dataset runs exactly as torch runs it.
+    Hugging Face datasets are read through their Arrow buffers. Any other dataset runs as torch runs it: on torchdata's StatefulDataLoader where that is
+    installed, so that state_dict() works; its errors say which sample, epoch and batch. parallel="thread": each sample's torch, numpy and random generators
+    are keyed by (seed, epoch, index), whatever num_workers is; handles that threads must not share are opened again for each. on_error works with
+    num_workers=0 and in threads. HEADRACE_DISABLE=1 in the environment makes every loader plain torch.
 
     Native options (keyword-only; each is an attribute of the same name, as it was given):
         seed: of headrace's own order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone. None: 0 for headrace's own
@@ -92,10 +97,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         batch_by: headrace.tokens(...) or headrace.pack(...) in place of batch_size: batches by what their samples hold. They are planned once an epoch, and
             a place is one of this number of ranks.
         on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` different samples of a loader.
-        parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset); "process" (torch's own machinery, whatever the dataset).
+        parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset, see fallback_reason); "process" (torch's own machinery, whatever the
+            dataset); "thread" (Python threads build the batches of a Python dataset, in torch's order; nothing is pickled or forked).
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
         strings: strings, bytes and images as "lists" of str and bytes, an object a sample; or as "offsets", without any: the pair (values uint8, offsets
             int64 of shape (batch + 1,)) over the batch's memory, sample i being values[offsets[i]:offsets[i + 1]]; with `<name>.valid` if nullable.
+        snapshot_every_n_steps: as torchdata's StatefulDataLoader; of no effect but for parallel="process".
         prepare: a headrace.images.Compose, run natively on the field of encoded images, or a dict of them by field name; default what the dataset asks for
             (ImageFolder's transform). Draws depend on (seed, epoch, sample) alone.
         device: "cuda", "cuda:N" or a torch.device: tensors arrive there, also those in tuples, dicts, lists and what collate_fn makes; for any dataset.
@@ -148,11 +155,18 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         prepare: Any = None,
         parallel: str = "auto",
         device: str | torch.device | None = None,
+        snapshot_every_n_steps: int = 1,
     ) -> None:
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
-        self.parallel = one_of("parallel", parallel, ("auto", "native", "process"))
+        self.parallel = one_of("parallel", parallel, ("auto", "native", "process", "thread"))
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
-        self._source = Source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
+        self.snapshot_every_n_steps = snapshot_every_n_steps
+        self.is_disabled = os.environ.get("HEADRACE_DISABLE", "") not in ("", "0")
+        if type(dataset) is dict and sampler is None and batch_sampler is None and not self.is_disabled:
+            dataset = as_arrays(dataset)
+        self._source = Source(
+            dataset, "disabled" if self.is_disabled else parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain
+        )
         self.seed = seed
         self.order_seed = 0 if seed is None else whole_number("seed", seed, 0, 1 << 64)
         self.order, self.weights = order, weights
@@ -177,6 +191,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._is_prepared = False  # by Accelerate
         self._epoch_shift = 0  # between this loader's epochs and those that a trainer counts
         self._was_loaded = False  # a state, and nothing iterated since
+        self._workers_seed: int | None = None  # drawn at the latest pass
         if not self.is_native:
             if isinstance(num_workers, str):
                 raise ValueError(
@@ -186,12 +201,22 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 name for name, value in options.items() if value is not None and (name == "weights" or value != _NATIVE_DEFAULTS[name])
             ]
             given += ["sampler (a weighted order)"] if isinstance(sampler, WeightedOrder) else []
+            if self.is_disabled:
+                warn_of_ignored(given)
+                given = []
+            if parallel == "thread" or num_workers == 0:
+                given = [name for name in given if name not in ("on_error", "max_errors", *(("seed",) if parallel == "thread" else ()))]
             if given:
                 raise ValueError(
                     f"{', '.join(given)}: only for datasets that the native engine reads, in batches; got {type(dataset).__name__} with "
                     f"batch_size={batch_size}, parallel={parallel!r}"
                 )
-            common = (num_workers, collate_fn, pin_memory, drop_last, timeout, worker_init_fn, multiprocessing_context, generator)
+            self._python = PythonEngine(self)
+            # Threads have a timeout at any num_workers, and nothing to start that a context would start.
+            is_threaded = parallel == "thread" and not self.is_disabled
+            waits = 0 if is_threaded else timeout
+            context = None if is_threaded else multiprocessing_context
+            common = (num_workers, collate_fn, pin_memory, drop_last, waits, worker_init_fn, context, generator)
             super().__init__(
                 dataset,
                 batch_size,
@@ -204,6 +229,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 pin_memory_device=pin_memory_device,
                 in_order=in_order,
             )
+            if is_threaded:
+                self.timeout, self.multiprocessing_context = timeout, multiprocessing_context
             self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
             return
         self._image_fields = ImageFields(prepare)
@@ -322,7 +349,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         device = check_device(self.device)
         if not self.is_native:
-            batches = super().__iter__()
+            batches = super().__iter__() if self.is_disabled else self._python.iterate()
             return batches if device is None else TorchDeviceIterator(batches, Transfer(device))
         self._look_again()
         self.hear_sampler()
@@ -351,6 +378,20 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self._epoch_shift = coming - told  # It counts from where the run was resumed, as Lightning's Fabric does.
         self.place = self.place.at_epoch(told + self._epoch_shift)
 
+    def draw_seed(self) -> int:
+        """The number that torch draws for its workers as a pass begins, from the same generator; persistent ones keep the first."""
+        if self._workers_seed is None or not (self.persistent_workers and self.num_workers > 0):
+            self._workers_seed = int(torch.empty((), dtype=torch.int64).random_(generator=self.generator).item())
+        return self._workers_seed
+
+    def iterate_as_torch(self, worker_init_fn: Callable[[int], None] | None) -> Any:
+        """torch's own iterator over this loader, with another worker_init_fn."""
+        users, self.worker_init_fn = self.worker_init_fn, worker_init_fn
+        try:
+            return super().__iter__()
+        finally:
+            self.worker_init_fn = users
+
     def __len__(self) -> int:
         """Batches of a whole pass on this rank."""
         if not self.is_native or (self.is_fed and self.planned is None):
@@ -367,8 +408,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
-        if self.is_native:
+        if self.is_native or self.parallel == "thread":
             epoch = whole_number("epoch", epoch, 0, 1 << 63)
+        if type(epoch) is int:
             self.place = self.place.at_epoch(epoch)
         self._tell(epoch)
 
@@ -407,7 +449,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         Only `skipped`, there once on_error left out or replaced something, is each rank's own: the samples that failed here, each once. A place that
         is loaded on all ranks may come from any of them; each then counts on from that rank's errors.
         """
-        self._require_native("state_dict")
+        if not self.is_native:
+            return self._python.state_dict()
         state = self.place
         out = {"version": VERSION, **identity_of(self), "epoch": state.epoch, "position": state.position, "finished": state.finished}
         if state.skipped:
@@ -425,7 +468,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         A sampler's epoch is set to what it was (set_epoch()). Raises ChangedError naming each difference in dataset, seed or order; ValueError for
         what is not a state.
         """
-        self._require_native("load_state_dict")
+        if not self.is_native:
+            self._python.load_state_dict(state_dict)
+            return
         self._source.refresh()
         self.place = read_state(state_dict, identity_of(self, state_dict), self._last_position(state_dict))
         self._was_loaded = True
@@ -459,7 +504,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         verify and decode that it meets) and images. read_retries: reads that the device failed (EIO) and that were tried once more. bytes_in_flight,
         peak_bytes: batches under way, now and at most. reader: what reads, after any fallback.
         """
-        self._require_native("stats")
+        if not self.is_native:
+            return self._python.stats()
         iterator = self._latest() if self._latest is not None else None
         pipeline = iterator.pipeline if iterator is not None and iterator.is_mine() else None
         if pipeline is None:
@@ -487,7 +533,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         # The copy goes on from here by itself.
-        return {**self.__dict__, "_latest": None, "place": copy.deepcopy(self.place)}
+        return {**self.__dict__, "_latest": None, "_python": None, "_workers_seed": None, "place": copy.deepcopy(self.place)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if not self.is_native:
+            self._python = PythonEngine(self)
 
     # -- trainers ------------------------------------------------------------------------------------------------------------------
 

@@ -180,7 +180,7 @@ class NativeIterator:
         """The user's batches from the state's position on. Skipping costs the sampler's own draws and reads nothing."""
         batches = IndexFeed(cast("Iterable[Any]", self._loader.batch_sampler), self._state.position, self._state.drawn)
         # torch draws a seed for its workers before the sampler's first draw; without it, the same generator would give another order here.
-        torch.empty((), dtype=torch.int64).random_(generator=self._loader.generator)
+        self._loader.draw_seed()
         return batches
 
     def _feed(self, pipeline: _native.Pipeline) -> None:
