@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
-from headrace.datasets.layout import BatchLayout
+from headrace.datasets.layout import BatchLayout, CollatedLayout
 from headrace.datasets.shards import Dataset
 from headrace.images.compose import Compose
 
@@ -51,7 +51,8 @@ class ImageFields:
                 raise ValueError(f"prepare: field {name!r} holds {fields[i].kind} values, no encoded images")
             plans.append((source.field_numbers[i], compose.native))
             fields[i] = compose.native.field(fields[i])
-        self._plans, self._layout = plans, BatchLayout(fields, schema.container) if plans else None
+        kind = CollatedLayout if isinstance(source.layout, CollatedLayout) else BatchLayout
+        self._plans, self._layout = plans, kind(fields, schema.container) if plans else None
         self._made_for = source, transform
 
     def __reduce__(self) -> tuple[Any, ...]:

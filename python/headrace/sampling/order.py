@@ -6,16 +6,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
+import numpy as np
+import numpy.typing as npt
 import torch.utils.data
 
 from headrace import _native
 from headrace.errors import HeadraceWarning
+from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.partition import Share
 from headrace.sampling.weighted import WeightedOrder
 
-__all__ = ["OrderBatchSampler", "OrderSampler", "SequentialOrderSampler", "read_by_engine"]
+__all__ = ["OrderBatchSampler", "OrderSampler", "SequentialOrderSampler", "is_plain", "read_by_engine"]
 
 _AT_ONCE = 65536  # indices
 
@@ -26,6 +29,16 @@ class Stored(Protocol):
     @property
     def native(self) -> _native.Dataset: ...
     def __len__(self) -> int: ...
+
+
+class _MixedEpoch:
+    """A mixture's epoch, asked like a native order."""
+
+    def __init__(self, mixed: MixedOrder, seed: int, epoch: int) -> None:
+        self._mixed, self._seed, self._epoch = mixed, seed, epoch
+
+    def indices(self, begin: int, end: int) -> npt.NDArray[np.int64]:
+        return self._mixed.indices(begin, end, seed=self._seed, epoch=self._epoch)
 
 
 class OrderSampler(torch.utils.data.DistributedSampler[int]):
@@ -40,7 +53,7 @@ class OrderSampler(torch.utils.data.DistributedSampler[int]):
         dataset: Stored,
         *,
         seed: int = 0,
-        kind: str | WeightedOrder = "global",
+        kind: str | WeightedOrder | MixedOrder = "global",
         window: int = 32,
         share: Share | None = None,
         of: Any = None,
@@ -79,7 +92,7 @@ class OrderSampler(torch.utils.data.DistributedSampler[int]):
     @property
     def num_positions(self) -> int:
         """Positions of an epoch, on all ranks together."""
-        return self.kind.num_samples if isinstance(self.kind, WeightedOrder) else len(self.dataset)  # type: ignore[arg-type]
+        return self.kind.num_samples if isinstance(self.kind, WeightedOrder | MixedOrder) else len(self.dataset)  # type: ignore[arg-type]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, also for the next pass of the loader that this belongs to."""
@@ -95,7 +108,9 @@ class OrderSampler(torch.utils.data.DistributedSampler[int]):
         return told
 
     def order(self) -> _native.Order:
-        """The native order of the chosen epoch, of all ranks together."""
+        """The native order of the chosen epoch, of all ranks together; TypeError for a mixture, which has indices() of its own."""
+        if isinstance(self.kind, MixedOrder):
+            raise TypeError("a mixture has no such order; see MixedOrder.indices()")
         native: _native.Dataset = self.dataset.native  # type: ignore[attr-defined]
         if isinstance(self.kind, WeightedOrder):
             return _native.Order(self.num_positions, self.seed, self.epoch, "weighted", weights=self.kind.table)
@@ -111,7 +126,8 @@ class OrderSampler(torch.utils.data.DistributedSampler[int]):
         )
 
     def __iter__(self) -> Iterator[int]:
-        order, total, partition = self.order(), self.num_positions, self.share.find()
+        order = self.order() if not isinstance(self.kind, MixedOrder) else _MixedEpoch(self.kind, self.seed, self.epoch)
+        total, partition = self.num_positions, self.share.find()
         steps = partition.num_batches(total)
         if partition.world_size == 1:  # One run of positions.
             end = min(steps * partition.global_batch, total)
@@ -153,10 +169,18 @@ class OrderBatchSampler(torch.utils.data.BatchSampler):
     """The batches of this rank, from an OrderSampler. The loader that it belongs to never iterates it: its engine computes the order.
 
     Whoever does has made another loader of the same parts. Torch's own reads whole batches natively too, through the dataset's `__getitems__`, but
-    nothing ahead: a HeadraceWarning says so, once a process.
+    nothing ahead, and without the options named in `lost`: a HeadraceWarning says so, once a process. Raises ValueError if `prepare` is one of them,
+    without which batches would be others.
     """
 
     has_warned = False
+    # Attributes of each, not of the class, since Lightning's wrapper takes those over.
+    is_shared_out: bool
+    lost: tuple[str, ...]
+
+    def __init__(self, sampler: Any, batch_size: int, drop_last: bool) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        self.is_shared_out, self.lost = True, ()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch."""
@@ -164,13 +188,26 @@ class OrderBatchSampler(torch.utils.data.BatchSampler):
             self.sampler.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[int]]:
-        if not OrderBatchSampler.has_warned and not _is_read_by_engine.get():
-            OrderBatchSampler.has_warned = True
-            warnings.warn(
-                "a headrace.DataLoader was made into another loader, which iterates its batch_sampler: order and ranks stay the same, but batches are "
-                "read one by one, without prefetching, by that loader's own means; to resume on the engine use load_state_dict() in place of "
-                "skipping batches",
-                HeadraceWarning,
-                stacklevel=2,
-            )
+        if not _is_read_by_engine.get():
+            self._warn()
         return super().__iter__()
+
+    def _warn(self) -> None:
+        made = "a headrace.DataLoader was made into another loader, which iterates its batch_sampler"
+        if "prepare" in self.lost:
+            raise ValueError(f"{made} and would not prepare the images; to resume use load_state_dict() in place of skipping batches")
+        if OrderBatchSampler.has_warned:
+            return
+        OrderBatchSampler.has_warned = True
+        lost = f", and without {', '.join(self.lost)}" if self.lost else ""
+        warnings.warn(
+            f"{made}: order and ranks stay the same, but batches are read one by one, without prefetching{lost}, by that loader's own means; to "
+            "resume on the engine use load_state_dict() in place of skipping batches",
+            HeadraceWarning,
+            stacklevel=3,
+        )
+
+
+def is_plain(batch_sampler: Any) -> TypeGuard[torch.utils.data.BatchSampler]:
+    """Whether its batches are its sampler's samples, so many at a time, and nothing else: no subclass of the user's."""
+    return type(batch_sampler) in (torch.utils.data.BatchSampler, OrderBatchSampler)
