@@ -28,8 +28,8 @@ enum class Augmentation : std::uint8_t {
 };
 constexpr std::uint32_t kAugmentations = 14;
 
-// `magnitude`, as torchvision's _apply_op() takes it: a slope, pixels, degrees, a factor less 1, bits, or a level. `fill` is for pixels that
-// come from outside.
+// `magnitude`, as torchvision's _apply_op() takes it: a slope, pixels, degrees, a factor less 1, bits, or a level. `fill` is for pixels
+// that come from outside.
 void augment(Planes& image, Augmentation operation, double magnitude, const std::array<std::uint8_t, 3>& fill, Planes& spare);
 
 // The magnitude of bin `bin` of `bins` in torchvision's tables, and whether its sign is drawn. `wide`: TrivialAugmentWide's, else

@@ -21,6 +21,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -76,6 +77,8 @@ class BatchBuilder {
   void set_revisits(bool revisits) { context_.revisits = revisits; }
   // What plans draw depends on it. Before run_images().
   void set_epoch(std::uint64_t epoch);
+  // Images that `before` decoded are copied from it, not decoded again. Same context, epoch and files; it must outlive run_images().
+  void reuse_images(const BatchBuilder& before);
 
   // Errors: what concerns the whole batch (memory, files that the process may not open). Failures of samples are in errors(); those of a
   // shard that cannot be opened fail at once, and the batch then has no pieces.
@@ -269,6 +272,8 @@ class BatchBuilder {
   std::vector<std::size_t> prepared_at_;  // [out field] in the slab
   std::vector<bool> failed_slots_;        // before images are decoded
   std::uint64_t draws_ = 0;               // of seed and epoch
+  const BatchBuilder* before_ = nullptr;
+  std::unordered_map<std::uint64_t, std::size_t> slots_before_;  // sample -> slot of before_, where nothing failed
   Batch batch_;
   std::size_t slab_bytes_ = 0;
   std::mutex errors_mutex_;

@@ -37,6 +37,13 @@ Status check_image(const Dataset& dataset, const std::vector<std::uint32_t>& fie
 
 void BatchBuilder::set_epoch(std::uint64_t epoch) { draws_ = mix_key(context_.seed, epoch); }
 
+void BatchBuilder::reuse_images(const BatchBuilder& before) {
+  if (context_.plans.empty()) return;
+  before_ = &before;
+  for (std::size_t slot = 0; slot < before.samples_.size(); ++slot) slots_before_[before.samples_[slot]] = slot;
+  for (const SampleError& error : before.errors_) slots_before_.erase(before.samples_[error.slot]);
+}
+
 // Rows in the order of the batch: there are no chunks to group them by.
 void BatchBuilder::list_rows() {
   rows_.reserve(samples_.size());
@@ -119,6 +126,10 @@ void BatchBuilder::run_images(std::size_t piece) {
   for (std::size_t slot = part.begin; slot < part.end; ++slot) {
     if (failed_slots_[slot]) continue;
     std::uint8_t* const to = slab + prepared_at_[part.out_field] + slot * plan.bytes();
+    if (const auto found = slots_before_.find(samples_[slot]); found != slots_before_.end()) {
+      std::memcpy(to, before_->batch_.slab->data() + before_->prepared_at_[part.out_field] + found->second * plan.bytes(), plan.bytes());
+      continue;
+    }
     const Extent bytes = encoded(part.out_field, slot);
     if (from.valid_at != FieldOut::kAbsent && slab[from.valid_at + slot] == 0) {
       std::memset(to, 0, plan.bytes());

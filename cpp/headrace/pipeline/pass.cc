@@ -17,10 +17,13 @@ Status first_error(const std::vector<SampleError>& errors) {
   return {first.code(), first.message() + strf(" (and %zu more samples of this batch)", errors.size() - 1), first.sys_errno()};
 }
 
-void build_again(const Pass& pass, Job& job, const std::vector<std::uint64_t>& samples) {
+// `keeps_images`: those that are whole are as they will be again.
+void build_again(const Pass& pass, Job& job, const std::vector<std::uint64_t>& samples, bool keeps_images) {
+  const std::unique_ptr<BatchBuilder> before = std::move(job.builder);
   job.builder = std::make_unique<BatchBuilder>(pass.shared->context, samples);
   job.builder->set_revisits(pass.revisits);
   job.builder->set_epoch(pass.epoch);
+  if (keeps_images) job.builder->reuse_images(*before);
   job.status = job.builder->prepare();
   if (!job.status.is_ok()) return;
   for (std::size_t i = 0; i < job.builder->num_pieces(); ++i) job.builder->run_piece(i);
@@ -35,7 +38,7 @@ void settle(const Pass& pass, Job& job, const std::vector<std::uint64_t>& sample
       job.status = Status(Code::kChanged, "assemble a batch: the dataset's files change all the time; write a new dataset, and open that");
       return;
     }
-    build_again(pass, job, samples);
+    build_again(pass, job, samples, false);
   }
 }
 
@@ -85,7 +88,7 @@ std::vector<Skipped> repair(Pass& pass, Job& job) {
         }
       }
     }
-    build_again(pass, job, samples);
+    build_again(pass, job, samples, true);
   }
   return skipped;
 }

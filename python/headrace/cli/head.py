@@ -19,6 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--samples", type=int, default=5, metavar="N", help="how many samples (default: 5)")
     parser.add_argument("--index", type=int, default=0, metavar="I", help="first sample; negative ones count from the end (default: 0)")
     parser.add_argument("--fields", default=None, metavar="A,B", help="only these fields, in this order")
+    parser.add_argument(
+        "--images", default=None, metavar="OUT.png", help="draw the samples' images there instead of listing them (needs Pillow)"
+    )
+    parser.add_argument(
+        "--transform", default=None, metavar="T.json", help="and below each what this transform, Compose.to_json(), makes of it"
+    )
+    parser.add_argument("--epoch", type=int, default=0, metavar="E", help="the epoch that its random draws are for (default: 0)")
     add_dataset_version(parser)
 
 
@@ -33,7 +40,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     first = arguments.index + len(dataset) if arguments.index < 0 else arguments.index
     if not 0 <= first <= max(0, len(dataset) - 1):
         raise UsageError(f"--index must be in [{-len(dataset)}, {len(dataset)}), got {arguments.index}")
-    samples = _read(dataset, first, min(arguments.samples, len(dataset) - first), chosen)
+    count = min(arguments.samples, len(dataset) - first)
+    if arguments.transform is not None and arguments.images is None:
+        raise UsageError("--transform goes with --images")
+    if arguments.images is not None:
+        return _draw(dataset, first, count, chosen, arguments, console)
+    samples = _read(dataset, first, count, chosen)
     if console.json_output:
         console.result_json(_as_document(samples))
         return OK
@@ -44,6 +56,26 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         console.result(_as_text(sample, console))
     if not samples:
         console.message("no samples")
+    return OK
+
+
+def _draw(dataset: Any, first: int, count: int, chosen: list[int], arguments: argparse.Namespace, console: Console) -> int:
+    from pathlib import Path
+
+    from headrace.images.compose import Compose
+    from headrace.images.contact_sheet import contact_sheet
+
+    pictures = [index for index in chosen if dataset.schema.fields[index].kind == "image"]
+    if len(pictures) != 1:
+        raise UsageError(f"--images needs one field of encoded images, found {len(pictures)}; choose it with --fields")
+    compose = None if arguments.transform is None else Compose.from_json(Path(arguments.transform).read_text())
+    encoded = [sample["fields"][0][1] for sample in _read(dataset, first, count, pictures)]
+    sheet = contact_sheet(encoded, range(first, first + count), compose, epoch=arguments.epoch)
+    sheet.save(arguments.images)
+    if console.json_output:
+        console.result_json({"images": arguments.images, "samples": count, "width": sheet.width, "height": sheet.height})
+    else:
+        console.result(f"{arguments.images}: {count} images, {sheet.width} x {sheet.height} pixels")
     return OK
 
 
