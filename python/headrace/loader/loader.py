@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
@@ -287,6 +288,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self.partition = self._own_order.share.find()
             # Torch refuses to set this, too.
             self.__dict__["batch_sampler"] = OrderBatchSampler(self._own_order, self.partition.batch_size, drop_last)
+
+    def __class_getitem__(cls, item: Any) -> types.GenericAlias:
+        # DataLoader[Tensor] in annotations, as of torch's, which is generic.
+        return types.GenericAlias(cls, item)
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
 
