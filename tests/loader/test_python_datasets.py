@@ -225,3 +225,20 @@ def test_a_place_before_the_first_batch_is_that_pass(name: str, workers: int) ->
     expected = flat(iterator)
     loader.load_state_dict(state)
     assert flat(loader) == expected
+
+
+def test_annotations_as_torchs() -> None:
+    annotated: Any = hr.DataLoader[torch.Tensor]  # type: ignore[type-arg]
+    assert flat(annotated(Squares(), batch_size=5)) == flat(data.DataLoader(Squares(), 5))
+
+
+class LongerThanItSays(Stream):
+    def __len__(self) -> int:
+        return 9
+
+
+def test_a_stream_longer_than_it_says_is_warned_of() -> None:
+    loader = hr.DataLoader(LongerThanItSays(), None)
+    assert len(loader) == 9
+    with pytest.warns(UserWarning, match="was reported to be 9"):
+        assert len(list(loader)) == 23

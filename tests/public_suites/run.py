@@ -1,6 +1,6 @@
 """Runs torchdata's own tests of StatefulDataLoader with headrace.DataLoader in its place, from a checkout that the caller has.
 
-    python tests/public_suites/run.py CHECKOUT [FILE ...] [--peer] [--seconds N] [--list]
+    python tests/public_suites/run.py CHECKOUT [FILE ...] [--peer] [--seconds N] [-k WORDS] [-n PROCESSES]
 
 CHECKOUT: of github.com/meta-pytorch/data. FILE: names in its test/stateful_dataloader (default: all). --peer: with torchdata's loader, to compare.
 Prints passed and failed for each file, and the names of what failed. Exit status 1 if something failed. Needs torchdata, expecttest, parameterized.
@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--seconds", type=int, default=600, help="for one file")
     parser.add_argument("-k", default="", help="as pytest's")
+    parser.add_argument("-n", default="0", help="as xdist's")
     arguments = parser.parse_args()
     suite = arguments.checkout / FOLDER
     files = arguments.files or sorted(path.stem for path in suite.glob("test_*.py"))
@@ -46,27 +47,27 @@ def main() -> int:
             shutil.copy(path, folder)
         (Path(folder) / "in_place.py").write_text("" if arguments.peer else PLUGIN)
         for name in files:
-            failed |= run(folder, name, arguments.seconds, arguments.k)
+            failed |= run(folder, name, arguments)
     return int(failed)
 
 
-def run(folder: str, name: str, seconds: int, chosen: str) -> bool:
+def run(folder: str, name: str, arguments: argparse.Namespace) -> bool:
     """One file; whether something failed."""
-    options = ["-q", "-p", "in_place", "-p", "no:randomly", "-W", "ignore", "--timeout", "120", "-rfE", "--tb", "line"]
-    options += ["-k", chosen] if chosen else []
+    options = ["-v", "-p", "in_place", "-W", "ignore", "--timeout", "120", "--tb", "line", "-n", arguments.n]
+    options += ["-k", arguments.k] if arguments.k else []
     environment = {**os.environ, "PYTHONPATH": folder, "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "pytest", f"{name}.py", "--rootdir", folder, "-c", os.devnull, *options]
     try:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        print(f"{name}: no end within {seconds} s")
-        return True
-    lines = done.stdout.splitlines()
-    print(f"{name}: {lines[-1] if lines else done.stderr[-400:]}")
-    for line in lines:
-        if re.match(r"(FAILED|ERROR) ", line):
-            print("   ", line[:220])
-    return done.returncode != 0
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=arguments.seconds, check=False)
+        text, ended = done.stdout, f"exit status {done.returncode}"
+    except subprocess.TimeoutExpired as error:
+        text, ended = (error.stdout or b"").decode(), f"stopped after {arguments.seconds} s"
+    verdicts = dict.fromkeys(re.findall(r"::\S+ (?:PASSED|FAILED|SKIPPED|ERROR)|(?:PASSED|FAILED|SKIPPED|ERROR) \S+::\S+", text))
+    counts = {word: sum(word in verdict for verdict in verdicts) for word in ("PASSED", "FAILED", "ERROR", "SKIPPED")}
+    print(f"{name}: {', '.join(f'{count} {word.lower()}' for word, count in counts.items())}; {ended}", flush=True)
+    for line in sorted({re.sub(r"^\[.*?\] *", "", line)[:200] for line in text.splitlines() if re.search(r"\b(FAILED|ERROR)\b", line)}):
+        print("   ", line, flush=True)
+    return counts["FAILED"] + counts["ERROR"] > 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -325,6 +326,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             batches = OrderBatchSampler(self._own, self.partition.batch_size, drop_last)
             batches.lost = tuple(name for name, usual in _ENGINE_ALONE.items() if getattr(self, name) != usual)
             self.__dict__["batch_sampler"] = batches  # Torch refuses to have this set, too.
+
+    def __class_getitem__(cls, item: Any) -> types.GenericAlias:
+        # DataLoader[Tensor] in annotations, as of torch's, which is generic.
+        return types.GenericAlias(cls, item)
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ _SETTINGS = (
     "multiprocessing_context",
     "prefetch_factor",
     "in_order",
+    "_IterableDataset_len_called",
 )
 
 
@@ -116,7 +117,7 @@ class PythonEngine:
                 batches = {"batch_size": None, "sampler": StatefulIndices(sampler) if known else sampler}
             else:
                 batches = _batches_of(batch_sampler)
-            settings = {name: getattr(loader, name) for name in _SETTINGS}
+            settings = {name: getattr(loader, name) for name in _SETTINGS if name[0] != "_"}
             if loader.num_workers == 0:
                 settings["prefetch_factor"] = None
             settings |= {"persistent_workers": loader.persistent_workers, "snapshot_every_n_steps": loader.snapshot_every_n_steps}
