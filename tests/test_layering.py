@@ -53,6 +53,7 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     "images": _STORED,  # describes decoding; the kernels are native
     "loader": _DATA,  # batches for the training loop
     "integrations": _DATA | {"loader"},  # other frameworks' protocols around the loader
+    "monitor": {"errors"},  # watches loaders by their stats(), whatever they are
     "bench": _DATA | {"loader"},  # measures; returns data, prints nothing
     "evaluate": _DATA | {"loader", "bench"},  # qualities of a user's data or run
     "tune": _DATA | {"loader", "bench", "evaluate"},  # searches options by measuring
@@ -60,7 +61,7 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     "report": {"errors"},  # text, tables, progress: knows values, not headrace; only cli renders
     "cli": _DATA | {"loader", "integrations", "bench", "evaluate", "tune", "demo", "report"},  # one file a command; nobody imports it
     "__main__": {"cli"},  # python -m headrace
-    "__init__": _DATA | {"loader", "integrations", "bench", "evaluate", "tune"},  # the public names, heavy ones on first use
+    "__init__": _DATA | {"loader", "integrations", "monitor", "bench", "evaluate", "tune"},  # the public names, heavy ones on first use
 }
 
 # Packages beyond the standard library and numpy -> layers that may import them; a new dependency is a decision, not an accident.
@@ -77,6 +78,7 @@ THIRD_PARTY = {
     "fsspec": {"datasets", "writing"},
     "keras": {"integrations"},
     "ray": {"integrations", "tune"},
+    "prometheus_client": {"monitor"},
 }
 EXTENSION = "headrace._native._ext"
 

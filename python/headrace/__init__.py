@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import evaluate, images, sampling
+    from headrace import evaluate, images, monitor, sampling, tune
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
     from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
@@ -81,7 +81,7 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
-_MODULES = {"evaluate", "images", "sampling"}
+_MODULES = {"evaluate", "images", "monitor", "sampling", "tune"}
 
 __all__ = [
     "ArrayDataset",
@@ -116,6 +116,7 @@ __all__ = [
     "from_arrays",
     "images",
     "mix",
+    "monitor",
     "num_threads",
     "open",
     "pack",
@@ -123,6 +124,7 @@ __all__ = [
     "set_cache_bytes",
     "set_num_threads",
     "tokens",
+    "tune",
     "verify",
     "write",
 ]

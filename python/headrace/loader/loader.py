@@ -15,6 +15,7 @@ from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
 from headrace.loader.engines import EnginePool
 from headrace.loader.followers import Followers
+from headrace.loader.profiles import automatic_workers
 from headrace.loader.state import VERSION, LoaderState, identity_of, read_state
 from headrace.loader.stats import add_rates
 from headrace.sampling.mixing import MixedOrder
@@ -97,7 +98,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         device: "cuda", "cuda:N" or a torch.device: tensors arrive there, also those in tuples, dicts, lists and what collate_fn makes; for any dataset.
             Copies run on a stream of their own, one batch ahead of the consumer; its current stream waits for them, the host does not. pin_memory is
             not needed then. None or "cpu": batches stay on the host. ValueError without such a device.
-    With a headrace dataset, num_workers counts native threads (0: everything on the caller's thread); prefetch_factor counts batches a thread;
+    With a headrace dataset, num_workers counts native threads (0: everything on the caller's thread; "auto": as many as `headrace tune` found best for
+    this dataset on this machine, else as there are usable cores; the attribute holds the number); prefetch_factor counts batches a thread;
     persistent_workers, multiprocessing_context, worker_init_fn and in_order have nothing to act on; timeout works for any num_workers.
     A sampler, batch_sampler or generator of torch's is followed exactly, in its own order; collate_fn gets lists of samples.
 
@@ -112,7 +114,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         shuffle: bool | None = None,
         sampler: Any = None,
         batch_sampler: Iterable[Any] | None = None,
-        num_workers: int = 0,
+        num_workers: int | str = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
         pin_memory: bool = False,
         drop_last: bool = False,
@@ -172,6 +174,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._epoch_shift = 0  # between this loader's epochs and those that a trainer counts
         self._was_loaded = False  # a state, and nothing iterated since
         if not self.is_native:
+            if isinstance(num_workers, str):
+                raise ValueError(
+                    f"num_workers={num_workers!r}: only the native engine sets it by itself; give the number of worker processes"
+                )
             given = [
                 name for name, value in options.items() if value is not None and (name == "weights" or value != _NATIVE_DEFAULTS[name])
             ]
@@ -198,6 +204,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return
         self._preparation = Preparation(prepare)
         self._preparation.plans(self.source)  # What does not fit is said here.
+        if num_workers == "auto":
+            num_workers = automatic_workers(self.source.native)
         num_workers = whole_number("num_workers", num_workers, 0, 1 << 31)
         if not 0 <= timeout < math.inf:
             raise ValueError(f"timeout must be a number of seconds, 0 to wait for ever, got {timeout}")

@@ -1,0 +1,23 @@
+"""What a loader does while it trains, to where people look: JSON lines, Prometheus, TensorBoard; and alerts.
+
+| file | holds |
+|---|---|
+| `watch` | the thread that looks every few seconds |
+| `reading` | what it sees: rates since the last look, and totals |
+| `alerts` | rules on readings, and what they do |
+| `exporters` | where readings go |
+
+    with hr.monitor.watch(loader, to=[hr.monitor.JsonLines("loader.jsonl")], alerts=[hr.monitor.Alert("stall_share", above=0.3, for_seconds=60)]):
+        train(loader)
+
+It costs a thread that sleeps, and one stats() a look.
+"""
+
+from __future__ import annotations
+
+from headrace.monitor.alerts import Alert, Webhook
+from headrace.monitor.exporters import JsonLines, Prometheus, TensorBoard
+from headrace.monitor.reading import METRICS, Reading
+from headrace.monitor.watch import Watch, watch
+
+__all__ = ["METRICS", "Alert", "JsonLines", "Prometheus", "Reading", "TensorBoard", "Watch", "Webhook", "watch"]
