@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
     from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
+    from headrace.datasets.condition import col
     from headrace.datasets.image_folder import ImageFolder
     from headrace.datasets.mixture import mix
     from headrace.datasets.shards import Dataset, open
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         UnsupportedVersionError,
     )
     from headrace.loader.loader import DataLoader
+    from headrace.loader.wrap import wrap
     from headrace.sampling.token_batches import pack, tokens
     from headrace.writing.convert import convert
     from headrace.writing.verify import verify
@@ -51,6 +53,7 @@ _HOMES = {
     "Schema": "headrace._native",
     "Writer": "headrace.writing.writer",
     "diagnose": "headrace.bench.diagnose",
+    "col": "headrace.datasets.condition",
     "convert": "headrace.writing.convert",
     "from_arrays": "headrace.datasets.arrays",
     "mix": "headrace.datasets.mixture",
@@ -61,6 +64,7 @@ _HOMES = {
     "set_num_threads": "headrace._native",
     "tokens": "headrace.sampling.token_batches",
     "verify": "headrace.writing.verify",
+    "wrap": "headrace.loader.wrap",
     "write": "headrace.writing.writer",
     "ChangedError": "headrace.errors",
     "ClosedError": "headrace.errors",
@@ -110,6 +114,7 @@ __all__ = [
     "UnsupportedVersionError",
     "Writer",
     "__version__",
+    "col",
     "convert",
     "diagnose",
     "evaluate",
@@ -126,6 +131,7 @@ __all__ = [
     "tokens",
     "tune",
     "verify",
+    "wrap",
     "write",
 ]
 

@@ -65,7 +65,9 @@ def test_without_an_accelerator_the_loader_promises_nothing(dataset: hr.Dataset)
     assert type(iter(loader)).__name__ == "NativeIterator"
 
 
-@pytest.mark.parametrize("options", [{}, {"drop_last": True}, {"shuffle": True, "num_workers": 1}])
+@pytest.mark.parametrize(
+    "options", [{}, {"drop_last": True}, {"shuffle": True, "num_workers": 1}, {"rank": 0, "world_size": 4, "uneven": "drop"}]
+)
 def test_gradients_accumulate_to_the_end_of_each_epoch(dataset: hr.Dataset, options: dict[str, Any]) -> None:
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=4)
     loader, model = accelerator.prepare(hr.DataLoader(dataset, 4, **options), torch.nn.Linear(4, 3))
@@ -149,6 +151,9 @@ def test_two_processes_read_a_share_each_and_gather_each_sample_once(path: Path,
     torchrun("accelerate_job.py", path, tmp_path)
     for rank in range(2):
         loader = hr.DataLoader(hr.open(path), batch_size=4, shuffle=True, seed=3, rank=rank, world_size=2)
-        *steps, end = lines_of(tmp_path, rank)
+        *steps, fed, end = lines_of(tmp_path, rank)
         assert steps == ids(loader) + ids(loader)
+        filled = [*range(42), *range(6)]  # Accelerate's way.
+        followed = [filled[b : b + 4] for b in range(4 * rank, 48, 8)]
+        assert fed == {"type": "DataLoaderShard", "followed": followed, "says why": [True]}
         assert end == {"gathered": list(range(42)), "batches": 12, "world": 2}

@@ -54,7 +54,8 @@ def test_fit_evaluate_and_predict_read_from_the_engine_with_all_options(dataset:
     validation = hr.DataLoader(pairs, batch_size=8)
     model = compiled()
     history = model.fit(loader, epochs=2, validation_data=validation, callbacks=[KeepPlace(loader)], verbose=0)
-    expected = [x[:, 0].numpy() for _ in range(2) for x, _ in hr.DataLoader(pairs, batch_size=4, shuffle=True, **OPTIONS)]
+    reference = hr.DataLoader(pairs, batch_size=4, shuffle=True, **OPTIONS)
+    expected = [x[:, 0].numpy() for _ in range(2) for x, _ in reference]
     assert len(history.history["val_loss"]) == 2
     np.testing.assert_equal(model.seen, expected)
     assert {name: getattr(loader, name) for name in OPTIONS} == OPTIONS

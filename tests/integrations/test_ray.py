@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ OPTIONS: dict[str, Any] = {
 
 
 @pytest.fixture
-def _cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
     ray.init(num_cpus=3, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=True)
@@ -35,8 +36,6 @@ def _cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def train(config: dict[str, Any]) -> None:
     """What each worker does."""
-    import json
-
     loader = hr.DataLoader(hr.open(config["data"]), batch_size=4, shuffle=True, **config["options"])
     batches = ray.train.torch.prepare_data_loader(loader)
     model = ray.train.torch.prepare_model(torch.nn.Linear(4, 3))
@@ -59,9 +58,7 @@ def train(config: dict[str, Any]) -> None:
     ray.train.report({"batches": len(seen)})
 
 
-def test_two_workers_read_a_share_each(_cluster: None, path: Path, dataset: hr.Dataset, tmp_path: Path) -> None:
-    import json
-
+def test_two_workers_read_a_share_each(cluster: None, path: Path, dataset: hr.Dataset, tmp_path: Path) -> None:
     trainer = ray.train.torch.TorchTrainer(
         train,
         train_loop_config={"data": str(path), "out": str(tmp_path), "options": OPTIONS},

@@ -302,6 +302,9 @@ class ClassCounts:
     def balanced(self, threads: int = 0) -> AliasTable:
         """Weigh every sample by 1 / (samples of its class)."""
 
+def repack_jpeg(encoded: bytes) -> bytes:
+    """The same coefficients with optimised tables and a restart marker a row of blocks, which decodes faster. Raises as ImagePlan.apply()."""
+
 @final
 class ImagePlan:
     """What becomes of an encoded image: headrace.images describes the steps. Immutable; any thread.

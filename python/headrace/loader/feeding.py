@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 import torch.utils.data as data
 
-from headrace.sampling.order import OrderBatchSampler, read_by_engine
+from headrace.sampling.order import is_plain, read_by_engine
 
 __all__ = ["IndexFeed", "as_array"]
 
@@ -48,11 +48,7 @@ class IndexFeed:
     def order(self) -> npt.NDArray[np.int64] | None:
         """All indices of the pass, from its first batch on, drawn now; None where they are known batch by batch only. Instead of iterating."""
         known = self._batch_sampler
-        return (
-            self._known_order(known.sampler)
-            if isinstance(known, data.BatchSampler) and type(known) in (data.BatchSampler, OrderBatchSampler)
-            else None
-        )
+        return self._known_order(known.sampler) if is_plain(known) else None
 
     def __iter__(self) -> Iterator[Any]:
         return self

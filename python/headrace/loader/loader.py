@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
@@ -30,13 +31,14 @@ import torch.utils.data  # noqa: E402
 from headrace.loader.cuda import check_device  # noqa: E402
 from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
 from headrace.loader.extras import add_extras  # noqa: E402
+from headrace.loader.image_fields import ImageFields  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
 from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device  # noqa: E402
-from headrace.loader.preparing import Preparation  # noqa: E402
-from headrace.loader.source import Source  # noqa: E402
+from headrace.loader.python_engine import PythonEngine  # noqa: E402
+from headrace.loader.source import Source, as_arrays, warn_of_ignored  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
-from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler  # noqa: E402
+from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler, is_plain  # noqa: E402
 
 __all__ = ["DataLoader"]
 
@@ -59,6 +61,9 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "prepare": None,
 }
 
+# What a loader of torch's around the same dataset does not do, and what means that nothing is asked for.
+_ENGINE_ALONE: dict[str, Any] = {"prepare": None, "on_error": "raise", "ragged": "padded", "strings": "lists", "device": None}
+
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
     """Batches of a dataset, as torch's DataLoader gives them: a subclass with its positional arguments and defaults.
@@ -66,7 +71,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     A `headrace.Dataset` is read, decoded, shuffled and assembled by native threads, straight into the memory of the tensors; `headrace.from_arrays`
     likewise. Torch's own TensorDataset, Subset, ConcatDataset and StackDataset of such are read in place by the same threads, in torch's order, bit for bit
     (unless collate_fn or worker_init_fn ask for Python); tensors or indices that they are given later count from the next pass on.
-    Any other dataset runs exactly as torch runs it.
+    Hugging Face datasets are read through their Arrow buffers. Any other dataset runs as torch runs it: on torchdata's StatefulDataLoader where that is
+    installed, so that state_dict() works; its errors say which sample, epoch and batch. parallel="thread": each sample's torch, numpy and random generators
+    are keyed by (seed, epoch, index), whatever num_workers is; handles that threads must not share are opened again for each. on_error works with
+    num_workers=0 and in threads. HEADRACE_DISABLE=1 in the environment makes every loader plain torch.
 
     Native options (keyword-only; each is an attribute of the same name, as it was given):
         seed: of headrace's own order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone. None: 0 for headrace's own
@@ -78,7 +86,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         window: chunks mixed at a time under order="window".
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
         rank, world_size: share of each global batch; default from torch.distributed once initialised, else from the launcher's environment (torchrun,
-            Open MPI, Horovod, Slurm, in this order), else 0 and 1. `partition` has what was found.
+            Open MPI, Horovod, Slurm, in this order), else 0 and 1. Looked for as each pass begins; `partition` has what was found.
         mesh: a torch DeviceMesh (or a slice, mesh["dp"]) instead: ranks that differ in its data dimensions ("dp", "fsdp", "dp_shard", ...) read different
             data, those that differ in others ("tp", "cp", "pp", ...) the same. `partition` has the share.
         uneven: of the last global batch, if its samples cannot be shared alike; every rank takes as many steps, and as many samples in each. "pad":
@@ -89,10 +97,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         batch_by: headrace.tokens(...) or headrace.pack(...) in place of batch_size: batches by what their samples hold. They are planned once an epoch, and
             a place is one of this number of ranks.
         on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` different samples of a loader.
-        parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset); "process" (torch's own machinery, whatever the dataset).
+        parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset, see fallback_reason); "process" (torch's own machinery, whatever the
+            dataset); "thread" (Python threads build the batches of a Python dataset, in torch's order; nothing is pickled or forked).
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
         strings: strings, bytes and images as "lists" of str and bytes, an object a sample; or as "offsets", without any: the pair (values uint8, offsets
             int64 of shape (batch + 1,)) over the batch's memory, sample i being values[offsets[i]:offsets[i + 1]]; with `<name>.valid` if nullable.
+        snapshot_every_n_steps: as torchdata's StatefulDataLoader; of no effect but for parallel="process".
         prepare: a headrace.images.Compose, run natively on the field of encoded images, or a dict of them by field name; default what the dataset asks for
             (ImageFolder's transform). Draws depend on (seed, epoch, sample) alone.
         device: "cuda", "cuda:N" or a torch.device: tensors arrive there, also those in tuples, dicts, lists and what collate_fn makes; for any dataset.
@@ -145,11 +155,18 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         prepare: Any = None,
         parallel: str = "auto",
         device: str | torch.device | None = None,
+        snapshot_every_n_steps: int = 1,
     ) -> None:
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
-        self.parallel = one_of("parallel", parallel, ("auto", "native", "process"))
+        self.parallel = one_of("parallel", parallel, ("auto", "native", "process", "thread"))
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
-        self._source = Source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
+        self.snapshot_every_n_steps = snapshot_every_n_steps
+        self.is_disabled = os.environ.get("HEADRACE_DISABLE", "") not in ("", "0")
+        if type(dataset) is dict and sampler is None and batch_sampler is None and not self.is_disabled:
+            dataset = as_arrays(dataset)
+        self._source = Source(
+            dataset, "disabled" if self.is_disabled else parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain
+        )
         self.seed = seed
         self.order_seed = 0 if seed is None else whole_number("seed", seed, 0, 1 << 64)
         self.order, self.weights = order, weights
@@ -169,10 +186,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.place = LoaderState()
         self._engines = EnginePool()
         self._latest: weakref.ref[NativeIterator] | None = None
+        self._own: OrderSampler | None = None  # where the order is headrace's: what trainers find as `sampler`
         self.planned: PlannedBatches | None = None
         self._is_prepared = False  # by Accelerate
         self._epoch_shift = 0  # between this loader's epochs and those that a trainer counts
         self._was_loaded = False  # a state, and nothing iterated since
+        self._workers_seed: int | None = None  # drawn at the latest pass
         if not self.is_native:
             if isinstance(num_workers, str):
                 raise ValueError(
@@ -182,12 +201,22 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 name for name, value in options.items() if value is not None and (name == "weights" or value != _NATIVE_DEFAULTS[name])
             ]
             given += ["sampler (a weighted order)"] if isinstance(sampler, WeightedOrder) else []
+            if self.is_disabled:
+                warn_of_ignored(given)
+                given = []
+            if parallel == "thread" or num_workers == 0:
+                given = [name for name in given if name not in ("on_error", "max_errors", *(("seed",) if parallel == "thread" else ()))]
             if given:
                 raise ValueError(
                     f"{', '.join(given)}: only for datasets that the native engine reads, in batches; got {type(dataset).__name__} with "
                     f"batch_size={batch_size}, parallel={parallel!r}"
                 )
-            common = (num_workers, collate_fn, pin_memory, drop_last, timeout, worker_init_fn, multiprocessing_context, generator)
+            self._python = PythonEngine(self)
+            # Threads have a timeout at any num_workers, and nothing to start that a context would start.
+            is_threaded = parallel == "thread" and not self.is_disabled
+            waits = 0 if is_threaded else timeout
+            context = None if is_threaded else multiprocessing_context
+            common = (num_workers, collate_fn, pin_memory, drop_last, waits, worker_init_fn, context, generator)
             super().__init__(
                 dataset,
                 batch_size,
@@ -200,10 +229,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 pin_memory_device=pin_memory_device,
                 in_order=in_order,
             )
+            if is_threaded:
+                self.timeout, self.multiprocessing_context = timeout, multiprocessing_context
             self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
             return
-        self._preparation = Preparation(prepare)
-        self._preparation.plans(self.source)  # What does not fit is said here.
+        self._image_fields = ImageFields(prepare)
+        self._image_fields.plans(self.source)  # What does not fit is said here.
         if num_workers == "auto":
             num_workers = automatic_workers(self.source.native)
         num_workers = whole_number("num_workers", num_workers, 0, 1 << 31)
@@ -218,6 +249,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             order, shuffle, sampler, batch_sampler = (own.kind if own.shuffle else "global"), own.shuffle, None, None
             batch_size, drop_last, rank, world_size = own.share.batch_size, own.share.drop_last, own.share.rank, own.share.world_size
             mesh, uneven = own.share.mesh, own.share.uneven
+        elif getattr(batch_sampler, "is_shared_out", False):  # Around such a sampler's batches, as Lightning does for predictions.
+            rank, world_size, mesh, uneven = None, None, None, "pad"
         self.planned = batch_sampler if isinstance(batch_sampler, PlannedBatches) else None
         if batch_by is not None and self.planned is None:
             others = [one is not None for one in (sampler, batch_sampler, weights, generator)]
@@ -255,7 +288,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             rows = self.source if self._source.is_ours else self._source
             share = Share(batch_size=batch_size or 1, drop_last=drop_last, rank=rank, world_size=world_size, mesh=mesh, uneven=uneven)
             kind, make = (order, OrderSampler) if shuffle else ("sequential", SequentialOrderSampler)
-            sampler, shuffle = make(rows, seed=self.order_seed, kind=kind, window=self.window, share=share, of=dataset), None
+            self._own = make(rows, seed=self.order_seed, kind=kind, window=self.window, share=share, of=dataset)
+            sampler, shuffle = self._own, None
         # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
         super().__init__(
             dataset,
@@ -280,19 +314,17 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.worker_init_fn = worker_init_fn
         self.prefetch_factor = prefetch_factor
         self.in_order = in_order
-        if isinstance(self.batch_sampler, torch.utils.data.BatchSampler) and type(self.batch_sampler) in (
-            torch.utils.data.BatchSampler,
-            OrderBatchSampler,
-        ):  # The user's own, or what torch made of batch_size and drop_last.
+        if is_plain(self.batch_sampler):  # The user's own, or what torch made of batch_size and drop_last.
             batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
         if self.planned is not None:
             self.partition = self.planned.share.find()
-        elif self.is_fed:
+        elif self._own is None:
             self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last, uneven=uneven)
         else:
-            self.partition = self._own_order.share.find()
-            # Torch refuses to set this, too.
-            self.__dict__["batch_sampler"] = OrderBatchSampler(self._own_order, self.partition.batch_size, drop_last)
+            self.partition = self._own.share.find()
+            batches = OrderBatchSampler(self._own, self.partition.batch_size, drop_last)
+            batches.lost = tuple(name for name, usual in _ENGINE_ALONE.items() if getattr(self, name) != usual)
+            self.__dict__["batch_sampler"] = batches  # Torch refuses to have this set, too.
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
 
@@ -317,7 +349,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         device = check_device(self.device)
         if not self.is_native:
-            batches = super().__iter__()
+            batches = super().__iter__() if self.is_disabled else self._python.iterate()
             return batches if device is None else TorchDeviceIterator(batches, Transfer(device))
         self._look_again()
         self.hear_sampler()
@@ -327,29 +359,38 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._latest = weakref.ref(iterator)
         return PreparedPass(iterator) if self._is_prepared else iterator
 
-    @property
-    def _own_order(self) -> OrderSampler:
-        """The sampler of a loader that is not fed."""
-        return cast(OrderSampler, self.sampler)
-
     def _look_again(self) -> None:
         """Follow a dataset of torch's that was changed, and a process group that was made after this loader, as trainers make it."""
         self._source.refresh()
         if self.planned is not None:
             self.partition = self.planned.share.find()
-        elif not self.is_fed:
-            self.partition = self._own_order.share.find()
+        elif self._own is not None:
+            self.partition = self._own.share.find()
 
     def hear_sampler(self) -> None:
         """Follow an epoch that a trainer chose at the sampler, as if it were a DistributedSampler of torch's."""
         was_loaded, self._was_loaded = self._was_loaded, False
-        told = None if self.is_fed else self._own_order.take_told()
+        told = None if self._own is None else self._own.take_told()
         if told is None:
             return
         coming = self.place.epoch + self.place.finished
         if was_loaded and told < coming:
             self._epoch_shift = coming - told  # It counts from where the run was resumed, as Lightning's Fabric does.
         self.place = self.place.at_epoch(told + self._epoch_shift)
+
+    def draw_seed(self) -> int:
+        """The number that torch draws for its workers as a pass begins, from the same generator; persistent ones keep the first."""
+        if self._workers_seed is None or not (self.persistent_workers and self.num_workers > 0):
+            self._workers_seed = int(torch.empty((), dtype=torch.int64).random_(generator=self.generator).item())
+        return self._workers_seed
+
+    def iterate_as_torch(self, worker_init_fn: Callable[[int], None] | None) -> Any:
+        """torch's own iterator over this loader, with another worker_init_fn."""
+        users, self.worker_init_fn = self.worker_init_fn, worker_init_fn
+        try:
+            return super().__iter__()
+        finally:
+            self.worker_init_fn = users
 
     def __len__(self) -> int:
         """Batches of a whole pass on this rank."""
@@ -367,8 +408,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
-        if self.is_native:
+        if self.is_native or self.parallel == "thread":
             epoch = whole_number("epoch", epoch, 0, 1 << 63)
+        if type(epoch) is int:
             self.place = self.place.at_epoch(epoch)
         self._tell(epoch)
 
@@ -376,8 +418,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Let samplers and dataset follow this loader's epoch."""
         self._epoch_shift = 0
         self.followers.tell(epoch)
-        if isinstance(self.sampler, OrderSampler):
-            self.sampler.follow(epoch)
+        if self._own is not None:
+            self._own.follow(epoch)
 
     def replay(self, step: int, epoch: int | None = None) -> Any:
         """Build the batch of any step again (of the current epoch unless one is named), without disturbing the pass under way.
@@ -407,7 +449,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         Only `skipped`, there once on_error left out or replaced something, is each rank's own: the samples that failed here, each once. A place that
         is loaded on all ranks may come from any of them; each then counts on from that rank's errors.
         """
-        self._require_native("state_dict")
+        if not self.is_native:
+            return self._python.state_dict()
         state = self.place
         out = {"version": VERSION, **identity_of(self), "epoch": state.epoch, "position": state.position, "finished": state.finished}
         if state.skipped:
@@ -425,11 +468,13 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         A sampler's epoch is set to what it was (set_epoch()). Raises ChangedError naming each difference in dataset, seed or order; ValueError for
         what is not a state.
         """
-        self._require_native("load_state_dict")
+        if not self.is_native:
+            self._python.load_state_dict(state_dict)
+            return
         self._source.refresh()
         self.place = read_state(state_dict, identity_of(self, state_dict), self._last_position(state_dict))
         self._was_loaded = True
-        if not self.is_fed:
+        if self._own is not None:
             self._tell(self.place.epoch)
         elif "epoch" in self.place.drawn:
             self.followers.tell(self.place.drawn["epoch"])
@@ -459,7 +504,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         verify and decode that it meets) and images. read_retries: reads that the device failed (EIO) and that were tried once more. bytes_in_flight,
         peak_bytes: batches under way, now and at most. reader: what reads, after any fallback.
         """
-        self._require_native("stats")
+        if not self.is_native:
+            return self._python.stats()
         iterator = self._latest() if self._latest is not None else None
         pipeline = iterator.pipeline if iterator is not None and iterator.is_mine() else None
         if pipeline is None:
@@ -487,7 +533,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         # The copy goes on from here by itself.
-        return {**self.__dict__, "_latest": None, "place": copy.deepcopy(self.place)}
+        return {**self.__dict__, "_latest": None, "_python": None, "_workers_seed": None, "place": copy.deepcopy(self.place)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if not self.is_native:
+            self._python = PythonEngine(self)
 
     # -- trainers ------------------------------------------------------------------------------------------------------------------
 
@@ -543,7 +594,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             # Samples are cut out again: padding would be for nothing.
             ragged=self.ragged if self._custom_collate is None else "offsets",
             on_error=self.on_error,
-            images=self._preparation.plans(self.source),
+            images=self._image_fields.plans(self.source),
         )
         self._engines.add(pipeline)
         return pipeline
@@ -559,7 +610,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     @property
     def _layout(self) -> BatchLayout:
-        return self._preparation.layout(self.source)
+        return self._image_fields.layout(self.source)
 
     @property
     def _has_extras(self) -> bool:

@@ -162,9 +162,8 @@ class NativeIterator:
 
     def is_last(self) -> bool:
         """Whether the latest batch is the last of the pass."""
-        left = self.left()
-        if left is not None:
-            return left < self.global_batch if self._partition.drop_last else left == 0
+        if not self._loader.is_fed:
+            return self._partition.num_batches(self._loader.epoch_samples, self._state.position) == 0
         try:
             return self._state.position >= len(self._loader)
         except TypeError:  # A sampler without a length.
@@ -181,7 +180,7 @@ class NativeIterator:
         """The user's batches from the state's position on. Skipping costs the sampler's own draws and reads nothing."""
         batches = IndexFeed(cast("Iterable[Any]", self._loader.batch_sampler), self._state.position, self._state.drawn)
         # torch draws a seed for its workers before the sampler's first draw; without it, the same generator would give another order here.
-        torch.empty((), dtype=torch.int64).random_(generator=self._loader.generator)
+        self._loader.draw_seed()
         return batches
 
     def _feed(self, pipeline: _native.Pipeline) -> None:

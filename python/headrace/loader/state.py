@@ -34,6 +34,7 @@ class LoaderState:
     drawn: dict[str, Any] = field(
         default_factory=dict
     )  # what a sampler's draws of this epoch began with (loader/feeding.py), and its own epoch
+    key: int | None = None  # of the random numbers of a Python dataset's samples in threads; None until drawn
 
     def begin(self) -> LoaderState:
         """The state of the next pass; later changes of this one do not reach it, so of several live passes only the newest is recorded.
@@ -42,7 +43,8 @@ class LoaderState:
         """
         if self.finished or (self.position > 0 and not self.resume):
             return LoaderState(self.epoch + 1, skipped=self.skipped)
-        return LoaderState(self.epoch, self.position, self.resume, skipped=self.skipped, drawn=self.drawn if self.resume else {})
+        kept, key = (self.drawn, self.key) if self.resume else ({}, None)
+        return LoaderState(self.epoch, self.position, self.resume, skipped=self.skipped, drawn=kept, key=key)
 
     def deliver(self, position: int) -> None:
         """Count a batch as delivered."""

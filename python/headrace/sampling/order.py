@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.partition import Share
 from headrace.sampling.weighted import WeightedOrder
 
-__all__ = ["OrderBatchSampler", "OrderSampler", "SequentialOrderSampler", "read_by_engine"]
+__all__ = ["OrderBatchSampler", "OrderSampler", "SequentialOrderSampler", "is_plain", "read_by_engine"]
 
 _AT_ONCE = 65536  # indices
 
@@ -169,10 +169,18 @@ class OrderBatchSampler(torch.utils.data.BatchSampler):
     """The batches of this rank, from an OrderSampler. The loader that it belongs to never iterates it: its engine computes the order.
 
     Whoever does has made another loader of the same parts. Torch's own reads whole batches natively too, through the dataset's `__getitems__`, but
-    nothing ahead: a HeadraceWarning says so, once a process.
+    nothing ahead, and without the options named in `lost`: a HeadraceWarning says so, once a process. Raises ValueError if `prepare` is one of them,
+    without which batches would be others.
     """
 
     has_warned = False
+    # Attributes of each, not of the class, since Lightning's wrapper takes those over.
+    is_shared_out: bool
+    lost: tuple[str, ...]
+
+    def __init__(self, sampler: Any, batch_size: int, drop_last: bool) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        self.is_shared_out, self.lost = True, ()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch."""
@@ -180,13 +188,26 @@ class OrderBatchSampler(torch.utils.data.BatchSampler):
             self.sampler.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[int]]:
-        if not OrderBatchSampler.has_warned and not _is_read_by_engine.get():
-            OrderBatchSampler.has_warned = True
-            warnings.warn(
-                "a headrace.DataLoader was made into another loader, which iterates its batch_sampler: order and ranks stay the same, but batches are "
-                "read one by one, without prefetching, by that loader's own means; to resume on the engine use load_state_dict() in place of "
-                "skipping batches",
-                HeadraceWarning,
-                stacklevel=2,
-            )
+        if not _is_read_by_engine.get():
+            self._warn()
         return super().__iter__()
+
+    def _warn(self) -> None:
+        made = "a headrace.DataLoader was made into another loader, which iterates its batch_sampler"
+        if "prepare" in self.lost:
+            raise ValueError(f"{made} and would not prepare the images; to resume use load_state_dict() in place of skipping batches")
+        if OrderBatchSampler.has_warned:
+            return
+        OrderBatchSampler.has_warned = True
+        lost = f", and without {', '.join(self.lost)}" if self.lost else ""
+        warnings.warn(
+            f"{made}: order and ranks stay the same, but batches are read one by one, without prefetching{lost}, by that loader's own means; to "
+            "resume on the engine use load_state_dict() in place of skipping batches",
+            HeadraceWarning,
+            stacklevel=3,
+        )
+
+
+def is_plain(batch_sampler: Any) -> TypeGuard[torch.utils.data.BatchSampler]:
+    """Whether its batches are its sampler's samples, so many at a time, and nothing else: no subclass of the user's."""
+    return type(batch_sampler) in (torch.utils.data.BatchSampler, OrderBatchSampler)

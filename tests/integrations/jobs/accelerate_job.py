@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import torch
 from accelerate import Accelerator
@@ -26,6 +27,14 @@ for _ in range(2):
         optimizer.step()
         optimizer.zero_grad()
         record(out, rank, batch["id"].tolist())
+# A sampler of torch's is cut by Accelerate, which makes a loader of its own for that.
+fed = hr.DataLoader(hr.open(data), batch_size=4, sampler=range(42))
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    rebuilt = accelerator.prepare(fed)
+followed = [batch["id"].tolist() for batch in rebuilt]
+reasons = [str(warning.message) for warning in said if warning.category is hr.HeadraceWarning]
+record(out, rank, {"type": type(rebuilt).__name__, "followed": followed, "says why": ["seed=0" in reason for reason in reasons]})
 gathered = [i for batch in validation for i in accelerator.gather_for_metrics(batch["id"]).tolist()]
 record(out, rank, {"gathered": gathered, "batches": loader.stats()["batches"], "world": loader.partition.world_size})
 accelerator.end_training()
