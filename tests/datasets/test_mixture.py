@@ -131,6 +131,23 @@ def test_a_state_of_other_shares_is_refused_while_its_epoch_lasts(sources: list[
         other.load_state_dict("place")  # type: ignore[arg-type]
 
 
+def test_a_place_remembers_the_shares_that_its_pass_began_with(sources: list[Any]) -> None:
+    mixture = hr.mix(sources, weights=[1, 1])
+    loader = hr.DataLoader(mixture, 20)
+    iterator = iter(loader)
+    next(iterator)
+    mixture.set_weights([1, 3])  # of the next pass
+    state = loader.state_dict()
+    assert state["shares"] == "1:1"
+    with pytest.raises(hr.ChangedError, match="shares: saved '1:1', now '1:3'"):
+        hr.DataLoader(hr.mix(sources, weights=[1, 3]), 20).load_state_dict(state)
+    again = hr.DataLoader(hr.mix(sources, weights=[1, 1]), 20)
+    again.load_state_dict(state)
+    assert seen(again) == seen(iterator)
+    assert next(iter(loader)) is not None
+    assert loader.state_dict()["shares"] == "1:3"
+
+
 def test_sequences_stay_inside_their_sources(tmp_path: Path) -> None:
     hr.write(tmp_path / "a", {"t": ids(0, 31)}, chunk_samples=8)
     hr.write(tmp_path / "b", {"t": ids(1000, 14)}, chunk_samples=8)

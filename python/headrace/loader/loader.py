@@ -604,10 +604,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._engines.add(pipeline)
         return pipeline
 
-    def tell_shares(self, pipeline: _native.Pipeline, epoch: int) -> None:
-        """Before an engine begins with an epoch: a mixture's shares may differ between them."""
-        if isinstance(self.order, MixedOrder):
-            pipeline.set_mixture(self.order.native(epoch))
+    def tell_shares(self, pipeline: _native.Pipeline, epoch: int) -> str | None:
+        """Before an engine begins with an epoch: a mixture's shares may differ between them. Returns these, in words."""
+        if not isinstance(self.order, MixedOrder):
+            return None
+        pipeline.set_mixture(self.order.native(epoch))
+        return self.order.describe(epoch)
 
     def give_pipeline(self, native: _native.Dataset, partition: Partition, pipeline: _native.Pipeline) -> None:
         """Keep an engine for the next pass over this table and for this rank."""

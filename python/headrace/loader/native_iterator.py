@@ -61,7 +61,7 @@ class NativeIterator:
 
     def _start_ordered(self, pipeline: _native.Pipeline) -> None:
         loader = self._loader
-        loader.tell_shares(pipeline, self._state.epoch)
+        self._state.shares = loader.tell_shares(pipeline, self._state.epoch)
         pipeline.start(self._state.epoch, self._state.position)
         if isinstance(loader.sampler, OrderSampler):
             loader.sampler.follow(self._state.epoch)

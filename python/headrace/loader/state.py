@@ -30,6 +30,7 @@ class LoaderState:
     position: int = 0  # global position after the last delivered batch; for a user's sampler: batches delivered
     resume: bool = False  # whether `position` was loaded and nothing delivered since: the next pass starts there
     finished: bool = False
+    shares: str | None = None  # of a mixture, that this pass began with: they may have been set anew since
     skipped: list[int] = field(default_factory=list)  # different samples that on_error left out or replaced, as this rank met them
     drawn: dict[str, Any] = field(
         default_factory=dict
@@ -73,7 +74,8 @@ def identity_of(loader: DataLoader, at: Any = None) -> dict[str, Any]:
     if isinstance(order, MixedOrder):
         now = {"epoch": loader.place.epoch, "finished": loader.place.finished} if at is None else at
         epoch, finished = (now.get("epoch"), now.get("finished")) if isinstance(now, Mapping) else (None, None)
-        shares = order.describe(epoch) if type(epoch) is int and epoch >= 0 and finished is False else "any"
+        under_way = loader.place.shares if at is None else None
+        shares = under_way or order.describe(epoch) if type(epoch) is int and epoch >= 0 and finished is False else "any"
         return {**same, "seed": loader.order_seed, "order": f"mixed {order.num_samples}", "window": 0, "shares": shares}
     return {
         **same,

@@ -94,7 +94,8 @@ TEST_CASE("orders have names") {
   CHECK(*order_from_name("global") == OrderKind::kGlobal);
   CHECK(*order_from_name("window") == OrderKind::kWindow);
   CHECK(*order_from_name("sequential") == OrderKind::kSequential);
-  CHECK(order_from_name("random").status().message() == "order is 'random'; expected 'global', 'window', 'weighted' or 'sequential'");
+  CHECK(order_from_name("random").status().message() ==
+        "order is 'random'; expected 'global', 'window', 'weighted', 'mixed' or 'sequential'");
 }
 
 TEST_CASE("the sequential order is the identity") {
