@@ -34,7 +34,7 @@ CPP_LAYERS = [
 CPP_LIBRARIES = {
     r"pybind11/|Python\.h": {"bindings"},
     r"lz4|zstd|zdict|xxhash": {"codec", "bindings"},  # bindings only asks which version was built in
-    r"turbojpeg|jpeglib": {"ops"},
+    r"turbojpeg|jpeglib|jerror|png\.h|webp/": {"ops"},
 }
 # What only Linux has stays in files named for it, behind a portable twin.
 LINUX_HEADERS = re.compile(r"linux/|sys/(epoll|eventfd|inotify|prctl|sendfile|statfs|syscall|sysinfo|vfs)\.h")
@@ -263,7 +263,7 @@ def run_python(code: str) -> str:
 
 
 # Everything public that must work where only numpy is installed; the loader is torch's, and imports it.
-USE_WITHOUT_TORCH = "[getattr(headrace, name) for name in headrace.__all__ if name != 'DataLoader']"
+USE_WITHOUT_TORCH = "[getattr(headrace, name) for name in headrace.__all__ if name not in ('DataLoader', 'wrap')]"
 
 
 def test_importing_headrace_imports_nothing_optional():

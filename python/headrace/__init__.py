@@ -9,11 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import evaluate, images, monitor, sampling
+    from headrace import evaluate, images, monitor, sampling, tune
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
     from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
+    from headrace.datasets.condition import col
     from headrace.datasets.image_folder import ImageFolder
+    from headrace.datasets.mixture import mix
     from headrace.datasets.shards import Dataset, open
     from headrace.errors import (
         ChangedError,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
         UnsupportedVersionError,
     )
     from headrace.loader.loader import DataLoader
+    from headrace.loader.wrap import wrap
+    from headrace.sampling.token_batches import pack, tokens
     from headrace.writing.convert import convert
     from headrace.writing.verify import verify
     from headrace.writing.writer import Writer, write
@@ -49,13 +53,18 @@ _HOMES = {
     "Schema": "headrace._native",
     "Writer": "headrace.writing.writer",
     "diagnose": "headrace.bench.diagnose",
+    "col": "headrace.datasets.condition",
     "convert": "headrace.writing.convert",
     "from_arrays": "headrace.datasets.arrays",
+    "mix": "headrace.datasets.mixture",
     "num_threads": "headrace._native",
     "open": "headrace.datasets.shards",
+    "pack": "headrace.sampling.token_batches",
     "set_cache_bytes": "headrace._native",
     "set_num_threads": "headrace._native",
+    "tokens": "headrace.sampling.token_batches",
     "verify": "headrace.writing.verify",
+    "wrap": "headrace.loader.wrap",
     "write": "headrace.writing.writer",
     "ChangedError": "headrace.errors",
     "ClosedError": "headrace.errors",
@@ -76,7 +85,7 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
-_MODULES = {"evaluate", "images", "monitor", "sampling"}
+_MODULES = {"evaluate", "images", "monitor", "sampling", "tune"}
 
 __all__ = [
     "ArrayDataset",
@@ -105,18 +114,24 @@ __all__ = [
     "UnsupportedVersionError",
     "Writer",
     "__version__",
+    "col",
     "convert",
     "diagnose",
     "evaluate",
     "from_arrays",
     "images",
+    "mix",
     "monitor",
     "num_threads",
     "open",
+    "pack",
     "sampling",
     "set_cache_bytes",
     "set_num_threads",
+    "tokens",
+    "tune",
     "verify",
+    "wrap",
     "write",
 ]
 

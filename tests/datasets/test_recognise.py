@@ -168,7 +168,7 @@ def test_native_or_an_error() -> None:
         hr.DataLoader([1], parallel="native")
     with pytest.raises(TypeError, match="collate_fn"):
         hr.DataLoader(plain(), parallel="native", collate_fn=len)
-    with pytest.raises(ValueError, match="'auto', 'native' or 'process'"):
+    with pytest.raises(ValueError, match="'auto', 'native', 'process' or 'thread'"):
         hr.DataLoader(plain(), parallel="fast")
 
 

@@ -192,3 +192,17 @@ def test_a_damaged_sample_is_named_by_its_number_in_the_subset(tmp_path: Path) -
     loader = hr.DataLoader(damaged, 1, on_error="skip")
     assert [int(batch["a"]) for batch in loader] == [1, 2]
     assert loader.state_dict()["skipped"] == [1]
+
+
+@pytest.mark.parametrize("order", ["global", "window"])
+def test_ranks_share_a_subset(stored: hr.Dataset, other: hr.Dataset, order: str) -> None:
+    rows = np.random.default_rng(1).permutation(ROWS)[:160]
+    found = []
+    for rank in range(4):
+        loader = hr.DataLoader(stored.subset(rows), 5, shuffle=True, seed=3, order=order, window=2, num_workers=2, rank=rank, world_size=4)
+        found += [int(y) for batch in loader for y in batch["y"]]
+    assert sorted(found) == sorted(rows.tolist())
+    part: Any = data.Subset(stored, rows)  # type: ignore[arg-type]
+    loader = hr.DataLoader(part, 5, shuffle=True, seed=3, order=order, window=2)
+    again = loader.replay(7, epoch=0)["y"].tolist()
+    assert again == [batch["y"].tolist() for batch in loader][7]

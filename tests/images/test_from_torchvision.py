@@ -76,6 +76,10 @@ def test_v2_pipelines() -> None:
         stand_in("RandomGrayscale", p=0.1),
         stand_in("Resize", size=[64], interpolation=InterpolationMode.BILINEAR, max_size=100, antialias=True),
         stand_in("Resize", size=[20, 30], interpolation=InterpolationMode.BILINEAR, max_size=None, antialias=True),
+        stand_in(
+            "RandAugment", num_ops=3, magnitude=4, num_magnitude_bins=11, interpolation=stand_in("NEAREST", value="nearest"), fill=fills
+        ),
+        stand_in("TrivialAugmentWide", num_magnitude_bins=31, interpolation=0, fill=None),
         stand_in("ToDtype", dtype=torch.bfloat16, scale=True),
         stand_in("Normalize", mean=(0.5,), std=(0.25,), inplace=False),
         stand_in("RandomErasing", p=0.1, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=None, inplace=False),
@@ -89,6 +93,8 @@ def test_v2_pipelines() -> None:
             images.RandomGrayscale(),
             images.Resize(64, max_size=100),
             images.Resize((20, 30)),
+            images.RandAugment(3, 4, 11, fill=7),
+            images.TrivialAugmentWide(),
             images.ToDtype(torch.bfloat16, scale=True),
             images.Normalize(0.5, 0.25),
             images.RandomErasing(0.1, value="random"),

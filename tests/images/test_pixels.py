@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 
@@ -132,6 +133,60 @@ def test_dtypes_and_layouts(dtype: str, layout: str) -> None:
     assert compose.shape == ((3, 20, 30) if layout == "CHW" else (20, 30, 3))
 
 
+def other(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
+def test_png_equals_pillow(mode: str) -> None:
+    image = photo(97, 61).convert(mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(Image.fromarray(np.arange(97 * 61, dtype=np.uint8).reshape(61, 97)))
+    encoded = other(image, "PNG")
+    for size in ((61, 97), (20, 30), (100, 3)):
+        expected = planes(decoded(encoded).resize(size[::-1], 2))
+        np.testing.assert_array_equal(resized(encoded, *size, "bilinear"), expected)
+
+
+def test_png_of_16_bits_is_cut_to_8() -> None:
+    levels = np.arange(40 * 30, dtype=np.uint16).reshape(30, 40) * 54
+    encoded = other(Image.fromarray(levels), "PNG")
+    got = images.Compose([images.CenterCrop((30, 40))])(encoded)
+    np.testing.assert_array_equal(got, np.broadcast_to((levels >> 8).astype(np.uint8), (3, 30, 40)))
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 70}])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_webp_equals_pillow(mode: str, options: dict[str, object]) -> None:
+    encoded = other(photo(97, 61).convert(mode), "WEBP", **options)
+    np.testing.assert_array_equal(resized(encoded, 30, 40, "bicubic"), planes(decoded(encoded).resize((40, 30), 3)))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_bad_files_of_other_kinds(kind: str) -> None:
+    compose = images.Compose([images.CenterCrop(8)])
+    good = other(photo(97, 61), kind)
+    for cut in (13, 20, 40, 500, len(good) - 20):
+        with pytest.raises(CorruptDataError, match=r"decode (PNG|WebP): "):
+            compose(good[:cut])
+    with pytest.raises(LimitExceededError, match="97 x 61 is beyond the limit"):
+        images.Compose([images.CenterCrop(8)], max_pixels=97 * 61 - 1)(good)
+    rng = np.random.default_rng(5)
+    for _ in range(500):
+        damaged = bytearray(good)
+        for at in rng.integers(0, len(good), 4):
+            damaged[at] = rng.integers(256)
+        with contextlib.suppress(HeadraceError):
+            assert compose(bytes(damaged)).shape == (3, 8, 8)
+    animated = io.BytesIO()
+    if kind == "WEBP":
+        photo(20, 20).save(animated, "WEBP", save_all=True, append_images=[photo(20, 20, 1)])
+        with pytest.raises(HeadraceError, match="it is animated"):
+            compose(animated.getvalue())
+
+
 def test_bad_images_are_errors_that_say_what_is_wrong() -> None:
     compose = images.Compose([images.RandomResizedCrop(16)])
     good = jpeg(photo(300, 200))
@@ -140,8 +195,10 @@ def test_bad_images_are_errors_that_say_what_is_wrong() -> None:
             compose(good[:cut])
     with pytest.raises(TruncatedError, match="no end-of-image marker"):
         compose(good[: len(good) // 2])
-    with pytest.raises(CorruptDataError, match="do not begin as a JPEG file does"):
+    with pytest.raises(CorruptDataError, match="a header of 0 x 0 pixels"):
         compose(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(CorruptDataError, match="neither as a JPEG, a PNG nor a WebP file"):
+        compose(b"GIF89a" + bytes(100))
     with pytest.raises(LimitExceededError, match="300 x 200 is beyond the limit of 59999 pixels"):
         images.Compose([images.CenterCrop(4)], max_pixels=59_999)(good)
     middle = bytearray(good)
@@ -150,3 +207,14 @@ def test_bad_images_are_errors_that_say_what_is_wrong() -> None:
         images.Compose([images.CenterCrop((200, 300))])(bytes(middle[: len(good) // 2 + 40]) + b"\xff\xd9")
     with pytest.raises(ValueError, match="it is smaller"):
         images.Compose([images.RandomCrop(400)])(good)
+
+
+@pytest.mark.parametrize(
+    "options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True}, {"restart_marker_blocks": 5}]
+)
+def test_where_nothing_is_scaled_the_default_is_exact(options: dict[str, object]) -> None:
+    encoded = jpeg(photo(333, 251), **options)
+    steps = [images.RandomResizedCrop(240, scale=(0.02, 0.6)), images.RandomHorizontalFlip(), images.RandomVerticalFlip()]
+    fast, exact = images.Compose(steps), images.Compose(steps, exact=True)
+    for sample in range(60):
+        np.testing.assert_array_equal(fast(encoded, sample=sample), exact(encoded, sample=sample))

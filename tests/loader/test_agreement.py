@@ -92,7 +92,7 @@ def test_ranks_that_agree_read_each_sample_once(path: Path, tmp_path: Path, case
         ("seed", f"rank 1: seed is {2**64 - 1}, not 3"),
         ("epoch", "rank 1: epoch is 4, not 0"),
         ("place", "rank 1: position is 20, not 0, steps is 3, not 5"),
-        ("order", "rank 1: another order (shuffle, order, window, weights)"),
+        ("order", "rank 1: another order (shuffle, order, window, weights of samples or sources)"),
         ("uneven", "rank 1: another remainder (drop_last, uneven)"),
         ("dataset", "rank 1: another dataset"),
         ("share", "ranks 0, 1 read the shares 0, 0: some twice, others never"),

@@ -87,6 +87,11 @@ ImageStep step_of(const py::dict& s) {
       {"random_vertical_flip", [](const py::dict& d) { return ops::RandomFlip{false, value<double>(d, "p")}; }},
       {"color_jitter", jitter},
       {"random_grayscale", [](const py::dict& d) { return ops::RandomGrayscale{value<double>(d, "p")}; }},
+      {"auto_augment",
+       [](const py::dict& d) {
+         return ops::AutoAugment{value<bool>(d, "wide"), number(d, "operations"), number(d, "magnitude"), number(d, "bins"),
+                                 value<Fill>(d, "fill")};
+       }},
       {"random_erasing",
        [](const py::dict& d) {
          return ops::RandomErasing{value<double>(d, "p"), range(d, "scale"), range(d, "ratio"), value<std::array<float, 3>>(d, "value"),
@@ -131,9 +136,22 @@ py::array apply(const ImagePlan& plan, const py::bytes& encoded, std::uint64_t s
   return out;
 }
 
+py::bytes repack_jpeg(const py::bytes& encoded) {
+  const std::string_view bytes(encoded);
+  const std::vector<std::uint8_t> made = unwrap(without_lock([&]() -> Result<std::vector<std::uint8_t>> {
+    try {
+      return ops::repack_jpeg({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()}, {});
+    } catch (const std::bad_alloc&) {
+      return Status(Code::kOutOfMemory, "repack JPEG: out of memory");
+    }
+  }));
+  return {reinterpret_cast<const char*>(made.data()), made.size()};
+}
+
 }  // namespace
 
 void register_image(py::module_& m) {
+  m.def("repack_jpeg", &repack_jpeg, py::arg("encoded"));
   py::class_<ImagePlan, std::shared_ptr<ImagePlan>>(m, "ImagePlan")
       .def(py::init(&make_plan), py::arg("steps"), py::kw_only(), py::arg("dtype"), py::arg("channels_last"), py::arg("scaled"),
            py::arg("mean"), py::arg("std"), py::arg("exact"), py::arg("exif"), py::arg("reducing_gap"), py::arg("max_pixels"))

@@ -26,7 +26,7 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
                                         const std::string& order, std::uint32_t window, std::uint64_t seed, int num_threads,
                                         std::uint32_t prefetch_batches, std::uint64_t prefetch_bytes, const std::string& ragged,
                                         const std::string& on_error, std::shared_ptr<pipeline::AliasTable> weights,
-                                        std::uint64_t epoch_samples,
+                                        std::uint64_t epoch_samples, std::shared_ptr<pipeline::Mixture> mixture,
                                         const std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>& images) {
   pipeline::PipelineOptions options;
   options.fields = std::move(fields);
@@ -41,6 +41,7 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
   options.on_error = unwrap(pipeline::on_error_from_name(on_error));
   options.weights = std::move(weights);
   options.epoch_samples = epoch_samples;
+  options.mixture = std::move(mixture);
   options.images.assign(images.begin(), images.end());
   return unwrap(Pipeline::create(std::move(dataset), std::move(options)));
 }
@@ -117,7 +118,7 @@ void register_pipeline(py::module_& m) {
            py::arg("drop_last") = false, py::arg("drop_uneven") = false, py::arg("rank") = 0, py::arg("world_size") = 1,
            py::arg("order") = "sequential", py::arg("window") = 32, py::arg("seed") = 0, py::arg("num_threads") = 0,
            py::arg("prefetch_batches") = 0, py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise",
-           py::arg("weights") = py::none(), py::arg("epoch_samples") = 0,
+           py::arg("weights") = py::none(), py::arg("epoch_samples") = 0, py::arg("mixture") = py::none(),
            py::arg("images") = std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>{})
       .def(
           "start",
@@ -130,6 +131,9 @@ void register_pipeline(py::module_& m) {
             check(without_lock([&] { return p.start_listed(std::move(samples), position, epoch); }));
           },
           py::arg("indices"), py::arg("position") = 0, py::arg("epoch") = 0)
+      .def(
+          "set_mixture", [](Pipeline& p, std::shared_ptr<pipeline::Mixture> mixture) { check(p.set_mixture(std::move(mixture))); },
+          py::arg("mixture"))
       .def(
           "start_fed", [](Pipeline& p, std::uint64_t epoch) { check(p.start_fed(epoch)); }, py::arg("epoch") = 0)
       .def(

@@ -10,6 +10,7 @@
 #include "headrace/format/layout.h"
 #include "headrace/format/utf8.h"
 #include "headrace/io/block_cache.h"
+#include "headrace/ops/whole_image.h"
 #include "headrace/storage/host_register.h"
 
 namespace py = pybind11;
@@ -49,6 +50,7 @@ py::dict build_info() {
 #endif
   out["lz4"] = LZ4_versionString();
   out["zstd"] = ZSTD_versionString();
+  out["images"] = ops::image_formats();
   out["format"] = strf("%u.%u", unsigned{format::kMajor}, unsigned{format::kMinor});
   out["cores"] = available_cores();
   out["memory_bytes"] = available_memory_bytes();

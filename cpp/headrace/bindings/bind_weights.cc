@@ -6,6 +6,8 @@
 #include "headrace/bindings/register.h"
 #include "headrace/pipeline/alias_table.h"
 #include "headrace/pipeline/class_counts.h"
+#include "headrace/pipeline/mixture.h"
+#include "headrace/pipeline/permutation.h"
 
 namespace py = pybind11;
 
@@ -53,9 +55,30 @@ py::array_t<double> probabilities(const AliasTable& table) {
   return out;
 }
 
+using Mixed = std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t>;
+
+std::shared_ptr<pipeline::Mixture> make_mixture(const std::vector<Mixed>& sources) {
+  std::vector<pipeline::MixedSource> made;
+  for (const auto& [begin, size, step, slots] : sources) made.push_back({begin, size, step, slots});
+  return std::const_pointer_cast<pipeline::Mixture>(unwrap(pipeline::Mixture::create(std::move(made))));
+}
+
+py::array_t<std::int64_t> mixed_indices(const pipeline::Mixture& mixture, std::uint64_t seed, std::uint64_t epoch, std::uint64_t begin,
+                                        std::uint64_t end) {
+  if (begin > end || end > 1ull << 48) throw py::value_error("positions must grow, up to 2^48");
+  py::array_t<std::int64_t> out(static_cast<py::ssize_t>(end - begin));
+  auto* data = reinterpret_cast<std::uint64_t*>(out.mutable_data());  // Samples are below 2^48: the same bits.
+  py::gil_scoped_release release;
+  mixture.fill(pipeline::mix_key(seed, epoch), begin, {data, end - begin});
+  return out;
+}
+
 }  // namespace
 
 void register_weights(py::module_& m) {
+  py::class_<pipeline::Mixture, std::shared_ptr<pipeline::Mixture>>(m, "Mixture")
+      .def(py::init(&make_mixture), py::arg("sources"))
+      .def("indices", &mixed_indices, py::arg("seed"), py::arg("epoch"), py::arg("begin"), py::arg("end"));
   py::class_<AliasTable, Table>(m, "AliasTable")
       .def(py::init(&make_table), py::arg("weights"), py::arg("threads") = 0)
       .def("__len__", &AliasTable::size)

@@ -16,6 +16,7 @@ void register_batch(pybind11::module_& m);
 void register_limits(pybind11::module_& m);
 void register_memory(pybind11::module_& m);
 void register_pipeline(pybind11::module_& m);
+void register_token_batches(pybind11::module_& m);
 void register_weights(pybind11::module_& m);
 void register_process(pybind11::module_& m);
 void register_storage(pybind11::module_& m);

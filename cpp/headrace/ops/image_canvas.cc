@@ -37,6 +37,14 @@ void ImageCanvas::show_all(std::uint32_t width, std::uint32_t height) {
 Status ImageCanvas::open(Bytes encoded, const ImageOptions& options) {
   options_ = &options;
   encoded_ = true;
+  orientation_ = 1;
+  const ImageKind kind = image_kind(encoded);
+  is_jpeg_ = kind == ImageKind::kJpeg;
+  if (!is_jpeg_) {
+    HR_RETURN_IF_ERROR(whole_.open(kind, encoded, options.limits));
+    show_all(whole_.width(), whole_.height());
+    return Status::ok();
+  }
   JpegDecoder& decoder = decoder_of_thread();
   HR_RETURN_IF_ERROR(decoder.open(encoded, options.limits));
   orientation_ = options.exif ? exif_orientation(encoded) : 1;
@@ -95,7 +103,7 @@ bool ImageCanvas::is_plain() const {
 }
 
 std::uint32_t ImageCanvas::choose_denominator() const {
-  if (options_->exact || !resized_ || filter_ == Filter::kNearest) return 1;
+  if (options_->exact || !encoded_ || !is_jpeg_ || !resized_ || filter_ == Filter::kNearest) return 1;
   for (std::uint32_t denominator = 8; denominator > 1; denominator /= 2) {
     const double least = denominator * options_->reducing;
     if (region_.width >= least * target_width_ && region_.height >= least * target_height_) return denominator;
@@ -129,14 +137,20 @@ Status ImageCanvas::decode(std::uint32_t denominator) {
             flip_y_, &rows_);
   const ImageRect part{left + columns_.begin, top + rows_.begin, columns_.end - columns_.begin, rows_.end - rows_.begin};
   PixelView view;
-  if (orientation_ == 1) {
-    HR_RETURN_IF_ERROR(decoder_of_thread().decode(part, denominator, options_->exact, &view));
-  } else {
-    HR_RETURN_IF_ERROR(decode_turned(part, denominator, &view));
-  }
+  HR_RETURN_IF_ERROR(decode_part(part, denominator, &view));
   image_.resize(window_.width, window_.height);
   resample(view.data, view.stride, 3, columns_, rows_, image_.bytes.data());
   return Status::ok();
+}
+
+Status ImageCanvas::decode_part(const ImageRect& part, std::uint32_t denominator, PixelView* view) {
+  if (!is_jpeg_) {
+    HR_ASSIGN_OR_RETURN(const PixelView all, whole_.pixels());
+    *view = {all.data + part.y * all.stride + part.x * std::size_t{3}, all.stride, part.width, part.height};
+    return Status::ok();
+  }
+  if (orientation_ != 1) return decode_turned(part, denominator, view);
+  return decoder_of_thread().decode(part, denominator, options_->exact, view);
 }
 
 // Decodes what is stored where `part` will be seen, and turns it.

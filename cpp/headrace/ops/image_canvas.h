@@ -11,12 +11,13 @@
 #include "headrace/ops/image_plan.h"
 #include "headrace/ops/planes.h"
 #include "headrace/ops/resample.h"
+#include "headrace/ops/whole_image.h"
 
 namespace headrace::ops {
 
 class ImageCanvas {
  public:
-  // Errors: those of JpegDecoder::open().
+  // Errors: those of JpegDecoder::open() and WholeImage::open().
   Status open(Bytes encoded, const ImageOptions& options);
   // Of the image as it is by now.
   std::uint32_t width() const { return window_.width; }
@@ -37,12 +38,15 @@ class ImageCanvas {
   bool is_plain() const;
   std::uint32_t choose_denominator() const;
   Status decode(std::uint32_t denominator);
+  Status decode_part(const ImageRect& part, std::uint32_t denominator, PixelView* view);
   Status decode_turned(const ImageRect& part, std::uint32_t denominator, PixelView* view);
   void resample_planes();
 
   const ImageOptions* options_ = nullptr;
   bool encoded_ = false;  // else the source is image_
-  int orientation_ = 1;
+  bool is_jpeg_ = true;
+  WholeImage whole_;
+  int orientation_ = 1;                                 // of JPEG
   std::uint32_t source_width_ = 0, source_height_ = 0;  // turned as it is to be
   ImageRect region_;                                    // of the source
   bool resized_ = false;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "headrace/ops/augment.h"
 #include "headrace/ops/cast.h"
 #include "headrace/ops/image_canvas.h"
 
@@ -144,6 +145,20 @@ struct Apply {
     Planes* image = nullptr;
     HR_RETURN_IF_ERROR(canvas.pixels(&image));
     make_grey(*image);
+    return Status::ok();
+  }
+
+  Status operator()(const AutoAugment& s) {
+    Planes* image = nullptr;
+    HR_RETURN_IF_ERROR(canvas.pixels(&image));
+    thread_local Planes spare;
+    for (std::uint32_t i = 0; i < s.operations; ++i) {
+      const auto operation = static_cast<Augmentation>(draws.below(kAugmentations));
+      const std::uint32_t bin = s.wide ? draws.below(s.bins) : s.magnitude;
+      const Magnitude magnitude = magnitude_of(operation, s.wide, bin, s.bins, image->width, image->height);
+      const bool negative = magnitude.is_signed && draws.below(2) == 1;
+      augment(*image, operation, negative ? -magnitude.value : magnitude.value, s.fill, spare);
+    }
     return Status::ok();
   }
 

@@ -71,8 +71,14 @@ struct RandomErasing {
   Range scale, ratio;
   std::array<float, 3> value{}, noise{};
 };
-using ImageStep =
-    std::variant<Resize, CenterCrop, Pad, RandomCrop, RandomResizedCrop, RandomFlip, ColorJitter, RandomGrayscale, RandomErasing>;
+// RandAugment (`wide` false: `operations` of them at one magnitude) and TrivialAugmentWide (one, at any).
+struct AutoAugment {
+  bool wide = false;
+  std::uint32_t operations = 2, magnitude = 9, bins = 31;
+  std::array<std::uint8_t, 3> fill{};
+};
+using ImageStep = std::variant<AutoAugment, Resize, CenterCrop, Pad, RandomCrop, RandomResizedCrop, RandomFlip, ColorJitter,
+                               RandomGrayscale, RandomErasing>;
 
 // (pixel / 255 if `scaled`, - mean) / deviation, in float32, then rounded to the dtype.
 struct ImageOutput {

@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <csetjmp>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
 // After jpeglib.h.
 #include <jerror.h>
+#include <jpegint.h>
 
 namespace headrace::ops {
 namespace {
@@ -89,6 +91,32 @@ bool has_end(Bytes bytes) {
   return false;
 }
 
+// Where the data behind restart marker number `count` (from 1) begins; 0 if the markers do not follow each other as they should.
+std::size_t find_restart(Bytes bytes, std::size_t from, std::uint32_t count) {
+  std::uint32_t seen = 0;
+  for (std::size_t at = from; at + 1 < bytes.size();) {
+    const void* found = std::memchr(bytes.data() + at, 0xFF, bytes.size() - 1 - at);
+    if (found == nullptr) return 0;
+    at = static_cast<std::size_t>(static_cast<const std::uint8_t*>(found) - bytes.data());
+    const std::uint8_t marker = bytes[at + 1];
+    at += marker == 0xFF ? 1 : 2;
+    if (marker == 0x00 || marker == 0xFF) continue;
+    if (marker != 0xD0 + seen % 8) return 0;
+    if (++seen == count) return at;
+  }
+  return 0;
+}
+
+// Where the frame header of a sequential file says its height; 0 if it is not found.
+std::size_t find_height(Bytes header) {
+  for (std::size_t at = 2; at + 9 < header.size();) {
+    if (header[at] != 0xFF) return 0;
+    if (header[at + 1] == 0xC0 || header[at + 1] == 0xC1) return at + 5;
+    at += header[at + 1] == 0xFF ? 1 : 2 + (static_cast<std::size_t>(header[at + 2]) << 8 | header[at + 3]);
+  }
+  return 0;
+}
+
 std::uint8_t muldiv255(std::uint32_t a, std::uint32_t b) {
   const std::uint32_t t = a * b + 128;
   return static_cast<std::uint8_t>(((t >> 8) + t) >> 8);
@@ -116,10 +144,14 @@ struct JpegDecoder::State {
   bool created = false;
   std::uint32_t left = 0;  // first column of `pixels`
   std::vector<std::uint8_t> pixels;
+  Bytes encoded;
+  std::vector<std::uint8_t> lower;  // a file of the rows from a restart marker on
 
   Status error(const char* action) const { return {errors.code, std::string(action) + ": " + errors.text}; }
-  bool start(Bytes encoded);
+  bool start(Bytes file);
   bool begin_region(std::uint32_t denominator);
+  std::uint32_t restart_rows() const;
+  std::uint32_t start_below(std::uint32_t row);
   bool read_rows(const ImageRect& region, std::uint32_t x, std::uint32_t width, bool exact);
 };
 
@@ -133,7 +165,7 @@ std::uint32_t JpegDecoder::width() const { return state_->info.image_width; }
 std::uint32_t JpegDecoder::height() const { return state_->info.image_height; }
 
 // The functions of State that call the library return false where it failed: what it said is in `errors`.
-bool JpegDecoder::State::start(Bytes encoded) {
+bool JpegDecoder::State::start(Bytes file) {
   if (setjmp(errors.out) != 0) return false;
   if (!created) {
     info.err = jpeg_std_error(&errors.base);
@@ -146,7 +178,7 @@ bool JpegDecoder::State::start(Bytes encoded) {
     created = true;
   }
   jpeg_abort_decompress(&info);
-  jpeg_mem_src(&info, encoded.data(), static_cast<unsigned long>(encoded.size()));
+  jpeg_mem_src(&info, file.data(), static_cast<unsigned long>(file.size()));
   jpeg_read_header(&info, TRUE);
   return true;
 }
@@ -154,6 +186,7 @@ bool JpegDecoder::State::start(Bytes encoded) {
 Status JpegDecoder::open(Bytes encoded, const ImageLimits& limits) {
   State& s = *state_;
   s.progress.max_scans = limits.max_scans;
+  s.encoded = encoded;
   if (encoded.size() < 4 || encoded[0] != 0xFF || encoded[1] != 0xD8)
     return {Code::kCorrupt, strf("decode JPEG: %zu bytes that do not begin as a JPEG file does (FF D8)", encoded.size())};
   if (!s.start(encoded)) return s.error("decode JPEG");
@@ -166,6 +199,37 @@ Status JpegDecoder::open(Bytes encoded, const ImageLimits& limits) {
   if (!has_end(encoded.last(rest)))
     return {Code::kTruncated, strf("decode JPEG: no end-of-image marker in its %zu bytes: the file was cut", encoded.size())};
   return Status::ok();
+}
+
+// Rows of pixels between two restart markers, where those stand at the end of rows of blocks; else 0.
+std::uint32_t JpegDecoder::State::restart_rows() const {
+  if (info.progressive_mode || info.restart_interval == 0 || info.comps_in_scan != info.num_components) return 0;
+  // A single component is not interleaved: its units are single blocks.
+  const bool single = info.num_components == 1;
+  const auto across = static_cast<std::uint32_t>(single ? 1 : info.max_h_samp_factor) * DCTSIZE;
+  const auto down = static_cast<std::uint32_t>(single ? 1 : info.max_v_samp_factor) * DCTSIZE;
+  const std::uint32_t units = (info.image_width + across - 1) / across;
+  return info.restart_interval % units == 0 ? info.restart_interval / units * down : 0;
+}
+
+// Begins again at the last restart marker from which all is decoded that `row` needs. Returns the rows that were left out.
+std::uint32_t JpegDecoder::State::start_below(std::uint32_t row) {
+  const std::uint32_t rows = restart_rows();
+  constexpr std::uint32_t kContext = 32;  // above: smoothing looks at the neighbouring row of blocks
+  if (rows == 0 || row < rows + kContext) return 0;
+  const std::uint32_t skipped = (row - kContext) / rows;
+  const std::size_t data = encoded.size() - info.src->bytes_in_buffer;
+  const std::size_t at = find_restart(encoded, data, skipped);
+  const std::size_t height_at = find_height(encoded.first(data));
+  if (skipped < 2 || at == 0 || height_at == 0) return 0;
+  lower.assign(encoded.begin(), encoded.begin() + static_cast<std::ptrdiff_t>(data));
+  const std::uint32_t height = info.image_height - skipped * rows;
+  lower[height_at] = static_cast<std::uint8_t>(height >> 8);
+  lower[height_at + 1] = static_cast<std::uint8_t>(height);
+  lower.insert(lower.end(), encoded.begin() + static_cast<std::ptrdiff_t>(at), encoded.end());
+  if (!start(lower)) return 0;
+  info.marker->next_restart_num = static_cast<int>(skipped % 8);
+  return skipped * rows;
 }
 
 bool JpegDecoder::State::begin_region(std::uint32_t denominator) {
@@ -201,8 +265,11 @@ bool JpegDecoder::State::read_rows(const ImageRect& region, std::uint32_t x, std
   return true;
 }
 
-Status JpegDecoder::decode(const ImageRect& region, std::uint32_t denominator, bool exact, PixelView* out) {
+Status JpegDecoder::decode(const ImageRect& wanted_region, std::uint32_t denominator, bool exact, PixelView* out) {
   State& s = *state_;
+  ImageRect region = wanted_region;
+  // If beginning anew fails, the library says so once more below.
+  region.y -= s.start_below(region.y * denominator) / denominator;
   if (!s.begin_region(denominator)) return s.error("decode JPEG");
   const std::uint32_t x = exact || region.x < kMargin ? 0 : region.x - kMargin;
   const std::uint32_t wanted = exact ? s.info.output_width : std::min(s.info.output_width - x, region.x + region.width + kMargin - x);
@@ -221,6 +288,75 @@ Status JpegDecoder::decode(const ImageRect& region, std::uint32_t denominator, b
 JpegDecoder& decoder_of_thread() {
   thread_local JpegDecoder decoder;
   return decoder;
+}
+
+namespace {
+
+// A compressor beside the decompressor that it takes coefficients from; the output is the library's until `done`.
+struct Repacking {
+  jpeg_decompress_struct in{};
+  jpeg_compress_struct out{};
+  Errors errors{};
+  Progress progress{};
+  unsigned char* bytes = nullptr;
+  unsigned long size = 0;
+  bool has_in = false, has_out = false;
+
+  ~Repacking() {
+    if (has_out) jpeg_destroy_compress(&out);
+    if (has_in) jpeg_destroy_decompress(&in);
+    std::free(bytes);
+  }
+  bool begin(Bytes encoded, const ImageLimits& limits);
+  bool finish();
+};
+
+constexpr int kExif = JPEG_APP0 + 1, kProfile = JPEG_APP0 + 2;
+
+bool Repacking::begin(Bytes encoded, const ImageLimits& limits) {
+  if (setjmp(errors.out) != 0) return false;
+  in.err = out.err = jpeg_std_error(&errors.base);
+  errors.base.error_exit = on_error;
+  errors.base.emit_message = on_message;
+  errors.base.output_message = on_output;
+  jpeg_create_decompress(&in);
+  has_in = true;
+  progress.base.progress_monitor = on_progress;
+  progress.max_scans = limits.max_scans;
+  in.progress = &progress.base;
+  jpeg_create_compress(&out);
+  has_out = true;
+  jpeg_save_markers(&in, kExif, 0xFFFF);
+  jpeg_save_markers(&in, kProfile, 0xFFFF);
+  jpeg_mem_src(&in, encoded.data(), static_cast<unsigned long>(encoded.size()));
+  jpeg_read_header(&in, TRUE);
+  return true;
+}
+
+bool Repacking::finish() {
+  if (setjmp(errors.out) != 0) return false;
+  jvirt_barray_ptr* const coefficients = jpeg_read_coefficients(&in);
+  jpeg_copy_critical_parameters(&in, &out);
+  out.optimize_coding = TRUE;
+  out.restart_in_rows = 1;
+  jpeg_mem_dest(&out, &bytes, &size);
+  jpeg_write_coefficients(&out, coefficients);
+  for (jpeg_saved_marker_ptr marker = in.marker_list; marker != nullptr; marker = marker->next) {
+    jpeg_write_marker(&out, marker->marker, marker->data, marker->data_length);
+  }
+  jpeg_finish_compress(&out);
+  jpeg_finish_decompress(&in);
+  return true;
+}
+
+}  // namespace
+
+Result<std::vector<std::uint8_t>> repack_jpeg(Bytes encoded, const ImageLimits& limits) {
+  HR_RETURN_IF_ERROR(decoder_of_thread().open(encoded, limits));  // Checks what decode() does: size, and that it is whole.
+  Repacking repacking;
+  if (!repacking.begin(encoded, limits) || !repacking.finish())
+    return Status(repacking.errors.code, std::string("repack JPEG: ") + repacking.errors.text);
+  return std::vector<std::uint8_t>(repacking.bytes, repacking.bytes + repacking.size);
 }
 
 }  // namespace headrace::ops

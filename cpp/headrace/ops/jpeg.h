@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "headrace/base/bytes.h"
 #include "headrace/base/status.h"
@@ -50,7 +51,8 @@ class JpegDecoder {
   static std::uint32_t scaled(std::uint32_t size, std::uint32_t denominator) { return (size + denominator - 1) / denominator; }
 
   // The pixels of `region`, which counts in pixels of the scaled image. `exact`: every pixel equals that of a full decode with the accurate
-  // transform; else pixels may differ by a few levels. Grey becomes RGB; CMYK and YCCK as Pillow converts them.
+  // transform; else pixels may differ by a few levels. A file with a restart marker at the end of rows of blocks (repack_jpeg()) is decoded
+  // from there on. Grey becomes RGB; CMYK and YCCK as Pillow converts them.
   // Once after each open(). REQUIRES: denominator 1, 2, 4 or 8; a region inside the image that is not empty.
   // Errors: kCorrupt, kTruncated, kLimitExceeded, with the library's message.
   Status decode(const ImageRect& region, std::uint32_t denominator, bool exact, PixelView* pixels);
@@ -59,6 +61,10 @@ class JpegDecoder {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// The same coefficients, so the same pixels, in a file that decodes faster: its tables made for it, a restart marker after each row of
+// blocks, one scan. Colour profile and EXIF are kept, comments and thumbnails beside them are not. Errors: those of JpegDecoder.
+Result<std::vector<std::uint8_t>> repack_jpeg(Bytes encoded, const ImageLimits& limits);
 
 JpegDecoder& decoder_of_thread();
 

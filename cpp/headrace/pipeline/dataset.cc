@@ -151,6 +151,12 @@ Result<std::shared_ptr<Dataset>> Dataset::concat(const std::vector<std::shared_p
       return Status(Code::kInvalidArgument, "concatenate: expected datasets on disk, got a view or a table in memory");
     if (!one->manifest_.schema.same_values(out->manifest_.schema))
       return Status(Code::kInvalidArgument, "concatenate: the fields of " + one->path_ + " differ from those of " + datasets[0]->path_);
+    // Where one of them has blocks to decode, all are read so.
+    for (std::size_t f = 0; f < out->manifest_.schema.fields.size(); ++f) {
+      format::Field& field = out->manifest_.schema.fields[f];
+      const format::Field& other = one->manifest_.schema.fields[f];
+      if (field.codec == codec::Codec::kNone && field.filter == codec::Filter::kNone) field = other;
+    }
     out->path_ += (out->path_.empty() ? "" : " + ") + one->path_;
     out->fingerprint_ = mix_key(out->fingerprint_, one->fingerprint_);
     for (std::uint32_t i = 0; i < one->manifest_.shards.size(); ++i) {

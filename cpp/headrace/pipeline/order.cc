@@ -19,7 +19,8 @@ Result<OrderKind> order_from_name(std::string_view name) {
   if (name == "global") return OrderKind::kGlobal;
   if (name == "window") return OrderKind::kWindow;
   if (name == "weighted") return OrderKind::kWeighted;
-  return Status(Code::kInvalidArgument, strf("order is '%.*s'; expected 'global', 'window', 'weighted' or 'sequential'",
+  if (name == "mixed") return OrderKind::kMixed;
+  return Status(Code::kInvalidArgument, strf("order is '%.*s'; expected 'global', 'window', 'weighted', 'mixed' or 'sequential'",
                                              static_cast<int>(name.size()), name.data()));
 }
 
@@ -112,6 +113,9 @@ Order::Order(OrderKind kind, std::uint64_t num_samples, std::uint64_t seed, std:
 Order::Order(std::vector<std::uint64_t> samples)
     : kind_(OrderKind::kListed), num_samples_(samples.size()), listed_(std::move(samples)), places_(std::make_shared<Places>()) {}
 
+Order::Order(std::shared_ptr<const Mixture> mixture, std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch)
+    : kind_(OrderKind::kMixed), num_samples_(num_samples), key_(mix_key(seed, epoch)), mixture_(std::move(mixture)) {}
+
 // Samples of all slots before this one: all full, less what the short ones among them miss.
 std::uint64_t Order::slot_begin(std::uint64_t slot) const {
   slot = std::min<std::uint64_t>(slot, layout_->num_chunks());
@@ -166,6 +170,8 @@ void Order::fill(std::uint64_t begin, std::span<std::uint64_t> out) const {
     permutation_.forward(begin, out);
   } else if (kind_ == OrderKind::kWeighted) {
     weights_->draw(key_, begin, out);
+  } else if (kind_ == OrderKind::kMixed) {
+    mixture_->fill(key_, begin, out);
   } else {
     Window window;
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -180,7 +186,7 @@ void Order::fill(std::uint64_t begin, std::span<std::uint64_t> out) const {
 }
 
 bool Order::knows_next_use() const {
-  if (kind_ != OrderKind::kListed) return kind_ != OrderKind::kWeighted;
+  if (kind_ != OrderKind::kListed) return kind_ != OrderKind::kWeighted && kind_ != OrderKind::kMixed;
   return num_samples_ <= kMostListed && std::all_of(listed_.begin(), listed_.end(), [](std::uint64_t s) { return s < 2 * kMostListed; });
 }
 

@@ -5,6 +5,7 @@
 //             chunk is read once, while mixing spans K chunks. Random access: only chunks that are not full are listed.
 // sequential: the identity.
 // listed:     what a sampler drew, position by position.
+// mixed:      several sources in fixed shares (mixture.h); an epoch has as many positions as one likes.
 // weighted:   each position draws a sample by its weight, with replacement; an epoch has as many positions as one likes.
 //
 // Immutable after making (but for the index of a list, made once); any thread. Holds O(shards) memory (O(chunks) only if shards differ in
@@ -20,11 +21,12 @@
 
 #include "headrace/base/status.h"
 #include "headrace/pipeline/alias_table.h"
+#include "headrace/pipeline/mixture.h"
 #include "headrace/pipeline/permutation.h"
 
 namespace headrace::pipeline {
 
-enum class OrderKind : std::uint8_t { kSequential, kGlobal, kWindow, kListed, kWeighted };
+enum class OrderKind : std::uint8_t { kSequential, kGlobal, kWindow, kListed, kWeighted, kMixed };
 Result<OrderKind> order_from_name(std::string_view name);
 
 // Samples and chunks of the shards of a dataset, in order. Shared by every epoch's order.
@@ -64,7 +66,10 @@ class Order {
         std::shared_ptr<const ChunkLayout> layout, std::shared_ptr<const AliasTable> weights = nullptr);
   // kListed: samples[position], of any length.
   explicit Order(std::vector<std::uint64_t> samples);
+  // kMixed, of so many positions.
+  Order(std::shared_ptr<const Mixture> mixture, std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch);
 
+  const Mixture* mixture() const { return mixture_.get(); }  // of kMixed, else null
   std::uint64_t size() const { return num_samples_; }
   // out[i] = sample at position begin + i. REQUIRES: begin + out.size() <= size().
   void fill(std::uint64_t begin, std::span<std::uint64_t> out) const;
@@ -77,7 +82,7 @@ class Order {
   // The slots of the window that a position lies in: [first, second). REQUIRES: position < size().
   std::pair<std::uint64_t, std::uint64_t> slots_of(std::uint64_t position) const;
 
-  // Whether next_use() knows: not for kWeighted, nor for long lists.
+  // Whether next_use() knows: not for kWeighted and kMixed, nor for long lists.
   bool knows_next_use() const;
   // The first position >= from at which one of the samples [first, first + count) is read; kNever if none is. `mine` (optional) says
   // which positions count. Of a run of more than kMostAsked samples only the first kMostAsked are asked for: the answer is then late, by as
@@ -103,6 +108,7 @@ class Order {
   std::shared_ptr<const ChunkLayout> layout_;
   std::vector<std::uint64_t> listed_;
   std::shared_ptr<const AliasTable> weights_;
+  std::shared_ptr<const Mixture> mixture_;
   Permutation permutation_;  // of samples (global) or of chunks (window)
   struct Deficit {
     std::uint64_t slot;     // place of a short chunk in the permuted order of chunks

@@ -75,7 +75,9 @@ std::vector<Skipped> repair(Pass& pass, Job& job) {
       for (std::uint64_t& sample : samples) {
         for (int tries = 0; bad.contains(sample) && tries < kMaxRepairs; ++tries) {
           const std::uint64_t key = mix_key(shared.seed, sample);
-          if (shared.weights != nullptr) {
+          if (pass.order != nullptr && pass.order->mixture() != nullptr) {
+            pass.order->mixture()->fill(mix_key(key, ++draws), 0, {&sample, 1});
+          } else if (shared.weights != nullptr) {
             shared.weights->draw(key, ++draws, {&sample, 1});
           } else {
             sample = mix_key(key, ++draws) % size;

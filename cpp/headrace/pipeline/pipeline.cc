@@ -52,6 +52,7 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
     }
     if (options.epoch_samples > 1ull << 48) return Status(Code::kInvalidArgument, "epoch_samples is beyond 2^48");
   }
+  HR_RETURN_IF_ERROR(check_mixture(*dataset, options));
   if (options.window < 1) return Status(Code::kInvalidArgument, "window is 0; expected at least 1 chunk");
   HR_RETURN_IF_ERROR(dataset->check_fields(options.fields));
   for (const auto& [field, plan] : options.images) HR_RETURN_IF_ERROR(check_image(*dataset, options.fields, field));
@@ -121,11 +122,34 @@ Status Pipeline::check_usable() const {
 }
 
 std::uint64_t Pipeline::epoch_size() const {
-  const bool chosen = options_.order == OrderKind::kWeighted && options_.epoch_samples > 0;
-  return chosen ? options_.epoch_samples : shared_->context.dataset->num_samples();
+  const bool drawn = options_.order == OrderKind::kWeighted || options_.order == OrderKind::kMixed;
+  return drawn && options_.epoch_samples > 0 ? options_.epoch_samples : shared_->context.dataset->num_samples();
+}
+
+Status Pipeline::check_mixture(const Dataset& dataset, const PipelineOptions& options) {
+  if ((options.order == OrderKind::kMixed) != (options.mixture != nullptr))
+    return {Code::kInvalidArgument, "a mixture goes with the order 'mixed'"};
+  if (options.mixture == nullptr) return Status::ok();
+  if (options.mixture->end() > dataset.num_samples()) {
+    return {Code::kInvalidArgument,
+            strf("a mixture of samples up to %llu needs more than the dataset's %llu",
+                 static_cast<unsigned long long>(options.mixture->end()), static_cast<unsigned long long>(dataset.num_samples()))};
+  }
+  if (options.epoch_samples > 1ull << 48) return {Code::kInvalidArgument, "epoch_samples is beyond 2^48"};
+  return Status::ok();
+}
+
+Status Pipeline::set_mixture(std::shared_ptr<const Mixture> mixture) {
+  PipelineOptions changed;
+  changed.order = options_.order;
+  changed.mixture = std::move(mixture);
+  HR_RETURN_IF_ERROR(check_mixture(*shared_->context.dataset, changed));
+  options_.mixture = std::move(changed.mixture);
+  return Status::ok();
 }
 
 std::shared_ptr<const Order> Pipeline::make_order(std::uint64_t epoch) const {
+  if (options_.order == OrderKind::kMixed) return std::make_shared<const Order>(options_.mixture, epoch_size(), options_.seed, epoch);
   return std::make_shared<const Order>(options_.order, epoch_size(), options_.seed, epoch, options_.window,
                                        shared_->context.dataset->layout(), options_.weights);
 }

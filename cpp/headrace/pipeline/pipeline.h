@@ -33,7 +33,8 @@ struct PipelineOptions {
   Partition partition;  // batch size, rank, world size, remainder rule
   OrderKind order = OrderKind::kSequential;
   std::shared_ptr<const AliasTable> weights;  // for kWeighted: one a sample
-  std::uint64_t epoch_samples = 0;            // positions of a weighted epoch; 0: as many as samples
+  std::shared_ptr<const Mixture> mixture;     // for kMixed
+  std::uint64_t epoch_samples = 0;            // positions of a weighted or mixed epoch; 0: as many as samples
   std::uint32_t window = 32;                  // chunks
   std::uint64_t seed = 0;
   int num_threads = 0;                 // 0: everything runs inside next()
@@ -70,6 +71,9 @@ class Pipeline {
 
   // Begins a pass at a global position. Errors: kInvalidArgument (position beyond the dataset), kForked.
   Status start(std::uint64_t epoch, std::uint64_t position);
+  // Other shares of the same sources, from the next start() or replay() on. Errors: kInvalidArgument (the order is not kMixed, or samples
+  // beyond the dataset).
+  Status set_mixture(std::shared_ptr<const Mixture> mixture);
   // Begins a pass whose batches are given one by one. `epoch`, here and below, is for what image plans draw.
   Status start_fed(std::uint64_t epoch = 0);
   // Begins a pass over these samples, cut by the partition's batch size (its rank and world size are not for this), at a position in them.
@@ -96,6 +100,7 @@ class Pipeline {
   Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options, std::uint64_t sample_bytes);
   void foretell(std::shared_ptr<const Order> next, std::uint64_t epoch, std::uint64_t position, const Partition& partition);
   Status begin_pass();
+  static Status check_mixture(const Dataset& dataset, const PipelineOptions& options);
   Status check_samples(std::span<const std::uint64_t> samples) const;
   Status check_usable() const;
   std::uint64_t epoch_size() const;  // positions

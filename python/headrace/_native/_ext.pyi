@@ -278,6 +278,18 @@ class AliasTable:
         """With which each sample is drawn, shape (n,): its weight's share, exact to 2^-32 / n."""
 
 @final
+class Mixture:
+    """Several sources in fixed shares, as arithmetic: position -> sample. Immutable.
+
+    sources: (begin, size, step, slots) each: samples begin, begin + step, ... of a dataset that holds all of them, `size` of them, drawn `slots` times in each
+    cycle of all sources' slots (4096 at most), each once before any comes again. All slots 0: every sample once. Raises ValueError naming the source.
+    """
+
+    def __init__(self, sources: Sequence[tuple[int, int, int, int]]) -> None: ...
+    def indices(self, seed: int, epoch: int, begin: int, end: int) -> npt.NDArray[np.int64]:
+        """Samples at positions [begin, end), shape (end - begin,), int64."""
+
+@final
 class ClassCounts:
     """Counts the samples of each value of a label field, batch by batch. One thread at a time."""
 
@@ -289,6 +301,9 @@ class ClassCounts:
         """Samples of each class, in the order in which they were met."""
     def balanced(self, threads: int = 0) -> AliasTable:
         """Weigh every sample by 1 / (samples of its class)."""
+
+def repack_jpeg(encoded: bytes) -> bytes:
+    """The same coefficients with optimised tables and a restart marker a row of blocks, which decodes faster. Raises as ImagePlan.apply()."""
 
 @final
 class ImagePlan:
@@ -346,9 +361,12 @@ class Pipeline:
         on_error: str = "raise",
         weights: AliasTable | None = None,
         epoch_samples: int = 0,
+        mixture: Mixture | None = None,
         images: Sequence[tuple[int, ImagePlan]] = [],
     ) -> None:
         """images: fields that are delivered as these plans make them, drawing from (seed, epoch, sample)."""
+    def set_mixture(self, mixture: Mixture) -> None:
+        """Other shares of the same sources, from the next start() or replay() on. Raises ValueError."""
     def start(self, epoch: int, position: int = 0) -> None:
         """Begin a pass at a global position. Drops what an earlier pass had under way."""
     def start_listed(self, indices: npt.NDArray[np.int64], position: int = 0, epoch: int = 0) -> None:
@@ -418,6 +436,13 @@ def decode_rate(
     {"seconds", "decoded_bytes", "stored_bytes", "blocks"}. Lookups and checksums are not in the seconds. with_filters: revert filters too.
     Raises IndexError, ValueError, the errors of reading, and ValueError where the dataset is not mapped.
     """
+
+def cut_by_longest(lengths: npt.NDArray[np.uint64], budget: int, ranks: int) -> npt.NDArray[np.int64]:
+    """Cut samples, shortest first, into groups of `ranks` batches of as many each: how many, int64. Samples times a group's longest is at most budget.
+    Fewer than `ranks` samples are left at the end. Raises ValueError for lengths that are not ascending, or beyond the budget."""
+
+def pack_best_fit(lengths: npt.NDArray[np.uint64], capacity: int) -> npt.NDArray[np.int64]:
+    """Put samples, longest first, into bins, each into the fullest one that has room: the bin of each, int64. Raises ValueError as cut_by_longest()."""
 
 def set_cache_bytes(count: int | None) -> None:
     """Bound the cache of decoded blocks that all loaders of the process share, in bytes; blocks go until the rest fits. 0 keeps none.

@@ -4,6 +4,7 @@
 |---|---|
 | `loader` | throughput, time to first batch, stall share, memory and CPU time of a DataLoader, after a check that every sample comes once |
 | `diagnose` | what a loop over a loader waits for: each stage alone, the whole, and what binds |
+| `baseline` | a run beside an earlier one: what is slower by more than the noise |
 | `contenders` | the loaders that it runs: ours, torch's, a hand-written loop |
 | `ceilings` | memory copy, read of cached files, read and hash: what the loader's numbers are held against, in the same run |
 | `limits` | of these, and of the codec's decode rate, the one that binds |

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
-from headrace.cli.console import OK, Console, at_least, choices, number_above_zero, whole_numbers
+from headrace.cli.console import FAILURE, OK, Console, at_least, choices, number_above_zero, whole_numbers
 from headrace.report import humanise
 from headrace.report.table import Column, key_values, table
 
@@ -42,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="instead, measure each stage of a loader with the most of --workers by itself, say which binds and what to do; "
         "with --compute-ms also against a consumer that takes so long for a batch",
     )
+    parser.add_argument("--save", metavar="FILE", help="keep this run, for --baseline")
+    parser.add_argument(
+        "--baseline",
+        metavar="FILE",
+        help="compare with a run that was kept; exit code 1 if a loader is slower by more than the runs' noise",
+    )
     parser.add_argument("--plot", metavar="FILE", help="also draw the rates into a .png or .svg file")
 
 
@@ -56,7 +63,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
         return explain(arguments, console)
     from headrace.bench import bench_loader
+    from headrace.bench.baseline import compare, load_baseline, save_baseline
 
+    baseline = load_baseline(arguments.baseline) if arguments.baseline else None  # Before the work.
     measured = bench_loader(
         arguments.dataset,
         batch_size=arguments.batch_size,
@@ -67,13 +76,26 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         against=arguments.against,
         compute_ms=arguments.compute_ms,
     )
+    compared = compare(measured, baseline) if baseline is not None else []
     if console.json_output:
-        console.result_json(measured)
+        console.result_json(measured if baseline is None else {**asdict(measured), "compared": [asdict(one) for one in compared]})
     else:
         _show(measured, console)
+        _show_compared(compared, console)
+    if arguments.save:
+        save_baseline(measured, arguments.save)
     if arguments.plot:  # after the result, which an error here must not cost
         _draw(measured, arguments.plot)
-    return OK
+    return FAILURE if any(one.is_regression for one in compared) else OK
+
+
+def _show_compared(compared: list[Any], console: Console) -> None:
+    for one in compared:
+        verdict = "SLOWER" if one.is_regression else "as fast, within the noise" if one.ratio < 2 - one.allowed else "faster"
+        console.result(
+            f"beside the baseline, {one.num_workers} workers: {humanise.ratio(one.ratio)} of its share of the limit "
+            f"(noise {humanise.percent(one.noise)}, allowed {humanise.ratio(one.allowed)}): {verdict}"
+        )
 
 
 _RESULT_COLUMNS = (

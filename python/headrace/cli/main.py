@@ -21,6 +21,7 @@ _COMMANDS = {
     "verify": "check every byte against its checksum and print each damage",
     "gc": "find, or remove, what killed writers left in a dataset's directory",
     "bench": "measure how fast a dataset can be delivered, or storage be read, and what limits it",
+    "tune": "search num_workers, prefetch, reader and window for the fastest loader, and keep what was found",
     "demo": "convert the New York flights of 2013, train on them, and compare with torch's DataLoader",
 }
 
@@ -35,6 +36,7 @@ environment:
   NO_COLOR=1        no colour             HEADRACE_DEBUG=1   tracebacks for errors
   HEADRACE_NUM_THREADS=N   threads of the engine, instead of one per core
   HEADRACE_NUMA=off        memory where the kernel puts it, instead of beside the cores that the process was given
+  HEADRACE_CACHE_DIR=DIR   where tuned profiles are kept, instead of ~/.cache/headrace
   HEADRACE_CACHE_BYTES=N   decoded blocks kept in memory, instead of half of each loader's prefetch_bytes
 """
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
-from headrace.datasets.layout import BatchLayout
+from headrace.datasets.layout import BatchLayout, CollatedLayout
 from headrace.datasets.rows import absolute_rows
 from headrace.datasets.view import NO_CHANGE, Change
 from headrace.errors import NotFoundError
@@ -26,7 +26,7 @@ class ImageFolder(ArrayDataset):
     """`root/class/anything/image.jpg` as samples (image, label), in torchvision's order, with its `classes`, `class_to_idx`, `samples`, `imgs`, `targets`.
 
     transform: a headrace.images.Compose, which `hr.DataLoader(ImageFolder(root, transform=...))` runs natively (it is the loader's default for `prepare`).
-        Without one, samples hold the encoded bytes. Only JPEG is decoded; a file of another kind is an error of its sample.
+        Without one, samples hold the encoded bytes. JPEG, PNG and WebP are decoded; a file of another kind is an error of its sample.
     extensions, is_valid_file, allow_empty: as in torchvision.
     Files are read when a batch needs them, and may not change meanwhile. Pickles as its list of files.
     Raises NotFoundError if there is no class folder, or no image in one.
@@ -85,6 +85,18 @@ class ImageFolder(ArrayDataset):
     def targets(self) -> list[int]:
         """The label of each sample, in order."""
         return [int(label) for label in self._labels]
+
+    def subset(self, rows: npt.ArrayLike) -> ImageFolder:
+        """Return these samples only, in this order, as Dataset.subset() does; classes stay what they are."""
+        chosen = absolute_rows(np.asarray(rows), len(self))
+        paths = [self._paths[i] for i in chosen.tolist()]
+        return _remake(self.root, self.classes, paths, self._labels[chosen], self.transform)
+
+    def collated(self) -> ImageFolder:
+        """The same, whose batches come in the containers of torch's default collate."""
+        twin = self.subset(np.arange(len(self)))
+        twin.layout = CollatedLayout(twin._schema.fields, "tuple")
+        return twin
 
     def _view(self, change: Change) -> ArrayDataset:
         raise TypeError("sequences() and cast() are for datasets of numbers; transform says what becomes of images")

@@ -16,6 +16,7 @@ import torch.utils.data as data
 
 from headrace.datasets.arrays import ArrayDataset, place_of
 from headrace.datasets.hugging_face import is_hugging_face, read_table, stamp_of
+from headrace.datasets.image_folder import ImageFolder
 from headrace.datasets.rows import absolute_rows
 from headrace.datasets.shards import Dataset, JoinedDataset
 
@@ -57,7 +58,7 @@ def _find(dataset: Any) -> Dataset | ArrayDataset | None:
         return stored.collated()
     table = _table(dataset)
     if table is not None:
-        return table
+        return table.collated() if isinstance(table, ImageFolder) else table
     columns = _columns(dataset)
     if columns is None or not columns.parts:
         return None
@@ -68,7 +69,9 @@ def _find(dataset: Any) -> Dataset | ArrayDataset | None:
 
 
 def _table(dataset: Any) -> ArrayDataset | None:
-    """The native form of a Hugging Face dataset, or of a subset of one."""
+    """The native form of a Hugging Face dataset or a folder of images, or of a subset of one."""
+    if isinstance(dataset, ImageFolder):
+        return dataset
     if is_hugging_face(dataset):
         return read_table(dataset)
     if type(dataset) is data.Subset:
@@ -123,7 +126,7 @@ def stamp(dataset: Any) -> Any:
     if kind is data.StackDataset:
         named = isinstance(dataset.datasets, dict)
         return kind, list(dataset.datasets) if named else None, [stamp(one) for one in _children(dataset.datasets)]
-    return id(dataset)
+    return id(dataset), id(getattr(dataset, "transform", None))
 
 
 def _values(indices: Any) -> Any:

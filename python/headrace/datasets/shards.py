@@ -15,6 +15,7 @@ import numpy.typing as npt
 from headrace import _native
 from headrace.datasets.fallback import note_fallback
 from headrace.datasets.layout import BatchLayout, CollatedLayout
+from headrace.datasets.parts import Parts
 from headrace.datasets.rows import absolute_rows
 from headrace.datasets.view import NO_CHANGE, Change
 from headrace.errors import ChangedError, HeadraceWarning, import_extra
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "open"]
 
 
-class Dataset:
+class Dataset(Parts):
     """One version of a dataset, read through the native engine.
 
     `dataset[i]` is one sample (dict, tuple or value, as written) of numpy values and strings; `dataset[[1, 2]]`, an index array and slices give
@@ -115,6 +116,11 @@ class Dataset:
     def fingerprint(self) -> int:
         """Hash of the version's manifest, of sequences() and of subset(): equal only for the same samples in the same order."""
         return self._native.fingerprint
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its samples are the rows of the version, one each: no subset() or sequences()."""
+        return self._change.rows is None and not self._change.length
 
     @property
     def reader_choice(self) -> str:

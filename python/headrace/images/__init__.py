@@ -10,6 +10,7 @@ from headrace.images.transforms import (
     Grayscale,
     Normalize,
     Pad,
+    RandAugment,
     RandomCrop,
     RandomErasing,
     RandomGrayscale,
@@ -19,6 +20,7 @@ from headrace.images.transforms import (
     Resize,
     ToDtype,
     Transform,
+    TrivialAugmentWide,
 )
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Grayscale",
     "Normalize",
     "Pad",
+    "RandAugment",
     "RandomCrop",
     "RandomErasing",
     "RandomGrayscale",
@@ -37,5 +40,6 @@ __all__ = [
     "Resize",
     "ToDtype",
     "Transform",
+    "TrivialAugmentWide",
     "from_torchvision",
 ]

@@ -11,6 +11,7 @@ __all__ = [
     "fill",
     "interpolation",
     "jitter_range",
+    "nearest",
     "padding",
     "padding_mode",
     "pair",
@@ -65,6 +66,13 @@ def interpolation(value: Any) -> str:
     if name not in FILTERS:
         raise ValueError(f"interpolation is {value!r}; expected one of {', '.join(FILTERS)}")
     return str(name)
+
+
+def nearest(value: Any) -> str:
+    """Raises ValueError for any other interpolation."""
+    if (name := interpolation(value)) != "nearest":
+        raise ValueError(f"interpolation is {name!r}; these operations take the nearest pixel, as torchvision does by default")
+    return name
 
 
 def padding_mode(value: Any) -> str:

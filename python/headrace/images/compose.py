@@ -41,8 +41,8 @@ class Compose:
     transforms: of headrace.images; the result has one size (a crop, or Resize to (height, width), comes last) and is uint8, unless ToDtype says otherwise.
         Behind ToDtype may stand Normalize, RandomErasing, flips and crops.
     layout: "CHW" or "HWC".
-    exact: decode in full with the accurate transform: pixels are those of Pillow. Otherwise only what is needed is decoded, images that are made smaller
-        at 1/2, 1/4 or 1/8, and pixels differ a little.
+    exact: decode at full size, all columns and all rows down to the last one needed: pixels are those of Pillow. Otherwise images that are made smaller by
+        2, 4 or 8 are decoded at that fraction, which differs a little; others are the same.
     exif: turn images as their metadata says. torchvision does not (from_torchvision() says False).
     reducing_gap: a fraction is decoded only where that leaves at least so many times the pixels of the result, along each side.
     max_pixels: a larger image is LimitExceededError, before memory for it is allocated.

@@ -12,6 +12,7 @@ from headrace.images.transforms import (
     Grayscale,
     Normalize,
     Pad,
+    RandAugment,
     RandomCrop,
     RandomErasing,
     RandomGrayscale,
@@ -21,6 +22,7 @@ from headrace.images.transforms import (
     Resize,
     ToDtype,
     Transform,
+    TrivialAugmentWide,
 )
 
 __all__ = ["from_torchvision"]
@@ -118,6 +120,8 @@ _TRANSLATIONS: dict[str, Callable[[Any], Transform]] = {
     "RandomGrayscale": lambda t: RandomGrayscale(t.p),
     "Grayscale": lambda t: Grayscale(t.num_output_channels),
     "ColorJitter": lambda t: ColorJitter(t.brightness, t.contrast, t.saturation, t.hue),
+    "RandAugment": lambda t: RandAugment(t.num_ops, t.magnitude, t.num_magnitude_bins, t.interpolation, _fill(t)),
+    "TrivialAugmentWide": lambda t: TrivialAugmentWide(t.num_magnitude_bins, t.interpolation, _fill(t)),
     "ToTensor": lambda t: ToDtype("float32", scale=True),
     "ConvertImageDtype": _dtype,
     "ConvertDtype": _dtype,

@@ -18,6 +18,7 @@ __all__ = [
     "Grayscale",
     "Normalize",
     "Pad",
+    "RandAugment",
     "RandomCrop",
     "RandomErasing",
     "RandomGrayscale",
@@ -27,6 +28,7 @@ __all__ = [
     "Resize",
     "ToDtype",
     "Transform",
+    "TrivialAugmentWide",
 ]
 
 Step = dict[str, Any]
@@ -232,6 +234,47 @@ class ColorJitter(Transform):
 
 
 @dataclass(frozen=True)
+class RandAugment(Transform):
+    """Apply num_ops random operations of torchvision's RandAugment, each at bin `magnitude` of num_magnitude_bins, to the nearest pixel."""
+
+    num_ops: int = 2
+    magnitude: int = 9
+    num_magnitude_bins: int = 31
+    interpolation: Any = "nearest"
+    fill: Any = 0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.num_ops <= 1000 and 2 <= self.num_magnitude_bins <= 1 << 16 and 0 <= self.magnitude < self.num_magnitude_bins):
+            raise ValueError(
+                f"num_ops {self.num_ops!r}, magnitude {self.magnitude!r} of {self.num_magnitude_bins!r} bins; expected a magnitude below num_magnitude_bins"
+            )
+        self._set(interpolation=arguments.nearest(self.interpolation), fill=arguments.fill(0 if self.fill is None else self.fill))
+
+    def step(self) -> Step:
+        """The native engine's form of it."""
+        bins = {"magnitude": self.magnitude, "bins": self.num_magnitude_bins}
+        return {"kind": "auto_augment", "wide": False, "operations": self.num_ops, **bins, "fill": self.fill}
+
+
+@dataclass(frozen=True)
+class TrivialAugmentWide(Transform):
+    """Apply one random operation of torchvision's TrivialAugmentWide, at a random bin of num_magnitude_bins, to the nearest pixel."""
+
+    num_magnitude_bins: int = 31
+    interpolation: Any = "nearest"
+    fill: Any = 0
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.num_magnitude_bins <= 1 << 16:
+            raise ValueError(f"num_magnitude_bins is {self.num_magnitude_bins!r}; expected at least 2")
+        self._set(interpolation=arguments.nearest(self.interpolation), fill=arguments.fill(0 if self.fill is None else self.fill))
+
+    def step(self) -> Step:
+        """The native engine's form of it."""
+        return {"kind": "auto_augment", "wide": True, "operations": 1, "magnitude": 0, "bins": self.num_magnitude_bins, "fill": self.fill}
+
+
+@dataclass(frozen=True)
 class ToDtype(Transform):
     """Deliver as "uint8", "float16", "bfloat16" or "float32" (or a torch dtype of that name); scale: levels 0 to 255 become 0 to 1 where it is a float."""
 
@@ -288,6 +331,8 @@ TRANSFORMS: dict[str, type[Transform]] = {
         RandomGrayscale,
         Grayscale,
         ColorJitter,
+        RandAugment,
+        TrivialAugmentWide,
         ToDtype,
         Normalize,
         RandomErasing,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["check_agreement"]
 
 _NUMBERS = ("epoch", "position", "steps", "seed", "batch_size", "world_size", "samples")
-_HASHES = ("dataset", "order (shuffle, order, window, weights)", "remainder (drop_last, uneven)")
+_HASHES = ("dataset", "order (shuffle, order, window, weights of samples or sources)", "remainder (drop_last, uneven)")
 _NAMES = (*_NUMBERS, *_HASHES)
 _PATIENCE_SECONDS = 30.0
 
@@ -35,7 +35,8 @@ def check_agreement(loader: DataLoader, epoch: int, position: int) -> None:
     Raises RanksDifferError, on all ranks alike, naming each rank that differs from most others, and in what. Does nothing where the loader is told not
     to check, follows a sampler, reads alone, or where no process group connects the ranks that share its data.
     """
-    if not loader.check_ranks or loader.is_fed or loader.partition.world_size == 1 or not (dist.is_available() and dist.is_initialized()):
+    follows = loader.is_fed and loader.planned is None
+    if not loader.check_ranks or follows or loader.partition.world_size == 1 or not (dist.is_available() and dist.is_initialized()):
         return
     mine = [*_describe(loader, epoch, position), loader.partition.rank]
     if loader.mesh is None:
@@ -49,11 +50,12 @@ def check_agreement(loader: DataLoader, epoch: int, position: int) -> None:
 
 
 def _describe(loader: DataLoader, epoch: int, position: int) -> list[int]:
-    same = identity_of(loader)
+    same = identity_of(loader, {"epoch": epoch, "finished": False})
     share = loader.partition
-    steps = share.num_batches(loader.epoch_samples, position)
+    planned = loader.planned
+    steps = share.num_batches(loader.epoch_samples, position) if planned is None else planned.num_batches(epoch) - position
     numbers = [epoch, position, steps, _signed(loader.order_seed), share.batch_size, share.world_size, same["num_samples"]]
-    texts = [same["fingerprint"], f"{same['order']} {same['window']}", f"{share.drop_last} {share.uneven}"]
+    texts = [same["fingerprint"], f"{same['order']} {same['window']} {same.get('shares')}", f"{share.drop_last} {share.uneven}"]
     return numbers + [_signed(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")) for text in texts]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from headrace import _native
 
-__all__ = ["VALID", "add_to_batch", "valid_mask"]
+if TYPE_CHECKING:
+    from headrace.loader.loader import DataLoader
+
+__all__ = ["VALID", "add_extras", "add_to_batch", "valid_mask"]
 
 VALID = "valid"
 
@@ -18,6 +21,14 @@ def valid_mask(batch: _native.Batch) -> torch.Tensor:
     mask = torch.zeros(len(batch), dtype=torch.bool)
     mask[: batch.valid_samples] = True
     return mask
+
+
+def add_extras(loader: DataLoader, host: Any, batch: _native.Batch) -> Any:
+    """A batch with the source of each sample, if the mixture names a field for it, and with the mask of uneven="exact", last."""
+    name = getattr(loader.source, "source_name", None)
+    if name is not None:
+        host = add_to_batch(host, name, torch.from_numpy(loader.source.source_of(batch.indices)))  # type: ignore[union-attr]
+    return add_to_batch(host, VALID, valid_mask(batch)) if loader.uneven == "exact" else host
 
 
 def add_to_batch(batch: Any, name: str, value: torch.Tensor) -> Any:

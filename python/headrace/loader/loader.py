@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -15,10 +16,13 @@ from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
 from headrace.loader.engines import EnginePool
 from headrace.loader.followers import Followers
+from headrace.loader.profiles import automatic_workers
 from headrace.loader.state import VERSION, LoaderState, identity_of, read_state
 from headrace.loader.stats import add_rates
+from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition, Share
+from headrace.sampling.token_batches import PlannedBatches, TokenBatches
 from headrace.sampling.weighted import WeightedOrder, choose_order
 
 import_extra("torch", "torch", "headrace.DataLoader")
@@ -26,12 +30,13 @@ import torch.utils.data  # noqa: E402
 
 from headrace.loader.cuda import check_device  # noqa: E402
 from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
-from headrace.loader.extras import VALID, add_to_batch, valid_mask  # noqa: E402
+from headrace.loader.extras import add_extras  # noqa: E402
+from headrace.loader.image_fields import ImageFields  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
 from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device  # noqa: E402
-from headrace.loader.preparing import Preparation  # noqa: E402
-from headrace.loader.source import Source  # noqa: E402
+from headrace.loader.python_engine import PythonEngine  # noqa: E402
+from headrace.loader.source import Source, as_arrays, warn_of_ignored  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
 from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler, is_plain  # noqa: E402
 
@@ -48,6 +53,7 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "mesh": None,
     "uneven": "pad",
     "check_ranks": True,
+    "batch_by": None,
     "on_error": "raise",
     "max_errors": 100,
     "ragged": "padded",
@@ -65,7 +71,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     A `headrace.Dataset` is read, decoded, shuffled and assembled by native threads, straight into the memory of the tensors; `headrace.from_arrays`
     likewise. Torch's own TensorDataset, Subset, ConcatDataset and StackDataset of such are read in place by the same threads, in torch's order, bit for bit
     (unless collate_fn or worker_init_fn ask for Python); tensors or indices that they are given later count from the next pass on.
-    Any other dataset runs exactly as torch runs it.
+    Hugging Face datasets are read through their Arrow buffers. Any other dataset runs as torch runs it: on torchdata's StatefulDataLoader where that is
+    installed, so that state_dict() works; its errors say which sample, epoch and batch. parallel="thread": each sample's torch, numpy and random generators
+    are keyed by (seed, epoch, index), whatever num_workers is; handles that threads must not share are opened again for each. on_error works with
+    num_workers=0 and in threads. HEADRACE_DISABLE=1 in the environment makes every loader plain torch.
 
     Native options (keyword-only; each is an attribute of the same name, as it was given):
         seed: of headrace's own order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone. None: 0 for headrace's own
@@ -85,17 +94,22 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             a bool tensor that is True for what no filling added: batch["valid"] in a dict, the last item of a tuple or list, else (batch, valid).
         check_ranks: at the start of each pass compare dataset, order, place and batch size across the ranks of torch.distributed, if there are several
             that share this loader's data (one small all_gather, which each of them must take part in): RanksDifferError naming who differs in what.
+        batch_by: headrace.tokens(...) or headrace.pack(...) in place of batch_size: batches by what their samples hold. They are planned once an epoch, and
+            a place is one of this number of ranks.
         on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` different samples of a loader.
-        parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset); "process" (torch's own machinery, whatever the dataset).
+        parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset, see fallback_reason); "process" (torch's own machinery, whatever the
+            dataset); "thread" (Python threads build the batches of a Python dataset, in torch's order; nothing is pickled or forked).
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
         strings: strings, bytes and images as "lists" of str and bytes, an object a sample; or as "offsets", without any: the pair (values uint8, offsets
             int64 of shape (batch + 1,)) over the batch's memory, sample i being values[offsets[i]:offsets[i + 1]]; with `<name>.valid` if nullable.
+        snapshot_every_n_steps: as torchdata's StatefulDataLoader; of no effect but for parallel="process".
         prepare: a headrace.images.Compose, run natively on the field of encoded images, or a dict of them by field name; default what the dataset asks for
             (ImageFolder's transform). Draws depend on (seed, epoch, sample) alone.
         device: "cuda", "cuda:N" or a torch.device: tensors arrive there, also those in tuples, dicts, lists and what collate_fn makes; for any dataset.
             Copies run on a stream of their own, one batch ahead of the consumer; its current stream waits for them, the host does not. pin_memory is
             not needed then. None or "cpu": batches stay on the host. ValueError without such a device.
-    With a headrace dataset, num_workers counts native threads (0: everything on the caller's thread); prefetch_factor counts batches a thread;
+    With a headrace dataset, num_workers counts native threads (0: everything on the caller's thread; "auto": as many as `headrace tune` found best for
+    this dataset on this machine, else as there are usable cores; the attribute holds the number); prefetch_factor counts batches a thread;
     persistent_workers, multiprocessing_context, worker_init_fn and in_order have nothing to act on; timeout works for any num_workers.
     A sampler, batch_sampler or generator of torch's is followed exactly, in its own order; collate_fn gets lists of samples.
 
@@ -110,7 +124,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         shuffle: bool | None = None,
         sampler: Any = None,
         batch_sampler: Iterable[Any] | None = None,
-        num_workers: int = 0,
+        num_workers: int | str = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
         pin_memory: bool = False,
         drop_last: bool = False,
@@ -124,7 +138,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         pin_memory_device: str = "",
         in_order: bool = True,
         seed: int | None = None,
-        order: str | WeightedOrder = "global",
+        order: str | WeightedOrder | MixedOrder = "global",
         weights: Any = None,
         window: int = 32,
         prefetch_bytes: int | None = None,
@@ -133,6 +147,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         mesh: Any = None,
         uneven: str = "pad",
         check_ranks: bool = True,
+        batch_by: TokenBatches | None = None,
         on_error: str = "raise",
         max_errors: int = 100,
         ragged: str = "padded",
@@ -140,11 +155,18 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         prepare: Any = None,
         parallel: str = "auto",
         device: str | torch.device | None = None,
+        snapshot_every_n_steps: int = 1,
     ) -> None:
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
-        self.parallel = one_of("parallel", parallel, ("auto", "native", "process"))
+        self.parallel = one_of("parallel", parallel, ("auto", "native", "process", "thread"))
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
-        self._source = Source(dataset, parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain)
+        self.snapshot_every_n_steps = snapshot_every_n_steps
+        self.is_disabled = os.environ.get("HEADRACE_DISABLE", "") not in ("", "0")
+        if type(dataset) is dict and sampler is None and batch_sampler is None and not self.is_disabled:
+            dataset = as_arrays(dataset)
+        self._source = Source(
+            dataset, "disabled" if self.is_disabled else parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain
+        )
         self.seed = seed
         self.order_seed = 0 if seed is None else whole_number("seed", seed, 0, 1 << 64)
         self.order, self.weights = order, weights
@@ -157,7 +179,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.prepare = prepare
         self.rank, self.world_size, self.mesh = rank, world_size, mesh
         self.uneven = one_of("uneven", uneven, ("pad", "drop", "exact"))
-        self.check_ranks = check_ranks
+        self.check_ranks, self.batch_by = check_ranks, batch_by
         self.shuffle = bool(shuffle)
         check_device(device)
         self.device = device
@@ -165,20 +187,36 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._engines = EnginePool()
         self._latest: weakref.ref[NativeIterator] | None = None
         self._own: OrderSampler | None = None  # where the order is headrace's: what trainers find as `sampler`
+        self.planned: PlannedBatches | None = None
         self._is_prepared = False  # by Accelerate
         self._epoch_shift = 0  # between this loader's epochs and those that a trainer counts
         self._was_loaded = False  # a state, and nothing iterated since
+        self._workers_seed: int | None = None  # drawn at the latest pass
         if not self.is_native:
+            if isinstance(num_workers, str):
+                raise ValueError(
+                    f"num_workers={num_workers!r}: only the native engine sets it by itself; give the number of worker processes"
+                )
             given = [
                 name for name, value in options.items() if value is not None and (name == "weights" or value != _NATIVE_DEFAULTS[name])
             ]
             given += ["sampler (a weighted order)"] if isinstance(sampler, WeightedOrder) else []
+            if self.is_disabled:
+                warn_of_ignored(given)
+                given = []
+            if parallel == "thread" or num_workers == 0:
+                given = [name for name in given if name not in ("on_error", "max_errors", *(("seed",) if parallel == "thread" else ()))]
             if given:
                 raise ValueError(
                     f"{', '.join(given)}: only for datasets that the native engine reads, in batches; got {type(dataset).__name__} with "
                     f"batch_size={batch_size}, parallel={parallel!r}"
                 )
-            common = (num_workers, collate_fn, pin_memory, drop_last, timeout, worker_init_fn, multiprocessing_context, generator)
+            self._python = PythonEngine(self)
+            # Threads have a timeout at any num_workers, and nothing to start that a context would start.
+            is_threaded = parallel == "thread" and not self.is_disabled
+            waits = 0 if is_threaded else timeout
+            context = None if is_threaded else multiprocessing_context
+            common = (num_workers, collate_fn, pin_memory, drop_last, waits, worker_init_fn, context, generator)
             super().__init__(
                 dataset,
                 batch_size,
@@ -191,10 +229,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 pin_memory_device=pin_memory_device,
                 in_order=in_order,
             )
+            if is_threaded:
+                self.timeout, self.multiprocessing_context = timeout, multiprocessing_context
             self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
             return
-        self._preparation = Preparation(prepare)
-        self._preparation.plans(self.source)  # What does not fit is said here.
+        self._image_fields = ImageFields(prepare)
+        self._image_fields.plans(self.source)  # What does not fit is said here.
+        if num_workers == "auto":
+            num_workers = automatic_workers(self.source.native)
         num_workers = whole_number("num_workers", num_workers, 0, 1 << 31)
         if not 0 <= timeout < math.inf:
             raise ValueError(f"timeout must be a number of seconds, 0 to wait for ever, got {timeout}")
@@ -209,8 +251,22 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             mesh, uneven = own.share.mesh, own.share.uneven
         elif getattr(batch_sampler, "is_shared_out", False):  # Around such a sampler's batches, as Lightning does for predictions.
             rank, world_size, mesh, uneven = None, None, None, "pad"
-        order, sampler, shuffle = choose_order(order, weights, sampler, shuffle, len(self.source))
-        if not isinstance(order, WeightedOrder):
+        self.planned = batch_sampler if isinstance(batch_sampler, PlannedBatches) else None
+        if batch_by is not None and self.planned is None:
+            others = [one is not None for one in (sampler, batch_sampler, weights, generator)]
+            if any(others) or batch_size != 1 or drop_last or order != "global" or uneven == "exact" or hasattr(self.source, "mixed"):
+                raise ValueError(
+                    "batch_by makes the batches of an order of its own; leave batch_size, sampler, batch_sampler, generator, drop_last, order, weights and "
+                    "uneven='exact' out"
+                )
+            if batch_by.is_packed and ragged != "offsets":
+                raise ValueError("headrace.pack() lays samples side by side: give ragged='offsets'")
+            share = Share(rank=rank, world_size=world_size, mesh=mesh, uneven=uneven)
+            self.planned = PlannedBatches(batch_by, self.source, seed=self.order_seed, shuffle=bool(shuffle), share=share)
+        if self.planned is not None:  # Also of a loader that is made again from its attributes.
+            batch_size, batch_sampler, shuffle, rank, world_size, mesh, uneven = 1, self.planned, None, None, None, None, "pad"
+        order, sampler, shuffle = choose_order(order, weights, sampler, shuffle, len(self.source), getattr(self.source, "mixed", None))
+        if not isinstance(order, WeightedOrder | MixedOrder):
             one_of("order", order, ("global", "window"))
         self.order, self.weights, self.shuffle = order, None, bool(shuffle)
         placed = rank is not None or world_size is not None or mesh is not None or uneven != "pad"
@@ -221,6 +277,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             or (generator is not None and bool(shuffle))
             or not (isinstance(dataset, Dataset | ArrayDataset) or ordered)
         )
+        if self.is_fed and not isinstance(order, str):
+            raise ValueError("weights and mixtures have an order of their own; leave sampler, batch_sampler and generator out")
         if self.is_fed and placed:
             raise ValueError(
                 "rank, world_size, mesh and uneven cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
@@ -258,7 +316,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.in_order = in_order
         if is_plain(self.batch_sampler):  # The user's own, or what torch made of batch_size and drop_last.
             batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
-        if self._own is None:
+        if self.planned is not None:
+            self.partition = self.planned.share.find()
+        elif self._own is None:
             self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last, uneven=uneven)
         else:
             self.partition = self._own.share.find()
@@ -289,7 +349,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         device = check_device(self.device)
         if not self.is_native:
-            batches = super().__iter__()
+            batches = super().__iter__() if self.is_disabled else self._python.iterate()
             return batches if device is None else TorchDeviceIterator(batches, Transfer(device))
         self._look_again()
         self.hear_sampler()
@@ -302,7 +362,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def _look_again(self) -> None:
         """Follow a dataset of torch's that was changed, and a process group that was made after this loader, as trainers make it."""
         self._source.refresh()
-        if self._own is not None:
+        if self.planned is not None:
+            self.partition = self.planned.share.find()
+        elif self._own is not None:
             self.partition = self._own.share.find()
 
     def hear_sampler(self) -> None:
@@ -316,22 +378,39 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self._epoch_shift = coming - told  # It counts from where the run was resumed, as Lightning's Fabric does.
         self.place = self.place.at_epoch(told + self._epoch_shift)
 
+    def draw_seed(self) -> int:
+        """The number that torch draws for its workers as a pass begins, from the same generator; persistent ones keep the first."""
+        if self._workers_seed is None or not (self.persistent_workers and self.num_workers > 0):
+            self._workers_seed = int(torch.empty((), dtype=torch.int64).random_(generator=self.generator).item())
+        return self._workers_seed
+
+    def iterate_as_torch(self, worker_init_fn: Callable[[int], None] | None) -> Any:
+        """torch's own iterator over this loader, with another worker_init_fn."""
+        users, self.worker_init_fn = self.worker_init_fn, worker_init_fn
+        try:
+            return super().__iter__()
+        finally:
+            self.worker_init_fn = users
+
     def __len__(self) -> int:
         """Batches of a whole pass on this rank."""
-        if not self.is_native or self.is_fed:
+        if not self.is_native or (self.is_fed and self.planned is None):
             return super().__len__()
+        if self.planned is not None:
+            return self.planned.num_batches(self.place.epoch + self.place.finished)
         self._look_again()
         return self.partition.num_batches(self.epoch_samples)
 
     @property
     def epoch_samples(self) -> int:
         """Positions of an epoch on all ranks together: the samples, or what a weighted order says."""
-        return self.order.num_samples if isinstance(self.order, WeightedOrder) else len(self.source)
+        return self.order.num_samples if isinstance(self.order, WeightedOrder | MixedOrder) else len(self.source)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
-        if self.is_native:
+        if self.is_native or self.parallel == "thread":
             epoch = whole_number("epoch", epoch, 0, 1 << 63)
+        if type(epoch) is int:
             self.place = self.place.at_epoch(epoch)
         self._tell(epoch)
 
@@ -355,6 +434,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         native = self.source.native
         pipeline = self.take_pipeline(native)
         try:
+            self.tell_shares(pipeline, epoch)
             batch = pipeline.replay(epoch, step)
         finally:
             self.give_pipeline(native, self.partition, pipeline)
@@ -369,7 +449,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         Only `skipped`, there once on_error left out or replaced something, is each rank's own: the samples that failed here, each once. A place that
         is loaded on all ranks may come from any of them; each then counts on from that rank's errors.
         """
-        self._require_native("state_dict")
+        if not self.is_native:
+            return self._python.state_dict()
         state = self.place
         out = {"version": VERSION, **identity_of(self), "epoch": state.epoch, "position": state.position, "finished": state.finished}
         if state.skipped:
@@ -387,18 +468,23 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         A sampler's epoch is set to what it was (set_epoch()). Raises ChangedError naming each difference in dataset, seed or order; ValueError for
         what is not a state.
         """
-        self._require_native("load_state_dict")
+        if not self.is_native:
+            self._python.load_state_dict(state_dict)
+            return
         self._source.refresh()
-        self.place = read_state(state_dict, identity_of(self), self._last_position())
+        self.place = read_state(state_dict, identity_of(self, state_dict), self._last_position(state_dict))
         self._was_loaded = True
         if self._own is not None:
             self._tell(self.place.epoch)
         elif "epoch" in self.place.drawn:
             self.followers.tell(self.place.drawn["epoch"])
 
-    def _last_position(self) -> int:
+    def _last_position(self, state_dict: Any) -> int:
         if not self.is_fed:
             return self.epoch_samples
+        if self.planned is not None:
+            epoch = state_dict.get("epoch") if isinstance(state_dict, Mapping) else None
+            return self.planned.num_batches(epoch) if type(epoch) is int and 0 <= epoch < 1 << 63 else 0
         try:
             return len(self)
         except TypeError:  # A sampler without a length, as torch allows.
@@ -411,13 +497,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
         batches, samples, bytes_delivered: handed to the consumer. seconds: passes under way. stall_seconds: spent inside next(); stall_share: of seconds.
         wait_seconds: what next() waited for a batch: p50, p90, p99 (to a sixteenth of their value) and max.
+        padding_share: with batch_by, of the tokens of this rank's batches in the epoch.
         cache_hits, cache_misses: decoded blocks found and not found. cache_bytes, cache_capacity_bytes, cache_evictions: of the cache that all
         loaders of the process share (headrace.set_cache_bytes()).
         time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode, assemble (which includes the read,
         verify and decode that it meets) and images. read_retries: reads that the device failed (EIO) and that were tried once more. bytes_in_flight,
         peak_bytes: batches under way, now and at most. reader: what reads, after any fallback.
         """
-        self._require_native("stats")
+        if not self.is_native:
+            return self._python.stats()
         iterator = self._latest() if self._latest is not None else None
         pipeline = iterator.pipeline if iterator is not None and iterator.is_mine() else None
         if pipeline is None:
@@ -428,6 +516,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._engines.add_others(stats, pipeline)
         add_rates(stats)
         stats["skipped"] = len(self.place.skipped)
+        if self.planned is not None:
+            stats["padding_share"] = self.planned.plan(self.place.epoch).padding_share
         stats["epoch"], stats["position"] = self.place.epoch, self.place.position
         return stats
 
@@ -443,7 +533,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         # The copy goes on from here by itself.
-        return {**self.__dict__, "_latest": None, "place": copy.deepcopy(self.place)}
+        return {**self.__dict__, "_latest": None, "_python": None, "_workers_seed": None, "place": copy.deepcopy(self.place)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if not self.is_native:
+            self._python = PythonEngine(self)
 
     # -- trainers ------------------------------------------------------------------------------------------------------------------
 
@@ -477,6 +572,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return pipeline
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
         weights = self.order if isinstance(self.order, WeightedOrder) else None
+        mixed = self.order if isinstance(self.order, MixedOrder) else None
         pipeline = _native.Pipeline(
             native,
             fields=self.source.field_numbers,
@@ -485,9 +581,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             drop_uneven=self.uneven == "drop",
             rank=self.partition.rank,
             world_size=self.partition.world_size,
-            order="sequential" if self.is_fed or not self.shuffle else "weighted" if isinstance(self.order, WeightedOrder) else self.order,
+            order="sequential" if self.is_fed or not self.shuffle else self.order if isinstance(self.order, str) else self.order.name,
             weights=None if weights is None else weights.table,
-            epoch_samples=0 if weights is None else weights.num_samples,
+            mixture=None if mixed is None else mixed.native(self.place.epoch),
+            epoch_samples=0 if weights is None and mixed is None else self.epoch_samples,
             window=self.window,
             seed=self.order_seed,
             # A timeout needs a thread to wait for.
@@ -497,10 +594,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             # Samples are cut out again: padding would be for nothing.
             ragged=self.ragged if self._custom_collate is None else "offsets",
             on_error=self.on_error,
-            images=self._preparation.plans(self.source),
+            images=self._image_fields.plans(self.source),
         )
         self._engines.add(pipeline)
         return pipeline
+
+    def tell_shares(self, pipeline: _native.Pipeline, epoch: int) -> None:
+        """Before an engine begins with an epoch: a mixture's shares may differ between them."""
+        if isinstance(self.order, MixedOrder):
+            pipeline.set_mixture(self.order.native(epoch))
 
     def give_pipeline(self, native: _native.Dataset, partition: Partition, pipeline: _native.Pipeline) -> None:
         """Keep an engine for the next pass over this table and for this rank."""
@@ -508,7 +610,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     @property
     def _layout(self) -> BatchLayout:
-        return self._preparation.layout(self.source)
+        return self._image_fields.layout(self.source)
+
+    @property
+    def _has_extras(self) -> bool:
+        return self.uneven == "exact" or getattr(self.source, "source_name", None) is not None
 
     def to_host(self, batch: _native.Batch) -> Any:
         """Torch tensors over a batch's memory, or what collate_fn makes of its samples."""
@@ -516,7 +622,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             host = self._custom_collate(self._layout.to_samples(batch))
         else:
             host = self._layout.to_torch(batch, self.strings)
-        return add_to_batch(host, VALID, valid_mask(batch)) if self.uneven == "exact" else host
+        return add_extras(self, host, batch) if self._has_extras else host
 
     def convert(self, batch: _native.Batch) -> Any:
         """A batch as the user wants it on the host: pinned if asked for."""
@@ -525,7 +631,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def converter(self) -> Callable[[_native.Batch], Any]:
         """convert(), or what it comes to where nothing else is asked for: it runs once a batch."""
-        plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists" and self.uneven != "exact"
+        plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists" and not self._has_extras
         return self._layout.to_torch if plain else self.convert
 
     def slab_of(self, batch: _native.Batch) -> _native.Batch | None:

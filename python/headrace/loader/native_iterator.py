@@ -46,6 +46,8 @@ class NativeIterator:
         self.pipeline: _native.Pipeline | None = loader.take_pipeline(self._native)
         self._batches: IndexFeed | None = None  # while a sampler's batches are still to come
         self._begin: int | None = None  # batches before this pass, where a sampler's order is followed
+        if loader.planned is not None:
+            loader.planned.set_epoch(self._state.epoch)
         if loader.is_fed:
             self._batches = self._fed_batches()
             self._ahead = (loader.prefetch_factor or 2) * loader.num_workers + 1
@@ -59,6 +61,7 @@ class NativeIterator:
 
     def _start_ordered(self, pipeline: _native.Pipeline) -> None:
         loader = self._loader
+        loader.tell_shares(pipeline, self._state.epoch)
         pipeline.start(self._state.epoch, self._state.position)
         if isinstance(loader.sampler, OrderSampler):
             loader.sampler.follow(self._state.epoch)
@@ -177,7 +180,7 @@ class NativeIterator:
         """The user's batches from the state's position on. Skipping costs the sampler's own draws and reads nothing."""
         batches = IndexFeed(cast("Iterable[Any]", self._loader.batch_sampler), self._state.position, self._state.drawn)
         # torch draws a seed for its workers before the sampler's first draw; without it, the same generator would give another order here.
-        torch.empty((), dtype=torch.int64).random_(generator=self._loader.generator)
+        self._loader.draw_seed()
         return batches
 
     def _feed(self, pipeline: _native.Pipeline) -> None:

@@ -29,7 +29,7 @@ def can_be_kept(loader: DataLoader) -> bool:
     if accelerate is None or not accelerate.PartialState._shared_state or not loader.is_native:
         return False
     state = accelerate.PartialState()
-    if loader.is_fed and state.num_processes > 1:
+    if loader.is_fed and loader.planned is None and state.num_processes > 1:
         _warn_once(
             f"it follows a sampler, batch_sampler or generator, which Accelerate cuts among {state.num_processes} processes by itself; "
             "seed=0 gives headrace's own order, of which each process reads its part"

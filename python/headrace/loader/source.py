@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+import numpy as np
+
 from headrace import _native
-from headrace.datasets.arrays import ArrayDataset
+from headrace.datasets.arrays import ArrayDataset, from_arrays, is_tensor
 from headrace.datasets.recognise import find_native, is_stored, stamp
 from headrace.datasets.shards import Dataset
-from headrace.errors import ChangedError
+from headrace.errors import ChangedError, HeadraceWarning
 
-__all__ = ["Source"]
+__all__ = ["Source", "as_arrays", "warn_of_ignored"]
+
+
+def as_arrays(dataset: dict[Any, Any]) -> Any:
+    """A dict of arrays and tensors as a dataset of their rows; other dicts, which are datasets of their values to torch, as they are."""
+    values = dataset.values()
+    if (
+        not dataset
+        or not all(isinstance(value, np.ndarray) or is_tensor(value) for value in values)
+        or any(value.ndim == 0 for value in values)
+    ):
+        return dataset
+    return from_arrays(dataset) if all(isinstance(key, str) for key in dataset) else dataset
+
+
+def warn_of_ignored(options: list[str]) -> None:
+    """Say which options HEADRACE_DISABLE takes the meaning of."""
+    if options:
+        warnings.warn(
+            f"HEADRACE_DISABLE is set: torch's own loader serves, without {', '.join(options)}; unset it to have them",
+            HeadraceWarning,
+            stacklevel=3,
+        )
 
 
 class Source:
@@ -24,7 +49,9 @@ class Source:
         self.found: Dataset | ArrayDataset | None = None
         self._stamp: Any = None
         self.reason = f"parallel={parallel!r}"  # why nothing was found
-        if parallel == "process":
+        if parallel == "disabled":
+            self.reason = "HEADRACE_DISABLE is set"
+        if parallel in ("process", "thread", "disabled"):
             return
         # Torch's own datasets are served natively only where nobody can tell the difference.
         is_found = whole and (plain or self.is_ours or is_stored(dataset)) and self._look()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ChangedError
+from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.weighted import WeightedOrder
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class LoaderState:
     drawn: dict[str, Any] = field(
         default_factory=dict
     )  # what a sampler's draws of this epoch began with (loader/feeding.py), and its own epoch
+    key: int | None = None  # of the random numbers of a Python dataset's samples in threads; None until drawn
 
     def begin(self) -> LoaderState:
         """The state of the next pass; later changes of this one do not reach it, so of several live passes only the newest is recorded.
@@ -41,7 +43,8 @@ class LoaderState:
         """
         if self.finished or (self.position > 0 and not self.resume):
             return LoaderState(self.epoch + 1, skipped=self.skipped)
-        return LoaderState(self.epoch, self.position, self.resume, skipped=self.skipped, drawn=self.drawn if self.resume else {})
+        kept, key = (self.drawn, self.key) if self.resume else ({}, None)
+        return LoaderState(self.epoch, self.position, self.resume, skipped=self.skipped, drawn=kept, key=key)
 
     def deliver(self, position: int) -> None:
         """Count a batch as delivered."""
@@ -54,14 +57,24 @@ class LoaderState:
         return LoaderState(epoch, skipped=self.skipped)
 
 
-def identity_of(loader: DataLoader) -> dict[str, Any]:
-    """What must be equal where a state of this loader is loaded: the samples, and what decides their order."""
+def identity_of(loader: DataLoader, at: Any = None) -> dict[str, Any]:
+    """What must be equal where a state of this loader is loaded: the samples, and what decides their order.
+
+    at: the state in question, by default the loader's own. The shares of a mixture are those of its epoch, and of no matter once that is over.
+    """
     source, order = loader.source, loader.order
     same: dict[str, Any] = {"fingerprint": f"{source.fingerprint:016x}", "num_samples": len(source)}
+    if loader.planned is not None:
+        return {**same, "seed": loader.order_seed, "order": loader.planned.describe(), "window": 0}
     if loader.is_fed:
         return {**same, "order": "sampler", "batch_size": loader.batch_size}
     if isinstance(order, WeightedOrder):
         return {**same, "seed": loader.order_seed, "order": f"weighted {order.fingerprint} {order.num_samples}", "window": 0}
+    if isinstance(order, MixedOrder):
+        now = {"epoch": loader.place.epoch, "finished": loader.place.finished} if at is None else at
+        epoch, finished = (now.get("epoch"), now.get("finished")) if isinstance(now, Mapping) else (None, None)
+        shares = order.describe(epoch) if type(epoch) is int and epoch >= 0 and finished is False else "any"
+        return {**same, "seed": loader.order_seed, "order": f"mixed {order.num_samples}", "window": 0, "shares": shares}
     return {
         **same,
         "seed": loader.order_seed,

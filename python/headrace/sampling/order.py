@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeGuard
 
+import numpy as np
+import numpy.typing as npt
 import torch.utils.data
 
 from headrace import _native
 from headrace.errors import HeadraceWarning
+from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.partition import Share
 from headrace.sampling.weighted import WeightedOrder
 
@@ -28,6 +31,16 @@ class Stored(Protocol):
     def __len__(self) -> int: ...
 
 
+class _MixedEpoch:
+    """A mixture's epoch, asked like a native order."""
+
+    def __init__(self, mixed: MixedOrder, seed: int, epoch: int) -> None:
+        self._mixed, self._seed, self._epoch = mixed, seed, epoch
+
+    def indices(self, begin: int, end: int) -> npt.NDArray[np.int64]:
+        return self._mixed.indices(begin, end, seed=self._seed, epoch=self._epoch)
+
+
 class OrderSampler(torch.utils.data.DistributedSampler[int]):
     """Iterates this rank's part of order(seed, epoch), batch after batch; `set_epoch` chooses the epoch. Materialises at most 65,536 indices.
 
@@ -40,7 +53,7 @@ class OrderSampler(torch.utils.data.DistributedSampler[int]):
         dataset: Stored,
         *,
         seed: int = 0,
-        kind: str | WeightedOrder = "global",
+        kind: str | WeightedOrder | MixedOrder = "global",
         window: int = 32,
         share: Share | None = None,
         of: Any = None,
@@ -79,7 +92,7 @@ class OrderSampler(torch.utils.data.DistributedSampler[int]):
     @property
     def num_positions(self) -> int:
         """Positions of an epoch, on all ranks together."""
-        return self.kind.num_samples if isinstance(self.kind, WeightedOrder) else len(self.dataset)  # type: ignore[arg-type]
+        return self.kind.num_samples if isinstance(self.kind, WeightedOrder | MixedOrder) else len(self.dataset)  # type: ignore[arg-type]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, also for the next pass of the loader that this belongs to."""
@@ -95,7 +108,9 @@ class OrderSampler(torch.utils.data.DistributedSampler[int]):
         return told
 
     def order(self) -> _native.Order:
-        """The native order of the chosen epoch, of all ranks together."""
+        """The native order of the chosen epoch, of all ranks together; TypeError for a mixture, which has indices() of its own."""
+        if isinstance(self.kind, MixedOrder):
+            raise TypeError("a mixture has no such order; see MixedOrder.indices()")
         native: _native.Dataset = self.dataset.native  # type: ignore[attr-defined]
         if isinstance(self.kind, WeightedOrder):
             return _native.Order(self.num_positions, self.seed, self.epoch, "weighted", weights=self.kind.table)
@@ -111,7 +126,8 @@ class OrderSampler(torch.utils.data.DistributedSampler[int]):
         )
 
     def __iter__(self) -> Iterator[int]:
-        order, total, partition = self.order(), self.num_positions, self.share.find()
+        order = self.order() if not isinstance(self.kind, MixedOrder) else _MixedEpoch(self.kind, self.seed, self.epoch)
+        total, partition = self.num_positions, self.share.find()
         steps = partition.num_batches(total)
         if partition.world_size == 1:  # One run of positions.
             end = min(steps * partition.global_batch, total)

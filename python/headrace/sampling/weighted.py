@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace import _native
+from headrace.sampling.mixing import MixedOrder
 
 __all__ = ["WeightedOrder", "choose_order", "class_balanced", "weighted"]
 
@@ -31,6 +32,8 @@ class WeightedOrder:
     The draw at a position is a function of (seed, epoch, position), whatever the number of threads: such an epoch resumes anywhere, is cut among ranks and
     replayed like any other. Holds 8 bytes a weight. Immutable; picklable; as `order=` or `sampler=` of headrace.DataLoader it follows the loader's seed.
     """
+
+    name = "weighted"  # to the engine
 
     def __init__(self, table: _native.AliasTable, num_samples: int | None = None) -> None:
         if num_samples is not None and not 1 <= num_samples <= 1 << 48:
@@ -111,8 +114,19 @@ def class_balanced(dataset: Labelled, field: str, num_samples: int | None = None
     return WeightedOrder(counts.balanced(threads), num_samples)
 
 
-def choose_order(order: Any, weights: Any, sampler: Any, shuffle: bool | None, num_samples: int) -> tuple[Any, Any, bool | None]:
-    """A loader's (order, sampler, shuffle) with every way of asking for weights turned into order=WeightedOrder, shuffle=True."""
+def choose_order(
+    order: Any, weights: Any, sampler: Any, shuffle: bool | None, num_samples: int, mixed: MixedOrder | None = None
+) -> tuple[Any, Any, bool | None]:
+    """A loader's (order, sampler, shuffle) with every way of asking for weights turned into order=WeightedOrder, shuffle=True.
+
+    mixed: the order that a mixture brings, shuffle=True too.
+    """
+    if mixed is not None:
+        if sampler is not None or weights is not None or (order != "global" and order is not mixed) or shuffle is False:
+            raise ValueError("a mixture brings its own order, which is random; leave order, weights, sampler and shuffle=False out")
+        return mixed, None, True
+    if isinstance(order, MixedOrder):
+        raise ValueError("a mixed order belongs to its mixture: give headrace.mix(...) as the dataset")
     given = isinstance(order, WeightedOrder) or isinstance(sampler, WeightedOrder)
     if weights is None and order != "weighted" and not given:
         return order, sampler, shuffle

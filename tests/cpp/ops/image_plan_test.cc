@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <vector>
@@ -74,20 +76,67 @@ TEST_CASE("a flip is a flip: twice is none, and it moves each pixel to its place
   }
 }
 
-TEST_CASE("layouts and dtypes hold the same levels") {
+TEST_CASE("layouts and dtypes hold the same levels, small images and those that go past the caches") {
   const std::vector<std::uint8_t> jpeg = make_jpeg({50, 50});
-  const std::vector<ImageStep> steps{Resize{20, 30, 0, 0, Filter::kBilinear}};
-  const auto planar = run(*plan_of(steps), jpeg, {});
-  const auto packed = run(*plan_of(steps, {format::DType::kUInt8, true}), jpeg, {});
-  const auto floats = run(*plan_of(steps, {format::DType::kFloat32, false, true, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}}), jpeg, {});
-  for (std::size_t c = 0; c < 3; ++c) {
-    for (std::size_t i = 0; i < 600; ++i) {
-      CHECK(packed[i * 3 + c] == planar[c * 600 + i]);
-      float value = 0;
-      std::memcpy(&value, floats.data() + (c * 600 + i) * 4, 4);
-      CHECK(value == (static_cast<float>(planar[c * 600 + i]) / 255.0f - 0.5f) / 0.25f);
+  for (const std::uint32_t height : {20u, 301u}) {
+    const std::size_t count = std::size_t{height} * 130;
+    const std::vector<ImageStep> steps{Resize{height, 130, 0, 0, Filter::kBilinear}};
+    const auto planar = run(*plan_of(steps), jpeg, {});
+    const auto packed = run(*plan_of(steps, {format::DType::kUInt8, true}), jpeg, {});
+    const ImageOutput output{format::DType::kFloat32, false, true, {0.5f, 0.5f, 0.5f}, {0.25f, 0.25f, 0.25f}};
+    const auto plan = plan_of(steps, output);
+    // Images of a batch lie one after the other, and only some begin at a cache line.
+    for (const std::size_t shift : {0u, 4u, 64u}) {
+      std::vector<std::uint8_t> memory(plan->bytes() + 192);
+      std::uint8_t* const first = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) + shift;
+      REQUIRE(plan->run(jpeg, {}, first).is_ok());
+      std::size_t wrong = 0;
+      for (std::size_t i = 0; i < 3 * count; ++i) {
+        float value = 0;
+        std::memcpy(&value, first + i * 4, 4);
+        wrong += value != (static_cast<float>(planar[i]) / 255.0f - 0.5f) / 0.25f;
+        wrong += packed[i % count * 3 + i / count] != planar[i];
+      }
+      CHECK(wrong == 0);
+      CHECK(first[plan->bytes()] == 0);
     }
   }
+}
+
+// HEADRACE_FUZZ_SECONDS=600 goes on for so long.
+TEST_CASE("mutated files through a whole plan are an image or an error, never more") {
+  std::vector<std::vector<std::uint8_t>> corpus{make_jpeg({90, 60}), make_jpeg({33, 70, 70, false, true}), make_jpeg({64, 64, 95, true}),
+                                                make_jpeg({17, 5, 60, true, true})};
+  corpus.push_back(*repack_jpeg(make_jpeg({50, 200}), {}));
+  const auto files = static_cast<std::uint32_t>(corpus.size());
+  std::vector<ImageStep> steps = train_steps(24);
+  steps.insert(steps.begin() + 3, AutoAugment{});
+  ImageOptions options;
+  options.limits.max_pixels = 1u << 20;
+  const auto plan = plan_of(steps, {format::DType::kFloat16, true, true}, options);
+  std::vector<std::uint8_t> out(plan->bytes());
+  const char* const given = std::getenv("HEADRACE_FUZZ_SECONDS");
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(given == nullptr ? 0 : std::atoi(given));
+  std::uint64_t images = 0, errors = 0;
+  for (std::uint64_t round = 0; round < 2000 || std::chrono::steady_clock::now() < end; ++round) {
+    Draws draws({7, round}, 0);
+    std::vector<std::uint8_t> bytes = corpus[draws.below(files)];
+    for (std::uint32_t i = 0, flips = 1 + draws.below(8); i < flips; ++i) {
+      bytes[draws.below(static_cast<std::uint32_t>(bytes.size()))] = static_cast<std::uint8_t>(draws.word());
+    }
+    if (draws.below(8) == 0) bytes.resize(draws.below(static_cast<std::uint32_t>(bytes.size())));
+    if (draws.below(8) == 0) {  // A part of another file in the middle.
+      const std::vector<std::uint8_t>& other = corpus[draws.below(files)];
+      const std::uint32_t at = draws.below(static_cast<std::uint32_t>(other.size()));
+      const auto where = bytes.begin() + draws.below(static_cast<std::uint32_t>(bytes.size() + 1));
+      bytes.insert(where, other.begin() + at, other.begin() + at + draws.below(static_cast<std::uint32_t>(other.size()) - at));
+    }
+    (plan->run(bytes, {3, round}, out.data()).is_ok() ? images : errors) += 1;
+    if (draws.below(8) == 0) (void)repack_jpeg(bytes, options.limits);
+  }
+  MESSAGE(images << " images and " << errors << " errors");
+  CHECK(images > 100);
+  CHECK(errors > 100);
 }
 
 TEST_CASE("plans without one size, and images without room, are errors that say so") {

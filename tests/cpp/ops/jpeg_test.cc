@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -87,6 +88,36 @@ TEST_CASE("what is no whole JPEG is an error with the library's words, and the d
   }
   CHECK(failed);
   CHECK(decode(decoder, good, {0, 0, 64, 48}, 1, true).size() == 64 * 48 * 3);
+}
+
+TEST_CASE("a repacked file has the same pixels, all of them and those of any region") {
+  JpegDecoder decoder;
+  for (const JpegSample& sample : {JpegSample{211, 357, 92},
+                                   {211, 357, 70, true},
+                                   {130, 257, 85, false, true},
+                                   {16, 16, 90},
+                                   {9, 500, 90},
+                                   {700, 3, 90},
+                                   {1, 1, 50, true, true}}) {
+    const std::vector<std::uint8_t> jpeg = make_jpeg(sample);
+    const auto repacked = repack_jpeg(jpeg, {});
+    REQUIRE_MESSAGE(repacked.is_ok(), repacked.status().message());
+    for (const std::uint32_t denominator : {1u, 2u, 8u}) {
+      const std::uint32_t width = JpegDecoder::scaled(sample.width, denominator), height = JpegDecoder::scaled(sample.height, denominator);
+      const std::vector<std::uint8_t> whole = decode(decoder, jpeg, {0, 0, width, height}, denominator, true);
+      CHECK(decode(decoder, *repacked, {0, 0, width, height}, denominator, true) == whole);
+      for (std::uint32_t y = 0; y < height; y += 1 + height / 40) {
+        const ImageRect region{width / 3, y, width - width / 3, std::min(height - y, 1 + height / 5)};
+        for (const bool exact : {false, true}) CHECK(decode(decoder, *repacked, region, denominator, exact) == part(whole, width, region));
+      }
+    }
+    const auto again = repack_jpeg(*repacked, {});
+    REQUIRE(again.is_ok());
+    CHECK(*again == *repacked);
+  }
+  const std::vector<std::uint8_t> good = make_jpeg({64, 48});
+  CHECK(repack_jpeg(Bytes(good).first(good.size() / 2), {}).status().code() == Code::kTruncated);
+  CHECK_FALSE(repack_jpeg({}, {}).is_ok());
 }
 
 TEST_CASE("limits hold before anything of their size is allocated") {

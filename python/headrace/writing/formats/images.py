@@ -14,9 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from headrace._native import Field
+from headrace._native import Field, repack_jpeg
 from headrace.datasets.image_folder import EXTENSIONS, sorted_files
-from headrace.errors import CorruptDataError, NotFoundError
+from headrace.errors import CorruptDataError, HeadraceError, NotFoundError
 from headrace.writing.base import offsets_of
 from headrace.writing.batches import Batch, Source
 from headrace.writing.columns import ArrayColumn, OffsetColumn
@@ -28,17 +28,25 @@ _GROUP_FILES = 256
 _THREADS = 8  # waiting for reads, not computing
 
 
-def image_source(paths: Sequence[str], *, threads: int | None = None, extensions: Sequence[str] = EXTENSIONS) -> Source:
-    """Fields `image` and `label` (int64, the class's number). Raises NotFoundError if there is no class, or no image in one."""
+def image_source(
+    paths: Sequence[str], *, threads: int | None = None, extensions: Sequence[str] = EXTENSIONS, repack: str | None = None
+) -> Source:
+    """Fields `image` and `label` (int64, the class's number). Raises NotFoundError if there is no class, or no image in one.
+
+    repack: "lossless" stores JPEG files with the same pixels in a form that decodes faster (and is smaller, or a little larger if it was progressive);
+    what cannot be repacked, damaged files too, is stored as it is.
+    """
     if len(paths) != 1 or not os.path.isdir(paths[0]):
         raise NotFoundError(f"expected one folder of class folders, found {list(paths)}")
-    return ImageFolderSource(paths[0], threads or _THREADS, tuple(extension.lower() for extension in extensions))
+    if repack not in (None, "lossless"):
+        raise ValueError(f"repack is {repack!r}; expected 'lossless' or None")
+    return ImageFolderSource(paths[0], threads or _THREADS, tuple(extension.lower() for extension in extensions), repack is not None)
 
 
 class ImageFolderSource(Source):
     """Samples in torchvision's order: classes sorted by name, then folders, then file names."""
 
-    def __init__(self, root: str, threads: int, extensions: tuple[str, ...]) -> None:
+    def __init__(self, root: str, threads: int, extensions: tuple[str, ...], repacks: bool = False) -> None:
         self.classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
         if not self.classes:
             raise NotFoundError(f"{root} has no class folders; expected root/class/image.jpg")
@@ -52,6 +60,7 @@ class ImageFolderSource(Source):
         if empty:
             raise NotFoundError(f"{root}: no image in the classes {', '.join(empty[:10])}; supported are {' '.join(extensions)}")
         self._threads = threads
+        self._repacks = repacks
         self.total = len(self._samples)
         self.metadata = json.dumps({"classes": self.classes, "source": "image folder"}, ensure_ascii=False)
 
@@ -65,7 +74,7 @@ class ImageFolderSource(Source):
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="headrace-convert")
         try:
             for group in self._groups():
-                pending.append(pool.submit(_read, group))
+                pending.append(pool.submit(_read, group, self._repacks))
                 if len(pending) > self._threads:
                     yield pending.popleft().result()
             while pending:
@@ -93,13 +102,22 @@ def _size(path: str) -> int:
     return status.st_size
 
 
-def _read(group: list[tuple[str, int]]) -> Batch:
+def _repacked(image: bytes) -> bytes:
+    try:
+        return repack_jpeg(image)
+    except HeadraceError:
+        return image  # No JPEG, or a damaged one, which is an error where it is decoded.
+
+
+def _read(group: list[tuple[str, int]], repacks: bool) -> Batch:
     images = []
     for path, _ in group:
         with open(path, "rb") as file:
             images.append(file.read())
         if not images[-1]:
             raise CorruptDataError(f"{path} is empty, expected an image; remove it or write it anew")
+    if repacks:
+        images = [_repacked(image) for image in images]
     lengths = np.fromiter(map(len, images), np.uint64, len(images))
     image = OffsetColumn("image", np.frombuffer(b"".join(images), np.uint8), offsets_of(lengths))
     label = ArrayColumn(np.array([label for _, label in group], np.int64), "int64")

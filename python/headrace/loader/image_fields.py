@@ -7,16 +7,16 @@ from typing import Any
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
-from headrace.datasets.layout import BatchLayout
+from headrace.datasets.layout import BatchLayout, CollatedLayout
 from headrace.datasets.shards import Dataset
 from headrace.images.compose import Compose
 
-__all__ = ["Preparation"]
+__all__ = ["ImageFields"]
 
 _Plans = list[tuple[int, _native.ImagePlan]]
 
 
-class Preparation:
+class ImageFields:
     """The native plans of a loader's fields, and the layout of its batches; without any, the dataset's own.
 
     prepare: a Compose for the one field of encoded images, a dict of them by field name, or None for what the dataset itself asks for.
@@ -51,11 +51,12 @@ class Preparation:
                 raise ValueError(f"prepare: field {name!r} holds {fields[i].kind} values, no encoded images")
             plans.append((source.field_numbers[i], compose.native))
             fields[i] = compose.native.field(fields[i])
-        self._plans, self._layout = plans, BatchLayout(fields, schema.container) if plans else None
+        kind = CollatedLayout if isinstance(source.layout, CollatedLayout) else BatchLayout
+        self._plans, self._layout = plans, kind(fields, schema.container) if plans else None
         self._made_for = source, transform
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Preparation, (self._prepare,)
+        return ImageFields, (self._prepare,)
 
 
 def _by_field(prepare: Any, schema: _native.Schema) -> dict[str, Compose]:

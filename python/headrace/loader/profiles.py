@@ -1,0 +1,110 @@
+"""What tuning found for a dataset on this machine: one small JSON file each, below the user's cache directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from headrace import _native
+
+__all__ = ["Profile", "automatic_workers", "load_profile", "machine_key", "profile_path", "save_profile"]
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Options of the best trial, and how much faster it was than the defaults, side by side."""
+
+    machine: str  # machine_key()
+    fingerprint: str  # of the dataset's version, in hexadecimal
+    batch_size: int
+    order: str
+    num_workers: int
+    prefetch_factor: int | None
+    window: int | None  # None: the order has none
+    reader: str
+    ratio: float  # samples a second / those of the defaults, in the same trial
+    samples_per_second: float
+    trials: int
+
+    def loader_options(self) -> dict[str, Any]:
+        """For `headrace.DataLoader`."""
+        options: dict[str, Any] = {"num_workers": self.num_workers, "prefetch_factor": self.prefetch_factor}
+        return options if self.window is None else {**options, "order": self.order, "window": self.window}
+
+    def open_options(self) -> dict[str, Any]:
+        """For `headrace.open`."""
+        return {"reader": self.reader}
+
+
+def machine_key() -> str:
+    """What a profile holds for: processor, usable threads and memory, not the machine's name."""
+    what = (platform.machine(), _native.num_threads(), round(_native.available_memory_bytes() / 2**33), _cpu())
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "")
+    except OSError:
+        return platform.processor()
+
+
+def _folder() -> Path:
+    named = os.environ.get("HEADRACE_CACHE_DIR")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "headrace"
+
+
+def profile_path(fingerprint: str, machine: str | None = None) -> Path:
+    """Where the profile of a dataset lies, $HEADRACE_CACHE_DIR or $XDG_CACHE_HOME/headrace or ~/.cache/headrace; it need not be there."""
+    return _folder() / "profiles" / f"{machine or machine_key()}-{fingerprint}.json"
+
+
+def save_profile(profile: Profile) -> Path:
+    """Write it whole or not at all, in place of an older one. Raises OSError."""
+    path = profile_path(profile.fingerprint, profile.machine)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, name = tempfile.mkstemp(prefix=".profile-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"version": _VERSION, **asdict(profile)}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def load_profile(native: _native.Dataset) -> Profile | None:
+    """The profile of this dataset on this machine; None if there is none, or it is damaged or newer."""
+    fingerprint = getattr(native, "fingerprint", 0)
+    if not fingerprint:
+        return None
+    try:
+        found = json.loads(profile_path(f"{fingerprint:016x}").read_text(encoding="utf-8"))
+        if found.pop("version") != _VERSION:
+            return None
+        if type(found["num_workers"]) is not int or not 0 <= found["num_workers"] <= 1024:
+            return None
+        return Profile(**{field.name: found[field.name] for field in fields(Profile)})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def automatic_workers(native: _native.Dataset) -> int:
+    """What num_workers="auto" comes to: as the dataset's profile says, else as many as the engine has threads for."""
+    profile = load_profile(native)
+    return profile.num_workers if profile is not None else _native.num_threads()

@@ -1,0 +1,103 @@
+"""A pass over a Python dataset, whatever runs it: says where an error was met, and counts.
+
+The iterator stays what it is, torch's, torchdata's or that of threads, of a subclass of its class: code that looks at a loader's iterator finds it all.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+from typing import Any
+
+from headrace.loader.fetching import BatchLost, note
+from headrace.loader.state import LoaderState
+
+__all__ = ["Watch", "watched"]
+
+_NOTED = re.compile(r"^headrace: .*$", re.MULTILINE)
+
+
+class Watch:
+    """What is noted of one pass. `counts` are the loader's; `place` is only counted on where the iterator does not do it itself."""
+
+    def __init__(self, place: LoaderState, counts: dict[str, Any], counts_itself: bool) -> None:
+        self.place, self.counts, self._counts_itself = place, counts, counts_itself
+        self._begun = self._seen = time.perf_counter()
+        self._is_first = True
+
+    def called(self, began: float) -> None:
+        """next() is over, which began then."""
+        now = time.perf_counter()
+        self.counts["stall_seconds"] += now - began
+        self.counts["seconds"] += now - self._seen
+        self._seen = now
+
+    def delivered(self) -> None:
+        """It gave a batch."""
+        if self._is_first:
+            self._is_first = False
+            self.counts["time_to_first_batch_seconds"] = time.perf_counter() - self._begun
+        self.counts["batches"] += 1
+        self.passed()
+
+    def passed(self) -> None:
+        """It is beyond a batch, whatever became of that."""
+        if not self._counts_itself:
+            self.place.deliver(self.place.position + 1)
+
+    def ended(self) -> None:
+        """It is at the epoch's end."""
+        if not self._counts_itself:
+            self.place.finished = True
+
+    def failed(self, error: Exception) -> None:
+        """It raised."""
+        self.counts["errors"] += 1
+        # A worker process sends an error as text: its notes are in the message, and are made notes again.
+        for line in _NOTED.findall(str(error)):
+            note(error, line)
+        if not self._counts_itself:
+            note(error, f"headrace: epoch {self.place.epoch}, batch {self.place.position}")
+        self.passed()
+
+
+class _Watched:
+    """Before an iterator's own class."""
+
+    _headrace_watch: Watch
+
+    def __next__(self) -> Any:
+        watch = self._headrace_watch
+        began = time.perf_counter()
+        try:
+            while True:
+                try:
+                    batch = super().__next__()  # type: ignore[misc]
+                    break
+                except BatchLost:
+                    watch.passed()
+        except StopIteration:
+            watch.ended()
+            raise
+        except Exception as error:
+            watch.failed(error)
+            raise
+        finally:
+            watch.called(began)
+        watch.delivered()
+        return batch
+
+
+@functools.cache
+def _class_of(kind: Any) -> Any:
+    return type(kind.__name__, (_Watched, kind), {"__module__": kind.__module__})
+
+
+def watched(iterator: Any, watch: Watch) -> Any:
+    """The iterator, watched from now on; one that torch uses for pass after pass too."""
+    if not isinstance(iterator, _Watched):
+        kind: Any = type(iterator)
+        iterator.__class__ = _class_of(kind)
+    iterator._headrace_watch = watch
+    return iterator

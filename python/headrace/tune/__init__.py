@@ -1,0 +1,16 @@
+"""Searching a loader's options by measuring, with Optuna (the extra "tune").
+
+| file | holds |
+|---|---|
+| `search` | `search()`: trials, each beside the defaults, and the profile of the best |
+| `measure` | the rate of one choice of options, next to that of the defaults |
+
+Profiles are kept by `loader/profiles.py`; `num_workers="auto"` follows them.
+"""
+
+from __future__ import annotations
+
+from headrace.loader.profiles import Profile, load_profile, profile_path
+from headrace.tune.search import Search, Trial, search
+
+__all__ = ["Profile", "Search", "Trial", "load_profile", "profile_path", "search"]
