@@ -135,6 +135,18 @@ def test_two_processes_read_a_share_each(path: Path, dataset: hr.Dataset, tmp_pa
         assert end == {"batches": 12, "world": 2, "options": OPTIONS}
 
 
+def test_two_processes_resume_from_the_checkpoint_of_one(path: Path, dataset: hr.Dataset, tmp_path: Path) -> None:
+    python("lightning_trainer_job.py", path, tmp_path, 8)
+    first = [lines_of(tmp_path, rank)[:-1] for rank in range(2)]
+    for rank in range(2):
+        (tmp_path / f"rank{rank}.jsonl").unlink()
+    python("lightning_trainer_job.py", path, tmp_path)
+    for rank in range(2):
+        *steps, end = lines_of(tmp_path, rank)
+        assert first[rank] + steps == epochs(dataset, 2, shuffle=True, rank=rank, world_size=2, **OPTIONS)
+        assert (len(steps), end["batches"]) == (4, 4)
+
+
 def test_fabric_resumes_within_an_epoch_though_it_counts_from_0_again(dataset: hr.Dataset, tmp_path: Path) -> None:
     fabric = L.Fabric(accelerator="cpu", devices=1)
     whole = epochs(dataset, 4, shuffle=True, seed=5)
