@@ -120,12 +120,16 @@ def test_a_stream_resumes(workers: int) -> None:
     assert [batch.tolist() for batch in resumed] == rest
 
 
-def test_without_torchdata_a_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torchdata_a_state_holds_no_place_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainers ask any loader that has state_dict(), which torch's has not: Lightning's checkpoints must not fail."""
     monkeypatch.setattr(python_engine, "_stateful_loader", lambda: None)
     loader: Any = hr.DataLoader(Squares())
-    for call in (loader.state_dict, lambda: loader.load_state_dict({})):
-        with pytest.raises(TypeError, match=r"headrace\[stateful\]"):
-            call()
+    with pytest.warns(hr.HeadraceWarning, match=r"holds no place: this loader runs Squares as torch does.*headrace\[stateful\]"):
+        state = loader.state_dict()
+    assert loader.state_dict() == state  # Warned of once.
+    loader.load_state_dict(state)
+    with pytest.raises(TypeError, match=r"headrace\[stateful\]"):
+        loader.load_state_dict({"epoch": 1})
 
 
 @pytest.mark.parametrize("workers", [0, 2])

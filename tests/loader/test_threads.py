@@ -273,8 +273,10 @@ class Stream(data.IterableDataset[int]):
 def test_a_stream_comes_once(workers: int) -> None:
     loader = hr.DataLoader(Stream(), 4, num_workers=workers, parallel="thread")
     assert [batch.tolist() for batch in loader] == [batch.tolist() for batch in data.DataLoader(Stream(), 4)]
+    with pytest.warns(hr.HeadraceWarning, match="holds no place: .*parallel='process'"):
+        loader.load_state_dict(loader.state_dict())
     with pytest.raises(TypeError, match="parallel='process'"):
-        loader.state_dict()
+        loader.load_state_dict({"epoch": 0})
 
 
 def test_a_loader_is_copied_and_pickled() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch.utils.data as data
 import torch.utils.data._utils.fetch as torch_fetch
 
-from headrace.errors import TooManyErrorsError
+from headrace.errors import HeadraceWarning, TooManyErrorsError
 from headrace.loader.fetching import Fetcher, NotingStart, key_of
 from headrace.loader.python_pass import Watch, watched
 from headrace.loader.state import VERSION, LoaderState, read_state
@@ -59,6 +59,7 @@ class PythonEngine:
     def __init__(self, loader: DataLoader) -> None:
         self._of = weakref.ref(loader)
         self._inner: Any = None  # torchdata's loader
+        self._has_warned = False  # that a state holds no place
         self._counts: dict[str, Any] = {"batches": 0, "seconds": 0.0, "stall_seconds": 0.0, "errors": 0, "time_to_first_batch_seconds": 0.0}
 
     @property
@@ -132,10 +133,16 @@ class PythonEngine:
     # -- state ---------------------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader is. In threads: the loader's own plain state; else torchdata's. Raises TypeError where neither is to be had."""
+        """Where the loader is. In threads: the loader's own plain state; else torchdata's. Where neither is to be had, a state that holds no place: trainers
+        ask each loader that can be asked, and must not fail where torch's own loader would have passed.
+        """
         loader = self._loader
+        if (reason := self._why_no_place()) is not None:
+            if not self._has_warned:
+                self._has_warned = True
+                warnings.warn(f"state_dict() holds no place: {reason}", HeadraceWarning, stacklevel=3)
+            return {_PLACE: None}
         if self.name == "threads":
-            self._refuse_streams()
             state = loader.place
             out = {"version": VERSION, **self._identity(), "epoch": state.epoch, "position": state.position, "finished": state.finished}
             if state.skipped:
@@ -145,22 +152,23 @@ class PythonEngine:
             if state.key is not None and not state.finished:
                 out["key"] = state.key
             return out
-        self._require_torchdata("state_dict")
         saved: dict[str, Any] = self._stateful().state_dict()
         return {**saved, _PLACE: [loader.place.epoch, loader.place.position, loader.place.finished]}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue from a saved place at the next pass."""
+        """Continue from a saved place at the next pass; a state that holds none changes nothing. Raises TypeError where no place can be taken up."""
         loader = self._loader
+        if _PLACE in saved and saved[_PLACE] is None:
+            return
+        if (reason := self._why_no_place()) is not None:
+            raise TypeError(f"load_state_dict(): {reason}")
         if self.name == "threads":
-            self._refuse_streams()
             place = read_state(saved, self._identity(), (1 << 63) - 1)
             place.key = _key_in(saved)
             loader.place = place
             if "epoch" in loader.place.drawn:
                 loader.followers.tell(loader.place.drawn["epoch"])
             return
-        self._require_torchdata("load_state_dict")
         epoch, position, finished = saved.get(_PLACE, [0, 0, False])
         loader.place = LoaderState(epoch, position, resume=not finished, finished=finished)
         self._stateful().load_state_dict({key: value for key, value in saved.items() if key != _PLACE})
@@ -174,19 +182,17 @@ class PythonEngine:
             "batch_size": loader.batch_size,
         }
 
-    def _refuse_streams(self) -> None:
-        if isinstance(self._loader.dataset, data.IterableDataset):
-            raise TypeError(
-                "the place in an IterableDataset is known to the dataset only: use parallel='process', which asks it for its state"
-            )
-
-    def _require_torchdata(self, what: str) -> None:
+    def _why_no_place(self) -> str | None:
+        """Why nobody knows where this loader is; None if somebody does."""
+        if self.name == "threads" and isinstance(self._loader.dataset, data.IterableDataset):
+            return "the place in an IterableDataset is known to the dataset only: use parallel='process', which asks it for its state"
         if self.name == "torch":
             kind = type(self._loader.dataset).__name__
-            raise TypeError(
-                f"{what}() needs a headrace dataset read in batches; this loader runs {kind} as torch does. With torchdata installed "
-                "(pip install 'headrace[stateful]') or parallel='thread' it has one"
+            return (
+                f"this loader runs {kind} as torch does. With torchdata installed (pip install 'headrace[stateful]') or parallel='thread' it has a "
+                "place, and a headrace dataset always has"
             )
+        return None
 
     # -- reports -------------------------------------------------------------------------------------------------------------------
 
