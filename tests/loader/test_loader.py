@@ -548,3 +548,5 @@ def test_repr_says_where_it_is(dataset: hr.Dataset) -> None:
     assert repr(loader) == (
         f"DataLoader(dataset={dataset.path!r}[100], batch_size=9, shuffle=True, num_workers=0, rank 0/1, epoch 0, position 9, seed 3)"
     )
+    assert "batch_size=9, sampler=RandomSampler, num_workers" in repr(hr.DataLoader(data.TensorDataset(torch.arange(9)), 9, True))
+    assert "batch_sampler=list, num_workers" in repr(hr.DataLoader(dataset, batch_sampler=[[1, 2], [3]]))

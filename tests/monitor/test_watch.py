@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch.utils.data
 
 import headrace as hr
 from headrace.monitor import Alert, JsonLines, Prometheus, TensorBoard, watch
@@ -165,9 +166,19 @@ def test_a_forked_child_is_not_watched(loader: hr.DataLoader) -> None:
         assert os.waitpid(child, 0)[1] == 0
 
 
+def test_a_python_datasets_loader_counts_what_it_can(tmp_path: Path) -> None:
+    loader = hr.DataLoader(list(range(100)), 10)
+    with watch(loader, every=1000, to=[JsonLines(tmp_path / "out.jsonl"), Prometheus(0)]) as watching:
+        sum(1 for _ in loader)
+        reading = watching.look()["loader"]
+    assert reading.totals["batches"] == 10
+    assert 0 <= reading.stall_share <= 1
+    assert (reading.samples_per_second, reading.errors) == (0, 0)
+
+
 def test_what_cannot_be_watched(loader: hr.DataLoader) -> None:
-    with pytest.raises(TypeError, match="stats"):
-        watch(hr.DataLoader([1, 2, 3]))
+    with pytest.raises(TypeError, match=r"loader 'loader' has no stats\(\)"):
+        watch(torch.utils.data.DataLoader([1, 2, 3]))
     with pytest.raises(ValueError, match="every must be"):
         watch(loader, every=0)
     with pytest.raises(ValueError, match=r"alerts for \['c'\]"):

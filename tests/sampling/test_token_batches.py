@@ -169,7 +169,7 @@ def test_a_pass_resumes_at_any_batch_and_epochs_differ(dataset: hr.Dataset, work
 
 def test_places_of_other_plans_are_refused(dataset: hr.Dataset) -> None:
     def make(budget: int = BUDGET, **options: Any) -> hr.DataLoader:
-        return hr.DataLoader(dataset, batch_by=hr.tokens(budget, key="tokens"), **options)
+        return hr.DataLoader(dataset, batch_by=hr.tokens(budget, "tokens"), **options)
 
     state = make().state_dict()
     for other, words in (

@@ -295,7 +295,7 @@ def _converting(loader: Any, seconds: float) -> Iterator[Stage]:
     try:
         batch = pipeline.replay(0, 0)
     finally:
-        loader.give_pipeline(native, pipeline)
+        loader.give_pipeline(native, loader.partition, pipeline)
     samples = len(batch.indices)
     if loader.collate_fn is not None and loader.slab_of(batch) is None:
         yield Stage(

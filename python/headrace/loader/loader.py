@@ -530,8 +530,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not self.is_native:
             return super().__repr__()
         share = self.partition
+        order = f"shuffle={self.shuffle}"
+        if self.is_fed:
+            known = self.batch_sampler if self.planned is not None or not is_plain(self.batch_sampler) else self.sampler
+            order = f"{'sampler' if known is self.sampler else 'batch_sampler'}={type(known).__name__}"
         return (
-            f"DataLoader(dataset={self.source.path!r}[{len(self.source)}], batch_size={self.batch_size}, shuffle={self.shuffle}, "
+            f"DataLoader(dataset={self.source.path!r}[{len(self.source)}], batch_size={self.batch_size}, {order}, "
             f"num_workers={self.num_workers}, rank {share.rank}/{share.world_size}, epoch {self.place.epoch}, position {self.place.position}, "
             f"seed {self.order_seed})"
         )

@@ -48,8 +48,17 @@ class Reading:
         return {name: float(value) for name, value in asdict(self).items() if name in METRICS}
 
 
+# What loaders of Python datasets do not count: nothing of theirs passes the engine.
+_UNCOUNTED = {
+    "samples": 0, "bytes_delivered": 0, "read_retries": 0, "batches_ready": 0, "bytes_in_flight": 0, "cache_bytes": 0,
+    "wait_seconds": {"p50": 0.0, "p90": 0.0, "p99": 0.0, "max": 0.0}, "stages": {},
+    "bytes_stored_read": 0, "bytes_decoded": 0, "cache_hits": 0, "cache_misses": 0,
+}  # fmt: skip
+
+
 def between(name: str, before: dict[str, Any], after: dict[str, Any], *, time: float, seconds: float) -> Reading:
     """The reading of two stats(), `seconds` apart."""
+    before, after = {**_UNCOUNTED, **before}, {**_UNCOUNTED, **after}
     span = max(seconds, 1e-9)
     return Reading(
         loader=name,

@@ -29,7 +29,8 @@ def watch(
 ) -> Watch:
     """Begin to look at a loader, or at several by name ({"train": ..., "valid": ...}), every `every` seconds; ends with the `with` block or close().
 
-    Costs a thread that sleeps, and one stats() of each loader a look. A loader that runs as torch does has no stats: TypeError.
+    Costs a thread that sleeps, and one stats() of each loader a look. A loader of a Python dataset counts batches, stalls and errors only. TypeError for
+    what has no stats(), as torch's own loaders have not.
     alerts: for all loaders, or by name. What an exporter or an alert raises is logged once for each, and goes no further.
     Raises ValueError for `every` of 0 or less and for alerts of an unknown loader.
     """
@@ -44,6 +45,11 @@ class Watch:
     ) -> None:
         if not 0 < every < float("inf"):
             raise ValueError(f"every must be a number of seconds above 0, got {every}")
+        for name, loader in loaders.items():
+            if not hasattr(loader, "stats"):
+                raise TypeError(
+                    f"loader {name!r} has no stats(): headrace.wrap(loader) gives one of torch's some; got {type(loader).__name__}"
+                )
         if isinstance(alerts, Mapping):
             if unknown := set(alerts) - set(loaders):
                 raise ValueError(f"alerts for {sorted(unknown)}: the loaders are {sorted(loaders)}")

@@ -60,7 +60,7 @@ class TokenBatches:
         return lengths
 
 
-def tokens(max_tokens: int, lengths: npt.ArrayLike | None = None, *, key: str | None = None, window: int = 8192) -> TokenBatches:
+def tokens(max_tokens: int, lengths: npt.ArrayLike | str | None = None, *, key: str | None = None, window: int = 8192) -> TokenBatches:
     """Batches of as many samples as fit: samples times the longest of them, which is what a padded batch holds, is at most max_tokens.
 
     `hr.DataLoader(ds, batch_by=hr.tokens(16384, key="text"), shuffle=True)`. Samples of about the same length come together: the epoch's order is cut in
@@ -68,13 +68,14 @@ def tokens(max_tokens: int, lengths: npt.ArrayLike | None = None, *, key: str | 
     on each rank (but for some of the last window's), and an epoch as many steps; every sample comes once, and where the last ones are fewer than ranks,
     uneven="pad" repeats some of them and "drop" leaves them out. A saved place is one of this number of ranks. `stats()["padding_share"]` says what share
     of the tokens is padding.
-    lengths: one number a sample; or key: a ragged field (its inner samples count), strings or bytes (bytes count), which is read once. window: samples.
+    lengths: one number a sample; or key (also in place of lengths): a ragged field (its inner samples count), strings or bytes (bytes count), which is
+    read once. window: samples.
     Raises ValueError, also from the loader: for a sample of more than max_tokens.
     """
     return _made(max_tokens, lengths, key, window, is_packed=False)
 
 
-def pack(length: int, lengths: npt.ArrayLike | None = None, *, key: str | None = None, window: int = 8192) -> TokenBatches:
+def pack(length: int, lengths: npt.ArrayLike | str | None = None, *, key: str | None = None, window: int = 8192) -> TokenBatches:
     """Batches that are one sequence of at most `length` tokens each, whole samples side by side: nothing is padded, little is left free.
 
     `hr.DataLoader(ds.select(["tokens"]), batch_by=hr.pack(4096, key="tokens"), ragged="offsets", shuffle=True)` delivers (values, offsets): the samples' tokens
@@ -85,6 +86,8 @@ def pack(length: int, lengths: npt.ArrayLike | None = None, *, key: str | None =
 
 
 def _made(max_tokens: int, lengths: Any, key: str | None, window: int, *, is_packed: bool) -> TokenBatches:
+    if isinstance(lengths, str) and key is None:
+        lengths, key = None, lengths
     if (lengths is None) == (key is None):
         raise ValueError("give the lengths of the samples, or the key of the field whose lengths count, and not both")
     if lengths is not None:
