@@ -13,7 +13,7 @@
 namespace headrace {
 
 // Before a fork() under AddressSanitizer: its allocator has locks that no child gets back from a thread that holds one, so this waits
-// until all other threads have slept for a while (10 s at most). Elsewhere nothing: a fork must be safe at any moment.
+// until all other threads have slept for a while (a second at most). Elsewhere nothing: a fork must be safe at any moment.
 inline void let_others_sleep() {
 #if defined(__SANITIZE_ADDRESS__)
   const std::string self = std::to_string(gettid());
@@ -28,7 +28,7 @@ inline void let_others_sleep() {
     return true;
   };
   int quiet = 0;
-  for (int tries = 0; tries < 5000 && quiet < 5; ++tries) {
+  for (int tries = 0; tries < 500 && quiet < 5; ++tries) {
     quiet = asleep() ? quiet + 1 : 0;
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
