@@ -54,7 +54,7 @@ def run(reader):
     answer["in_flight"] = large.stats()["bytes_in_flight"], large.stats()["batches_in_flight"]
     del iterator
 
-    limit(64 << 20)
+    limit(512 << 20)  # A thread that is started now takes 8 MiB for its stack and 64 MiB for its malloc, of addresses.
     for batch in small:  # What fits, the cache of blocks included, goes on meanwhile.
         assert right(batch)
         answer["small"] += len(batch["x"])
