@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.utils.data
+from PIL import Image
 
 import headrace
 
@@ -75,6 +76,23 @@ def test_assembly(plain: Path) -> None:
         found = headrace.diagnose(one, lambda batch: None, seconds=SECONDS)
         assert found.bound_by == "assembly"
         assert [part.name for part in found.stages if part.name != "consumer"] == ["assembly"]  # mapped, in memory, not compressed
+
+
+def test_preparation(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (400, 400, 3), dtype=np.uint8)
+    (tmp_path / "a").mkdir()
+    for number in range(32):
+        Image.fromarray(pixels).save(tmp_path / "a" / f"{number}.jpg")
+    folder = headrace.ImageFolder(tmp_path, headrace.images.Compose([headrace.images.Resize(64), headrace.images.CenterCrop(64)]))
+    found = headrace.diagnose(headrace.DataLoader(folder, 8, shuffle=True, num_workers=1), seconds=SECONDS)
+    assert found.bound_by == "preparation"
+
+
+def test_datasets_read_as_one(plain: Path, packed: Path) -> None:
+    mixed = headrace.mix([headrace.open(plain), headrace.open(plain)], weights=[0.5, 0.5])
+    found = headrace.diagnose(headrace.DataLoader(mixed, 100, shuffle=True, num_workers=1), seconds=SECONDS)
+    assert found.bound_by == "assembly"
+    assert headrace.diagnose(headrace.DataLoader(headrace.open(packed).subset(range(500)), 100), seconds=SECONDS).delivered > 0
 
 
 def test_collate(plain: Path) -> None:

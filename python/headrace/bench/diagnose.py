@@ -25,7 +25,7 @@ _FEW = 3  # calls of a consumer that are timed at least
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage with nothing else to do. name: "storage", "decode", "assembly", "collate", "transfer" or "consumer"."""
+    """One stage with nothing else to do. name: "storage", "decode", "preparation", "assembly", "collate", "transfer" or "consumer"."""
 
     name: str
     samples_per_second: float
@@ -56,6 +56,7 @@ def diagnose(loader: Any, step: Callable[[Any], object] | None = None, *, second
     headrace's own order instead). step: what the loop does with a batch, called for `seconds` over the loader and again on one batch alone, so one
     that trains is trained a little. None: batches are thrown away. seconds: for each pass, about six of them.
 
+    Of datasets read as one (hr.mix, ConcatDataset) storage and decoding are not told apart from the rest.
     Storage is measured from what the files are read from now: out of the page cache if they are in it. Raises TypeError for a loader that runs
     as torch does, ValueError for a loader without a batch, and what reading raises.
     """
@@ -73,7 +74,10 @@ def diagnose(loader: Any, step: Callable[[Any], object] | None = None, *, second
     alone, _, batch = _loop(probe, _nothing, seconds)
     after = probe.stats()
     delivered, waiting, batch = _loop(probe, consume, seconds) if step is not None else (alone, 1.0, batch)
-    did = {name: after[name] - before[name] for name in ("samples", "bytes_decoded", "bytes_stored_read", "bytes_delivered")}
+    did: dict[str, float] = {
+        name: after[name] - before[name] for name in ("samples", "bytes_decoded", "bytes_stored_read", "bytes_delivered")
+    }
+    did["image_seconds"] = after["stages"]["images"] - before["stages"]["images"]
     stages = _stages(probe, did, seconds)
     if step is not None:
         stages.append(
@@ -154,7 +158,7 @@ def _consumer(step: Callable[[Any], object], batch: Any, samples: int, seconds: 
     return samples / max(median, 1e-9)
 
 
-def _stages(loader: Any, did: dict[str, int], seconds: float) -> list[Stage]:
+def _stages(loader: Any, did: dict[str, float], seconds: float) -> list[Stage]:
     """did: what the loader alone delivered, decoded and read meanwhile: blocks that it found decoded, or decoded twice, change what a stage costs."""
     native = loader.source.native
     threads = max(1, loader.num_workers)
@@ -175,17 +179,24 @@ def _stages(loader: Any, did: dict[str, int], seconds: float) -> list[Stage]:
                     advice="more num_workers, a codec that decodes faster (lz4), or memory for decoded blocks (headrace.set_cache_bytes)",
                 )
             )
+    if did["image_seconds"] > 0:
+        stages.append(
+            Stage(
+                name="preparation",
+                samples_per_second=did["samples"] * min(threads, _native.num_threads()) / did["image_seconds"],
+                means="thread seconds that decoding and transforming images took while the loader ran alone",
+                advice="more num_workers, smaller stored images, or a transform that decodes less (a crop before a resize)",
+            )
+        )
     stages.append(_assembly(loader, native, seconds))
     stages += _converting(loader, seconds)
     return stages
 
 
 def _files(native: Any) -> list[Path]:
-    """None of data in memory."""
-    try:
-        return [Path(native.path) / str(shard["file_name"]) for shard in native.shards]
-    except Exception:  # noqa: BLE001 - a table in memory has no shards, whatever it says of that
-        return []
+    """The shards; none of data in memory, and of several datasets read as one, which have no folder of their own."""
+    folder = Path(native.path)
+    return [folder / str(shard["file_name"]) for shard in native.shards] if folder.is_dir() else []
 
 
 def _mapped(native: Any) -> Any:
@@ -347,7 +358,7 @@ def _judge(loader: Any, delivered: float, alone: float, waiting: float, stages: 
             f"{delivered:,.0f} samples/s. Do: {bound.advice}."
         )
         cores = _native.num_threads()
-        if bound.name in ("decode", "assembly") and loader.num_workers < cores:
+        if bound.name in ("decode", "preparation", "assembly") and loader.num_workers < cores:
             verdict += f" num_workers is {loader.num_workers}; {cores} cores are usable."
     return Diagnosis(
         delivered=delivered, loader=alone, stall_share=waiting, stages=stages, bound_by=bound.name, at_most=at_most, verdict=verdict
