@@ -163,6 +163,12 @@ def test_sequences_stay_inside_their_sources(tmp_path: Path) -> None:
             mixture.sequences(2)
 
 
+def test_a_part_of_a_mixture_is_refused(sources: list[Any]) -> None:
+    mixed: Any = hr.mix(sources[:2], weights=[0.5, 0.5])
+    with pytest.raises(TypeError, match="of each source, and mix what they give"):
+        mixed.subset([1, 2])
+
+
 def test_subsets_give_what_was_chosen_of_them(sources: list[Any]) -> None:
     a, b = sources[0].subset([3, 5, 7, 9]), sources[1]
     for parts, expected in (

@@ -102,6 +102,8 @@ def test_what_cannot_be_measured_says_so(stored: Path) -> None:
     fed = headrace.DataLoader(dataset, 50, sampler=torch.utils.data.RandomSampler(dataset))
     with pytest.raises(TypeError, match="sampler"):
         order(fed)
+    with pytest.raises(TypeError, match="a mixture draws from several datasets"):
+        order(headrace.DataLoader(headrace.mix([dataset, dataset], weights=[0.5, 0.5]), 50, shuffle=True))
     with pytest.raises(TypeError, match=r"DataLoader or indices"):
         order([0.5, 1.5])
     with pytest.raises(ValueError, match=r"labels have shape \(3,\); expected \(20000,\)"):

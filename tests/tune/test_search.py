@@ -138,6 +138,13 @@ def test_a_full_disk_costs_only_the_profile(path: Path, monkeypatch: pytest.Monk
     assert "an older one stays" in caplog.text
 
 
+def test_a_part_or_a_mixture_is_refused(path: Path) -> None:
+    dataset = hr.open(path)
+    for other in (dataset.subset(range(10)), hr.mix([dataset, dataset], weights=[0.5, 0.5])):
+        with pytest.raises(ValueError, match="one dataset on disk, whole"):
+            search(other, objective=hill)
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [

@@ -35,6 +35,10 @@ class _Mixed:
         """The number of the source of samples of this dataset, int64, the shape of `indices`."""
         return self.mixed.source_of(indices)
 
+    def subset(self, rows: Any) -> Any:
+        """Raises TypeError: a part of a mixture has no shares. Take parts of the sources, and mix those."""
+        raise TypeError("a part of a mixture has no shares: take split(), where() or subset() of each source, and mix what they give")
+
     def sequences(self, length: int, stride: int = 1) -> Any:
         """Not of a mixture: a run could begin in one source and end in the next. Raises TypeError."""
         raise TypeError(

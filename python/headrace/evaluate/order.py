@@ -115,6 +115,8 @@ def _read(loader: Any, epoch: int) -> Read:
         return (lambda begin, end: indices[begin:end]), len(indices), None, 1, 1
     if not loader.is_native or loader.is_fed:
         raise TypeError("this loader follows a sampler, whose order is not a function; pass its indices, np.fromiter(sampler, np.int64)")
+    if hasattr(loader.source, "mixed"):
+        raise TypeError("a mixture draws from several datasets, each in an order of its own; measure loaders of those")
     samples, batch = loader.epoch_samples, loader.partition.batch_size * loader.partition.world_size
     layout = getattr(loader.source.native, "chunk_layout", None) or []
     chunk_of = _chunks(layout) if layout else None

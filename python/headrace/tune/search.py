@@ -81,6 +81,8 @@ def search(
     one_of("sampler", sampler, SAMPLERS)
     trials = whole_number("trials", trials, 1, 100_000)
     opened = dataset if isinstance(dataset, Dataset) else open_dataset(os.fspath(dataset))
+    if not (os.path.isdir(opened.path) and opened.is_whole):
+        raise ValueError(f"search() opens its dataset again for each reader: give one dataset on disk, whole, not {opened!r}")
     cores = _native.num_threads()
     most = cores if most_workers is None else whole_number("most_workers", most_workers, 0, 1025)
     defaults: Options = {"num_workers": cores, "prefetch_factor": None, "reader": "auto", "window": 32 if order == "window" else None}
