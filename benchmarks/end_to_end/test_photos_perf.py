@@ -83,6 +83,7 @@ def test_photos(photos: Photos, kind: str, report: Any) -> None:
         f"photos, {kind}: headrace / a pool of the plain chain",
         timings.speed_ratio("fast", "pool"),
         peer="simplejpeg + OpenCV in a thread pool",
+        our_samples_per_second=photos.samples / timings.median("fast"),
         their_samples_per_second=photos.samples / timings.median("pool"),
         their_cpu_seconds_per_1000=costs["pool"] / photos.samples * 1000,
         spread=timings.spread("fast", "pool"),

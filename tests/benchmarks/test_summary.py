@@ -33,6 +33,7 @@ FAR = Row(
     peer="Lance",
     numbers={"our_samples_per_second": 6e6, "their_samples_per_second": 9.1e4},
 )
+RATELESS = Row(name="ours / a pool", workload="tabular", kind="peer", ratio=2.0, peer="a pool", numbers={"their_samples_per_second": 3e6})
 COST = Row(name="slowdown of a step", workload="interference", kind="cost", ratio=1.041, goal=1.03, better="less", test="test_b")
 FLAT = Row(name="open", workload="scale", kind="cost", ratio=3.0, unit="ms", numbers={"by_samples": {"1000": 2.0, "1000000": 2.1}})
 
@@ -75,7 +76,7 @@ def test_a_later_row_replaces_an_earlier_one(tmp_path):
 
 
 def test_tables_and_plots_are_drawn_from_whatever_rows_there_are(tmp_path, capsys):
-    for row in (LIMIT, NEAR, FAR, COST, FLAT):
+    for row in (LIMIT, NEAR, FAR, RATELESS, COST, FLAT):
         append(tmp_path / "rows.jsonl", row)
     assert main([str(tmp_path)]) == 0
     assert "random gather" in capsys.readouterr().out
