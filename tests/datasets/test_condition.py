@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ F = np.where(RNG.random(ROWS) < 0.1, np.nan, np.round(N / 7, 1)).astype(np.float
 NULL = RNG.random(ROWS) < 0.2
 M = RNG.integers(0, 10, ROWS)
 S = np.array([f"s{i}" for i in RNG.integers(0, 5, ROWS)], dtype=object)
+B = S.astype("S2")
+T = np.where(RNG.random(ROWS) < 0.1, np.datetime64("NaT"), np.datetime64("2020-06-01") + N.astype("timedelta64[D]"))
+D = T - np.datetime64("2020-06-01")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +30,17 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> hr.Dataset:
     path = tmp_path_factory.mktemp("where") / "d"
     hr.write(
         path,
-        {"n": N, "f": F, "m": np.ma.masked_array(M, mask=NULL), "s": list(S), "v": np.zeros((ROWS, 2)), "i": np.arange(ROWS)},
+        {
+            "n": N,
+            "f": F,
+            "m": np.ma.masked_array(M, mask=NULL),
+            "s": list(S),
+            "b": B,
+            "t": T,
+            "d": D,
+            "v": np.zeros((ROWS, 2)),
+            "i": np.arange(ROWS),
+        },
         chunk_samples=16,
     )
     return hr.open(path)
@@ -38,13 +52,14 @@ def rows_of(part: hr.Dataset) -> list[int]:
 
 # Each condition twice: as headrace takes it, and as (true, known) in numpy.
 def leaf(name: str, op: str, value: Any) -> tuple[Any, Any, Any]:
-    column = {"n": N, "f": F, "m": M, "s": S}[name]
+    column = {"n": N, "f": F, "m": M, "s": S, "b": B, "t": T, "d": D}[name]
     known = ~NULL if name == "m" else np.ones(ROWS, bool)
     ours = hr.col(name)
+    other = {"t": np.datetime64, "d": np.timedelta64, "b": str.encode}.get(name, lambda same: same)(value)
     with np.errstate(invalid="ignore"):
         pairs = {
-            "==": (ours == value, column == value), "!=": (ours != value, column != value), "<": (ours < value, column < value),
-            "<=": (ours <= value, column <= value), ">": (ours > value, column > value), ">=": (ours >= value, column >= value),
+            "==": (ours == value, column == other), "!=": (ours != value, column != other), "<": (ours < value, column < other),
+            "<=": (ours <= value, column <= other), ">": (ours > value, column > other), ">=": (ours >= value, column >= other),
         }  # fmt: skip
     condition, true = pairs[op]
     return condition, true & known, known
@@ -56,6 +71,11 @@ LEAVES = st.one_of(
     st.tuples(st.just("f"), OPERATORS, st.sampled_from([-3.0, 0.0, 0.1, 5.5, float("inf")])),
     st.tuples(st.just("m"), OPERATORS, st.integers(0, 10)),
     st.tuples(st.just("s"), OPERATORS, st.sampled_from(["s0", "s3", "zz"])),
+    st.tuples(st.just("b"), OPERATORS, st.sampled_from(["s0", "s3", "zz"])),
+    st.tuples(
+        st.just("t"), OPERATORS, st.sampled_from(["2020-05-25", "2020-06-01T12:00", datetime.date(2020, 6, 4), np.datetime64("2020-06-01")])
+    ),
+    st.tuples(st.just("d"), OPERATORS, st.sampled_from([np.timedelta64(0, "D"), np.timedelta64(36, "h"), datetime.timedelta(days=-9)])),
 ).map(lambda parts: leaf(*parts))
 
 
@@ -130,6 +150,9 @@ def test_chunks_that_cannot_match_are_not_read(tmp_path: Path) -> None:
         (lambda d: d.where(hr.col("z") > 1), KeyError, "no field 'z'"),
         (lambda d: d.where(hr.col("n") > "a"), TypeError, "the field holds int64"),
         (lambda d: d.where(hr.col("s") > 1), TypeError, "the field holds object"),
+        (lambda d: d.where(hr.col("t") > 1), TypeError, "the field holds datetime64"),
+        (lambda d: d.where(hr.col("t") > "soon"), TypeError, "Error parsing datetime string"),
+        (lambda d: d.where(hr.col("d") > "1"), TypeError, "the field holds timedelta64"),
         (lambda d: d.where(hr.col("v") > 1), TypeError, "only fields of one value a sample"),
         (lambda d: d.where(lambda row: True), TypeError, "takes a condition"),
         (lambda d: d.where(hr.col("n") == None), TypeError, "is_null"),  # noqa: E711

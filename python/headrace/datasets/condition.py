@@ -100,7 +100,7 @@ def col(field: str) -> Column:
 class _Compare(Condition):
     def __init__(self, field: str, name: str, value: Any) -> None:
         if value is None or isinstance(value, Condition | Column):
-            raise TypeError(f"col({field!r}) {name} {value!r}: compare with a number or a text; is_null() asks for null")
+            raise TypeError(f"col({field!r}) {name} {value!r}: compare with a number, a text or a date; is_null() asks for null")
         self.field, self.name, self.value = field, name, value
 
     def fields(self) -> set[str]:
@@ -112,28 +112,45 @@ class _Compare(Condition):
             raise TypeError(
                 f"col({self.field!r}): its values have shape {values.shape[1:]}; only fields of one value a sample can be compared"
             )
-        if (values.dtype.kind in "OU") != isinstance(self.value, str | bytes):
-            raise TypeError(f"col({self.field!r}) {self.name} {self.value!r}: the field holds {values.dtype}")
-        found = np.asarray(_OPERATORS[self.name](values, self.value), np.bool_)
+        found = np.asarray(_OPERATORS[self.name](values, self._like(values.dtype)), np.bool_)
         known = np.ones(len(values), np.bool_) if valid is None else valid
         return found & known, ~found & known
+
+    def _like(self, dtype: np.dtype[Any]) -> Any:
+        """The value, to be compared with others of this dtype."""
+        value: Any = self.value
+        is_text = isinstance(value, str | bytes)
+        try:
+            if dtype.kind == "M" and not isinstance(value, bool | int | float):
+                return np.datetime64(value)
+            if dtype.kind == "m" and not is_text:
+                return np.timedelta64(value)
+            if dtype.kind == "S" and isinstance(value, str):
+                return value.encode()
+        except ValueError as error:
+            raise TypeError(f"col({self.field!r}) {self.name} {self.value!r}: {error}; the field holds {dtype}") from error
+        if is_text != (dtype.kind in "OUS") or dtype.kind == "M":
+            raise TypeError(f"col({self.field!r}) {self.name} {self.value!r}: the field holds {dtype}")
+        return value
 
     def chunks(self, stats: Mapping[str, Stats]) -> tuple[Mask, Mask]:
         one = stats[self.field]
         low, high, known = one["min"], one["max"], np.asarray(one["has_min_max"], np.bool_)
-        if isinstance(self.value, str | bytes) or low.dtype.kind not in "biuf":
+        if low.dtype.kind not in "biufmM" or (isinstance(self.value, str | bytes) and low.dtype.kind != "M"):
             everything = np.ones(len(known), np.bool_)
             return everything, everything
-        value = self.value
+        value: Any = self._like(low.dtype)
+        if low.dtype.kind in "mM":
+            known = known & ~np.isnat(low)
         possible = {
             "==": (low <= value) & (value <= high), "!=": (low != value) | (high != value),
             "<": low < value, "<=": low <= value, ">": high > value, ">=": high >= value,
         }  # fmt: skip
         opposite = {"==": "!=", "!=": "==", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}[self.name]
         may, may_not = np.asarray(possible[self.name], np.bool_), np.asarray(possible[opposite], np.bool_)
-        # Statistics leave NaN out: it compares as unequal, and as nothing else.
-        may_not = may_not | (one["null_count"] > 0) | (low.dtype.kind == "f")
-        if self.name == "!=" and low.dtype.kind == "f":
+        # Statistics leave NaN and NaT out: it compares as unequal, and as nothing else.
+        may_not = may_not | (one["null_count"] > 0) | (low.dtype.kind in "fmM")
+        if self.name == "!=" and low.dtype.kind in "fmM":
             may = np.ones(len(known), np.bool_)
         all_null = np.asarray(one["null_count"] >= one["num_samples"])
         return (may | ~known) & ~all_null, may_not | ~known

@@ -103,7 +103,7 @@ def _stretches(dataset: Choosable, condition: Condition, names: list[str]) -> It
     if not dataset.is_whole:
         yield 0, len(dataset), False
         return
-    stats = {name: native.chunk_stats(native.schema.names.index(name)) for name in names}
+    stats = {name: _stats_of(native, native.schema.names.index(name)) for name in names}
     one = stats[names[0]]
     may, may_not = condition.chunks(stats)
     for begin, size, some, others in zip(
@@ -111,6 +111,14 @@ def _stretches(dataset: Choosable, condition: Condition, names: list[str]) -> It
     ):
         if some:
             yield begin, begin + size, not others
+
+
+def _stats_of(native: _native.Dataset, field: int) -> dict[str, npt.NDArray[Any]]:
+    stats = dict(native.chunk_stats(field))
+    dtype = native.schema.fields[field].dtype
+    if dtype.startswith(("datetime64", "timedelta64")):
+        stats |= {name: stats[name].view(dtype) for name in ("min", "max")}
+    return stats
 
 
 def columns_of(dataset: Choosable, names: list[str], rows: npt.NDArray[np.int64]) -> dict[str, Values]:
