@@ -55,10 +55,11 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     "integrations": _DATA | {"loader"},  # other frameworks' protocols around the loader
     "monitor": {"errors"},  # watches loaders by their stats(), whatever they are
     "bench": _DATA | {"loader"},  # measures; returns data, prints nothing
-    "evaluate": _DATA | {"loader", "bench"},  # qualities of a user's data or run
+    "evaluate": _DATA
+    | {"loader", "bench", "report"},  # qualities of a user's data, model or run; its results show themselves as tables and plots
     "tune": _DATA | {"loader", "bench", "evaluate"},  # searches options by measuring
     "demo": _DATA | {"loader", "bench", "evaluate", "tune"},  # the main job on real input; returns data like bench
-    "report": {"errors"},  # text, tables, progress: knows values, not headrace; only cli renders
+    "report": {"errors"},  # text, tables, progress, plots: knows values, not headrace
     "cli": _DATA | {"loader", "integrations", "bench", "evaluate", "tune", "demo", "report"},  # one file a command; nobody imports it
     "__main__": {"cli"},  # python -m headrace
     "__init__": _DATA | {"loader", "integrations", "monitor", "bench", "evaluate", "tune"},  # the public names, heavy ones on first use
@@ -72,7 +73,9 @@ THIRD_PARTY = {
     "matplotlib": {"report"},
     "PIL": {"datasets", "writing", "images"},
     "pandas": {"demo"},
-    "sklearn": {"prep"},
+    "sklearn": {"prep", "evaluate"},
+    "scipy": {"evaluate"},
+    "imblearn": {"prep"},
     "optuna": {"tune"},
     "obstore": {"datasets", "writing"},
     "fsspec": {"datasets", "writing"},

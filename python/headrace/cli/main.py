@@ -21,6 +21,7 @@ _COMMANDS = {
     "verify": "check every byte against its checksum and print each damage",
     "gc": "find, or remove, what killed writers left in a dataset's directory",
     "bench": "measure how fast a dataset can be delivered, or storage be read, and what limits it",
+    "evaluate": "say how good predictions in a file are, with intervals, and whether one of two models is better",
     "tune": "search num_workers, prefetch, reader and window for the fastest loader, and keep what was found",
     "demo": "convert the New York flights of 2013, train on them, and compare with torch's DataLoader",
 }
