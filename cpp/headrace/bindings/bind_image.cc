@@ -6,10 +6,12 @@
 #include <map>
 #include <new>
 #include <string>
+#include <tuple>
 
 #include "headrace/bindings/interpreter_lock.h"
 #include "headrace/bindings/raise.h"
 #include "headrace/bindings/register.h"
+#include "headrace/ops/image_mix.h"
 #include "headrace/ops/image_plan.h"
 #include "headrace/pipeline/permutation.h"
 
@@ -136,6 +138,28 @@ py::array apply(const ImagePlan& plan, const py::bytes& encoded, std::uint64_t s
   return out;
 }
 
+// (kind, alpha, weight) each.
+std::shared_ptr<ops::ImageMix> make_mix(const std::vector<std::tuple<std::string, double, double>>& choices, std::uint32_t classes) {
+  static const std::map<std::string, ops::MixKind> kKinds{
+      {"none", ops::MixKind::kNone}, {"mixup", ops::MixKind::kMixUp}, {"cutmix", ops::MixKind::kCutMix}};
+  std::vector<ops::MixChoice> native;
+  for (const auto& [kind, alpha, weight] : choices) {
+    const auto found = kKinds.find(kind);
+    if (found == kKinds.end()) throw py::value_error("there is no way of mixing called '" + kind + "'");
+    native.push_back({found->second, alpha, weight});
+  }
+  return std::const_pointer_cast<ops::ImageMix>(unwrap(ops::ImageMix::create(std::move(native), classes)));
+}
+
+// (kind, share, (x, y, width, height)).
+py::tuple draw_mix(const ops::ImageMix& mix, std::uint64_t pass, std::uint64_t key, std::uint32_t height, std::uint32_t width) {
+  constexpr std::array<const char*, 3> kNames{"none", "mixup", "cutmix"};
+  if (height < 1 || width < 1) throw py::value_error("height and width are at least 1");
+  const ops::Mix drawn = mix.draw({pass, key}, height, width);
+  return py::make_tuple(kNames[static_cast<std::size_t>(drawn.kind)], drawn.share,
+                        py::make_tuple(drawn.box.x, drawn.box.y, drawn.box.width, drawn.box.height));
+}
+
 py::bytes repack_jpeg(const py::bytes& encoded) {
   const std::string_view bytes(encoded);
   const std::vector<std::uint8_t> made = unwrap(without_lock([&]() -> Result<std::vector<std::uint8_t>> {
@@ -152,6 +176,10 @@ py::bytes repack_jpeg(const py::bytes& encoded) {
 
 void register_image(py::module_& m) {
   m.def("repack_jpeg", &repack_jpeg, py::arg("encoded"));
+  py::class_<ops::ImageMix, std::shared_ptr<ops::ImageMix>>(m, "ImageMix")
+      .def(py::init(&make_mix), py::arg("choices"), py::arg("num_classes"))
+      .def_property_readonly("num_classes", &ops::ImageMix::classes)
+      .def("draw", &draw_mix, py::arg("pass_key"), py::arg("key"), py::kw_only(), py::arg("height"), py::arg("width"));
   py::class_<ImagePlan, std::shared_ptr<ImagePlan>>(m, "ImagePlan")
       .def(py::init(&make_plan), py::arg("steps"), py::kw_only(), py::arg("dtype"), py::arg("channels_last"), py::arg("scaled"),
            py::arg("mean"), py::arg("std"), py::arg("exact"), py::arg("exif"), py::arg("reducing_gap"), py::arg("max_pixels"))

@@ -103,6 +103,7 @@ class ImagePlan {
 
   std::uint32_t height() const { return height_; }
   std::uint32_t width() const { return width_; }
+  bool channels_last() const { return output_.channels_last; }
   std::uint64_t bytes() const { return std::uint64_t{height_} * width_ * 3 * item_bytes_; }
   // A field of such images, named as `field`.
   format::Field field_of(const format::Field& field) const;

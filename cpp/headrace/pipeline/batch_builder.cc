@@ -273,6 +273,7 @@ Status BatchBuilder::lay_out() {
   for (std::size_t i = 0; i < context_.plans.size(); ++i) {
     if (context_.plans[i] != nullptr) prepared_at_[i] = part(count, context_.plans[i]->bytes());
   }
+  if (context_.mix.has_value()) mixed_at_ = part(count, std::uint64_t{context_.mix->mix->classes()} * 4);
   slab_bytes_ = std::max<std::size_t>(at, 1);
   return fits && slab_bytes_ <= context_.most_bytes ? Status::ok() : too_large();
 }
@@ -427,6 +428,7 @@ Batch BatchBuilder::take() {
   convert_staged();
   batch_.schema = context_.schema;
   if (!context_.plans.empty()) deliver_images();
+  if (context_.mix.has_value()) deliver_mixed();
   batch_.indices.assign(samples().begin(), samples().end());
   return std::move(batch_);
 }

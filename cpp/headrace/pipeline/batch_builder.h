@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -27,6 +28,7 @@
 
 #include "headrace/base/status.h"
 #include "headrace/io/stored_bytes.h"
+#include "headrace/ops/image_mix.h"
 #include "headrace/ops/image_plan.h"
 #include "headrace/pipeline/batch.h"
 #include "headrace/pipeline/chunk_ahead.h"
@@ -35,6 +37,16 @@
 #include "headrace/storage/slab_pool.h"
 
 namespace headrace::pipeline {
+
+// Images and labels (numbers of fields) that are mixed with each other once a batch is decoded; labels become float32 shares of the
+// classes.
+struct BatchMix {
+  std::uint32_t image_field = 0, label_field = 0;
+  std::shared_ptr<const ops::ImageMix> mix;
+  // Their places among the delivered ones; fields.size(): not there.
+  std::size_t image_slot(const std::vector<std::uint32_t>& fields) const;
+  std::size_t label_slot(const std::vector<std::uint32_t>& fields) const;
+};
 
 struct BuildContext {
   std::shared_ptr<const Dataset> dataset;
@@ -48,7 +60,8 @@ struct BuildContext {
   Counters* counters = nullptr;
   std::vector<std::shared_ptr<const ops::ImagePlan>> plans;  // [field to deliver] null: as stored; empty: all as stored
   std::shared_ptr<const format::Schema> prepared;            // with the fields that the plans make; there if there are plans
-  std::uint64_t seed = 0;                                    // of what plans draw
+  std::optional<BatchMix> mix;                               // only where there are plans
+  std::uint64_t seed = 0;                                    // of what plans and mixes draw
 };
 
 // Sets what `images` make of fields[i]: `plans` and `prepared`. REQUIRES: context.schema.
@@ -56,6 +69,12 @@ void set_plans(const std::vector<std::uint32_t>& fields,
                const std::vector<std::pair<std::uint32_t, std::shared_ptr<const ops::ImagePlan>>>& images, BuildContext& context);
 // Errors: kInvalidArgument: `field` is not among `fields`, or holds no encoded images.
 Status check_image(const Dataset& dataset, const std::vector<std::uint32_t>& fields, std::uint32_t field);
+
+// After set_plans(): `prepared` has the labels as they are then delivered. REQUIRES: check_mix().
+void set_mix(const std::optional<BatchMix>& mix, BuildContext& context);
+// Errors: kInvalidArgument: fields that are not delivered, labels that are not one integer a sample, MixUp of uint8.
+Status check_mix(const Dataset& dataset, const std::vector<std::uint32_t>& fields,
+                 const std::vector<std::pair<std::uint32_t, std::shared_ptr<const ops::ImagePlan>>>& images, const BatchMix& mix);
 
 struct SampleError {
   std::uint32_t slot = 0;  // in the batch
@@ -205,6 +224,8 @@ class BatchBuilder {
   Extent encoded(std::size_t out_field, std::size_t slot) const;
   std::string image_origin(std::size_t out_field, std::size_t slot) const;
   void deliver_images();
+  void read_labels();
+  void deliver_mixed();
   void run_direct(std::size_t begin, std::size_t end);
   void gather_runs(std::size_t out_field, std::size_t begin, std::size_t end);
   const std::uint8_t* whole_run(std::size_t out_field, std::size_t slot) const;
@@ -271,6 +292,8 @@ class BatchBuilder {
   std::vector<ImagePiece> image_pieces_;
   std::vector<std::size_t> prepared_at_;  // [out field] in the slab
   std::vector<bool> failed_slots_;        // before images are decoded
+  std::vector<std::uint32_t> labels_;     // [slot], where they are mixed
+  std::size_t mixed_at_ = 0;              // mixed labels, in the slab
   std::uint64_t draws_ = 0;               // of seed and epoch
   const BatchBuilder* before_ = nullptr;
   std::unordered_map<std::uint64_t, std::size_t> slots_before_;  // sample -> slot of before_, where nothing failed

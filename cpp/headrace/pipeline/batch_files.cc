@@ -94,6 +94,7 @@ std::size_t BatchBuilder::begin_images() {
   if (context_.plans.empty() || samples_.empty() || lacks_sources_) return 0;
   failed_slots_.assign(samples_.size(), false);
   for (const SampleError& error : errors_) failed_slots_[error.slot] = true;
+  if (context_.mix.has_value()) read_labels();
   image_pieces_.clear();
   for (std::size_t i = 0; i < context_.plans.size(); ++i) {
     if (context_.plans[i] == nullptr) continue;

@@ -43,6 +43,7 @@ struct PipelineOptions {
   Ragged ragged = Ragged::kPadded;
   OnError on_error = OnError::kRaise;
   std::vector<std::pair<std::uint32_t, std::shared_ptr<const ops::ImagePlan>>> images;  // fields that are delivered as these make them
+  std::optional<BatchMix> mix;
 };
 
 struct PipelineStats {

@@ -306,6 +306,16 @@ def repack_jpeg(encoded: bytes) -> bytes:
     """The same coefficients with optimised tables and a restart marker a row of blocks, which decodes faster. Raises as ImagePlan.apply()."""
 
 @final
+class ImageMix:
+    """MixUp and CutMix of a batch: choices are (kind, alpha, weight) with a kind of "none", "mixup" or "cutmix". Immutable; any thread. Raises ValueError."""
+
+    def __init__(self, choices: Sequence[tuple[str, float, float]], num_classes: int) -> None: ...
+    @property
+    def num_classes(self) -> int: ...
+    def draw(self, pass_key: int, key: int, *, height: int, width: int) -> tuple[str, float, tuple[int, int, int, int]]:
+        """What a batch with these keys gets: (kind, share of its own image, box (x, y, width, height))."""
+
+@final
 class ImagePlan:
     """What becomes of an encoded image: headrace.images describes the steps. Immutable; any thread.
 
@@ -363,8 +373,9 @@ class Pipeline:
         epoch_samples: int = 0,
         mixture: Mixture | None = None,
         images: Sequence[tuple[int, ImagePlan]] = [],
+        mix: tuple[int, int, ImageMix] | None = None,
     ) -> None:
-        """images: fields that are delivered as these plans make them, drawing from (seed, epoch, sample)."""
+        """images: fields that are delivered as these plans make them, drawing from (seed, epoch, sample). mix: of these fields of images and labels."""
     def set_mixture(self, mixture: Mixture) -> None:
         """Other shares of the same sources, from the next start() or replay() on. Raises ValueError."""
     def start(self, epoch: int, position: int = 0) -> None:

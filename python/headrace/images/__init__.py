@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headrace.images.compose import Compose
 from headrace.images.from_torchvision import from_torchvision
+from headrace.images.mixing import CutMix, MixUp, RandomApply, RandomChoice
 from headrace.images.transforms import (
     CenterCrop,
     ColorJitter,
@@ -27,10 +28,14 @@ __all__ = [
     "CenterCrop",
     "ColorJitter",
     "Compose",
+    "CutMix",
     "Grayscale",
+    "MixUp",
     "Normalize",
     "Pad",
     "RandAugment",
+    "RandomApply",
+    "RandomChoice",
     "RandomCrop",
     "RandomErasing",
     "RandomGrayscale",

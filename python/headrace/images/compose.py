@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace._native import ImagePlan
+from headrace._native import ImageMix, ImagePlan
+from headrace.images.mixing import MIXES, BatchTransform
 from headrace.images.transforms import (
     TRANSFORMS,
     CenterCrop,
@@ -40,6 +41,7 @@ class Compose:
 
     transforms: of headrace.images; the result has one size (a crop, or Resize to (height, width), comes last) and is uint8, unless ToDtype says otherwise.
         Behind ToDtype may stand Normalize, RandomErasing, flips and crops.
+        MixUp, CutMix, or RandomChoice or RandomApply of them, may come last of all: they work on the whole batch, and make its labels shares of classes.
     layout: "CHW" or "HWC".
     exact: decode at full size, all columns and all rows down to the last one needed: pixels are those of Pillow. Otherwise images that are made smaller by
         2, 4 or 8 are decoded at that fraction, which differs a little; others are the same.
@@ -74,7 +76,12 @@ class Compose:
         self.exif = bool(exif)
         self.reducing_gap = float(reducing_gap)
         self.max_pixels = int(max_pixels)
-        self.dtype, steps, output = _plan_of(self.transforms)
+        self.mix = self.transforms[-1] if self.transforms and isinstance(self.transforms[-1], BatchTransform) else None
+        self.dtype, steps, output = _plan_of(self.transforms if self.mix is None else self.transforms[:-1])
+        if self.mix is not None and self.dtype == "uint8" and any(kind == "mixup" for kind, _, _ in self.mix.choices()):
+            raise ValueError(
+                f"transforms[{len(self.transforms) - 1}] (MixUp): uint8 cannot hold parts of images; put a ToDtype('float32') before it"
+            )
         self._plan = ImagePlan(
             steps,
             dtype=self.dtype,
@@ -91,6 +98,15 @@ class Compose:
         """The plan that the engine runs."""
         return self._plan
 
+    def native_mix(self, num_classes: int | None) -> ImageMix | None:
+        """What the engine does to whole batches; None where nothing. num_classes: of the dataset, where the transform was not told. Raises ValueError."""
+        if self.mix is None:
+            return None
+        classes = num_classes if self.mix.classes is None else self.mix.classes
+        if classes is None:
+            raise ValueError(f"{self.mix!r}: the dataset does not say how many classes it has; give num_classes")
+        return ImageMix(self.mix.choices(), classes)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of one image as delivered."""
@@ -98,7 +114,9 @@ class Compose:
         return (height, width, 3) if self.layout == "HWC" else (3, height, width)
 
     def __call__(self, encoded: bytes | str | os.PathLike[str], *, seed: int = 0, epoch: int = 0, sample: int = 0) -> npt.NDArray[Any]:
-        """One image as a batch would hold it: `encoded` is a file's bytes or its path; what is drawn depends on the numbers alone. bfloat16 comes as float32.
+        """One image as a batch would hold it before it is mixed with others; what is drawn depends on the numbers alone. bfloat16 comes as float32.
+
+        encoded: a file's bytes, or its path.
 
         Raises CorruptDataError, TruncatedError, LimitExceededError, UnsupportedVersionError with the decoder's message.
         """
@@ -116,12 +134,13 @@ class Compose:
         saved = json.loads(text)
         if not isinstance(saved, dict) or saved.pop("version", None) != _VERSION:
             raise ValueError(f"expected the JSON of a headrace.images.Compose, version {_VERSION}")
+        known: dict[str, type[Transform]] = {**TRANSFORMS, **MIXES}
         transforms = []
         for item in saved.pop("transforms"):
             name = item.pop("name", None)
-            if name not in TRANSFORMS:
-                raise ValueError(f"there is no transform {name!r}; this headrace knows {', '.join(TRANSFORMS)}")
-            transforms.append(TRANSFORMS[name](**item))
+            if name not in known:
+                raise ValueError(f"there is no transform {name!r}; this headrace knows {', '.join(known)}")
+            transforms.append(known[name](**item))
         return cls(transforms, **saved)
 
     def _options(self) -> dict[str, Any]:
@@ -150,6 +169,8 @@ def _plan_of(transforms: Sequence[Transform]) -> tuple[str, list[dict[str, Any]]
     steps: list[dict[str, Any]] = []
     for i, transform in enumerate(transforms):
         name = f"transforms[{i}] ({type(transform).__name__})"
+        if isinstance(transform, BatchTransform):
+            raise ValueError(f"{name}: it works on whole batches and must be the last one; RandomChoice takes several")
         if isinstance(transform, ToDtype):
             if is_converted:
                 raise ValueError(f"{name}: there is a ToDtype before it; use one")

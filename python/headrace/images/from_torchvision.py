@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from headrace.images.compose import Compose
+from headrace.images.mixing import BatchTransform, CutMix, MixUp, RandomApply, RandomChoice
 from headrace.images.transforms import (
     CenterCrop,
     ColorJitter,
@@ -109,6 +110,35 @@ def _erasing(item: Any) -> RandomErasing:
     return RandomErasing(item.p, tuple(item.scale), tuple(item.ratio), "random" if is_random else _numbers(value))
 
 
+def _mix(kind: type[MixUp] | type[CutMix], item: Any) -> BatchTransform:
+    """v2 keeps the getter of labels as a function; its own, which looks for them by name, is the default here too."""
+    getter = getattr(item, "_labels_getter", "default")
+    if getattr(getter, "__name__", "") == "_find_labels_default_heuristic":
+        getter = "default"
+    if not isinstance(getter, str):
+        raise ValueError(f"labels_getter is {getter!r}; expected 'default': prepare a Compose that names the field of labels")
+    return kind(item.alpha, item.num_classes, getter)
+
+
+def _mixes(item: Any) -> list[BatchTransform]:
+    """Those that RandomChoice or RandomApply hold."""
+    made = []
+    for place, inner in enumerate(item.transforms):
+        name = type(inner).__name__
+        if name not in _BATCHES:
+            raise ValueError(f"transforms[{place}] is {name}; only {', '.join(_BATCHES)} can be chosen from")
+        made.append(_BATCHES[name](inner))
+    return made
+
+
+_BATCHES: dict[str, Callable[[Any], BatchTransform]] = {
+    "MixUp": lambda t: _mix(MixUp, t),
+    "CutMix": lambda t: _mix(CutMix, t),
+    "RandomChoice": lambda t: RandomChoice(_mixes(t), getattr(t, "p", None)),
+    "RandomApply": lambda t: RandomApply(_mixes(t), t.p),
+}
+
+
 _TRANSLATIONS: dict[str, Callable[[Any], Transform]] = {
     "Resize": lambda t: Resize(_size(t), t.interpolation, getattr(t, "max_size", None)),
     "CenterCrop": lambda t: CenterCrop(_size(t)),
@@ -128,4 +158,5 @@ _TRANSLATIONS: dict[str, Callable[[Any], Transform]] = {
     "ToDtype": _dtype,
     "Normalize": _normalize,
     "RandomErasing": _erasing,
+    **_BATCHES,
 }

@@ -14,6 +14,8 @@ from headrace.images.compose import Compose
 __all__ = ["ImageFields"]
 
 _Plans = list[tuple[int, _native.ImagePlan]]
+_Mix = tuple[int, int, _native.ImageMix]
+_LABELS = ("label", "labels", "target", "targets")
 
 
 class ImageFields:
@@ -27,12 +29,18 @@ class ImageFields:
         self._prepare = prepare
         self._made_for: tuple[Any, Any] | None = None
         self._plans: _Plans = []
+        self._mix: _Mix | None = None
         self._layout: BatchLayout | None = None
 
     def plans(self, source: Dataset | ArrayDataset) -> _Plans:
         """Numbers of fields, as the engine counts them, and what it makes of them."""
         self._follow(source)
         return self._plans
+
+    def mix(self, source: Dataset | ArrayDataset) -> _Mix | None:
+        """What is mixed in whole batches: numbers of the fields of images and labels, and how; None for nothing."""
+        self._follow(source)
+        return self._mix
 
     def layout(self, source: Dataset | ArrayDataset) -> BatchLayout:
         """How batches of this source become what the user receives."""
@@ -45,18 +53,54 @@ class ImageFields:
             return
         schema, fields = source.schema, list(source.schema.fields)
         plans: _Plans = []
+        mix: _Mix | None = None
         for name, compose in _by_field(transform, schema).items():
             i = schema.names.index(name)
             if fields[i].kind not in ("image", "bytes"):
                 raise ValueError(f"prepare: field {name!r} holds {fields[i].kind} values, no encoded images")
             plans.append((source.field_numbers[i], compose.native))
             fields[i] = compose.native.field(fields[i])
+            if compose.mix is None:
+                continue
+            if mix is not None:
+                raise ValueError(f"prepare: two fields are mixed, the second {name!r}; labels can follow one of them only")
+            label = _find_labels(compose.mix.label_field, schema)
+            classes = getattr(source, "classes", None)
+            native = compose.native_mix(None if classes is None else len(classes))
+            assert native is not None
+            mix = (source.field_numbers[i], source.field_numbers[label], native)
+            fields[label] = _native.Field(fields[label].name, dtype="float32", shape=[native.num_classes])
         kind = CollatedLayout if isinstance(source.layout, CollatedLayout) else BatchLayout
         self._plans, self._layout = plans, kind(fields, schema.container) if plans else None
+        self._mix = mix
         self._made_for = source, transform
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ImageFields, (self._prepare,)
+
+
+def _find_labels(name: str | None, schema: _native.Schema) -> int:
+    """Where the labels are that a mix of images changes. Raises KeyError or ValueError."""
+    fields = list(schema.fields)
+    usable = [i for i, field in enumerate(fields) if field.kind == "tensor" and not field.shape and "int" in field.dtype]
+    if name is not None:
+        if name not in schema.names:
+            raise KeyError(f"labels_getter: there is no field {name!r}; the dataset has {', '.join(map(repr, schema.names))}")
+        chosen = [schema.names.index(name)]
+    else:
+        chosen = [i for i in usable if fields[i].name.lower() in _LABELS] or usable
+        if len(chosen) != 1:
+            names = ", ".join(repr(fields[i].name) for i in chosen) or "none"
+            raise ValueError(
+                f"prepare: {len(chosen)} fields may be the labels that are mixed with the images ({names}); name one: labels_getter="
+            )
+    field = fields[chosen[0]]
+    if chosen[0] not in usable or field.nullable:
+        raise ValueError(
+            f"prepare: labels of mixed images are one integer a sample, never null; field {field.name!r} holds "
+            f"{field.kind} {field.dtype} of shape {tuple(field.shape)}{', nullable' if field.nullable else ''}"
+        )
+    return chosen[0]
 
 
 def _by_field(prepare: Any, schema: _native.Schema) -> dict[str, Compose]:

@@ -604,6 +604,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             ragged=self.ragged if self._custom_collate is None else "offsets",
             on_error=self.on_error,
             images=self._image_fields.plans(self.source),
+            mix=self._image_fields.mix(self.source),
         )
         self._engines.add(pipeline)
         return pipeline
