@@ -9,7 +9,10 @@ import torch.utils.data as data
 
 from headrace import _native
 
-__all__ = ["BatchLost", "Fetcher", "NotingStart", "key_of", "note"]
+__all__ = ["COLLATING", "NOTHING", "TOGETHER", "UNKNOWN", "BatchLost", "Fetcher", "key_of", "note"]
+
+# What a fetcher is at, in place of a dataset index.
+NOTHING, COLLATING, TOGETHER, UNKNOWN = (-(1 << 63) + i for i in range(4))
 
 
 _MOST_ATTEMPTS = 64  # to replace one sample: of a dataset of which most samples fail, there may be none
@@ -36,6 +39,7 @@ class Fetcher:
     before: called with each index, with all of them before __getitems__, and with None before collate_fn: a thread sets its generators then, and says
         what it works on.
     choose: for on_error="replace", another index for (failed index, attempt).
+    place: one int64, kept at what it is at: a dataset index, or one of the constants above.
     """
 
     def __init__(self, dataset: Any, auto_collation: bool, collate_fn: Callable[[Any], Any]) -> None:
@@ -44,6 +48,7 @@ class Fetcher:
         self.failed: Callable[[int, Exception], None] = lambda index, error: None
         self.choose: Callable[[int, int], int] = lambda index, attempt: index
         self.before: Callable[[Any], None] | None = None
+        self.place: memoryview | None = None
 
     def fetch(self, indices: Any) -> Any:
         """One batch. Raises what the dataset or collate_fn raises, with a note; BatchLost."""
@@ -60,7 +65,12 @@ class Fetcher:
         if self.before is not None:
             self.before(None)
         try:
-            return self.collate_fn(samples)
+            if self.place is None:
+                return self.collate_fn(samples)
+            self.place[0] = COLLATING
+            batch = self.collate_fn(samples)
+            self.place[0] = NOTHING
+            return batch
         except Exception as error:
             note(error, f"headrace: in collate_fn, of the dataset's samples {_listed(indices)}")
             raise
@@ -68,6 +78,8 @@ class Fetcher:
     def _together(self, indices: Any) -> Any:
         if self.before is not None:
             self.before(indices)
+        if self.place is not None:
+            self.place[0] = TOGETHER
         try:
             return self.dataset.__getitems__(indices)
         except Exception as error:
@@ -75,11 +87,19 @@ class Fetcher:
             raise
 
     def _each(self, indices: Any) -> list[Any]:
-        dataset, before, index = self.dataset, self.before, None
+        dataset, before, place, index = self.dataset, self.before, self.place, None
         samples = []
         try:
-            if before is None:
+            if before is None and place is None:
                 for index in indices:
+                    samples.append(dataset[index])
+            elif before is None:
+                assert place is not None
+                for index in indices:
+                    try:
+                        place[0] = index
+                    except (TypeError, ValueError):  # No whole number of 64 bits.
+                        place[0] = UNKNOWN
                     samples.append(dataset[index])
             else:
                 for index in indices:
@@ -93,6 +113,8 @@ class Fetcher:
     def _sample(self, index: Any) -> Any:
         if self.before is not None:
             self.before(index)
+        if self.place is not None:
+            self.place[0] = index if type(index) is int else UNKNOWN
         try:
             return self.dataset[index]
         except Exception as error:
@@ -121,28 +143,3 @@ def _listed(indices: Any) -> str:
     except TypeError:
         return str(indices)
     return str(listed) if len(listed) <= 16 else f"{str(listed[:16])[:-1]}, ...] ({len(listed)} of them)"
-
-
-class NotingStart:
-    """The worker_init_fn of a worker process: from here on torch's fetchers there name the sample that fails. Then calls the user's own. Pickles."""
-
-    def __init__(self, users: Callable[[int], None] | None) -> None:
-        self.users = users
-
-    def __call__(self, worker: int) -> None:
-        """Begin a worker."""
-        _note_in_this_process()
-        if self.users is not None:
-            self.users(worker)
-
-
-def _note_in_this_process() -> None:
-    kinds = data._DatasetKind
-    original: Any = kinds.create_fetcher
-
-    def create_fetcher(kind: Any, dataset: Any, auto_collation: bool, collate_fn: Any, drop_last: bool) -> Any:
-        if kind == kinds.Map:
-            return Fetcher(dataset, auto_collation, collate_fn)
-        return original(kind, dataset, auto_collation, collate_fn, drop_last)
-
-    kinds.create_fetcher = staticmethod(create_fetcher)  # type: ignore[method-assign]

@@ -38,7 +38,9 @@ from headrace.loader.pinning import pin  # noqa: E402
 from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device  # noqa: E402
 from headrace.loader.python_engine import PythonEngine  # noqa: E402
 from headrace.loader.source import Source, as_arrays, warn_of_ignored  # noqa: E402
+from headrace.loader.stateful_batches import PassIndices  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
+from headrace.loader.worker_process import SeededWorkers  # noqa: E402
 from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler, is_plain  # noqa: E402
 
 __all__ = ["DataLoader"]
@@ -193,6 +195,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._epoch_shift = 0  # between this loader's epochs and those that a trainer counts
         self._was_loaded = False  # a state, and nothing iterated since
         self._workers_seed: int | None = None  # drawn at the latest pass
+        self._pass_indices: PassIndices | None = None  # while torch makes the iterator of a pass
         if not self.is_native:
             if isinstance(num_workers, str):
                 raise ValueError(
@@ -389,13 +392,35 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self._workers_seed = int(torch.empty((), dtype=torch.int64).random_(generator=self.generator).item())
         return self._workers_seed
 
-    def iterate_as_torch(self, worker_init_fn: Callable[[int], None] | None) -> Any:
-        """torch's own iterator over this loader, with another worker_init_fn."""
-        users, self.worker_init_fn = self.worker_init_fn, worker_init_fn
+    def iterate_as_torch(
+        self, worker_init_fn: Callable[[int], None] | None, indices: PassIndices | None = None, workers_seed: int | None = None
+    ) -> Any:
+        """torch's own iterator over this loader, with another worker_init_fn; with indices and the workers' seed that were drawn before."""
+        users, generator = self.worker_init_fn, self.generator
+        self.worker_init_fn, self._pass_indices = worker_init_fn, indices
+        if indices is not None:
+            # The iterator draws a seed of its own, and is given another: it must not be the user's generator that it draws from.
+            self.generator, self._pass_seed = torch.Generator(), workers_seed
+            if self.persistent_workers and self._iterator is not None:
+                self._iterator._index_sampler = indices
         try:
             return super().__iter__()
         finally:
-            self.worker_init_fn = users
+            self.worker_init_fn, self.generator, self._pass_indices = users, generator, None
+
+    @property
+    def _index_sampler(self) -> Any:
+        return super()._index_sampler if self._pass_indices is None else self._pass_indices
+
+    def _get_iterator(self) -> Any:
+        if self._pass_indices is None or self.num_workers == 0:
+            return super()._get_iterator()
+        self.check_worker_number_rationality()
+        return SeededWorkers(self, self._pass_seed)
+
+    def forget_workers(self, seed: int | None) -> None:
+        """A place was loaded: persistent workers are started again, with the seed that they had then."""
+        self._iterator, self._workers_seed = None, seed
 
     def __len__(self) -> int:
         """Batches of a whole pass on this rank."""
@@ -542,7 +567,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         # The copy goes on from here by itself.
-        return {**self.__dict__, "_latest": None, "_python": None, "_workers_seed": None, "place": copy.deepcopy(self.place)}
+        return {**self.__dict__, "_latest": None, "_python": None, "_workers_seed": None, "_iterator": None, "place": copy.deepcopy(self.place)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -8,21 +8,25 @@ from __future__ import annotations
 import functools
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
+from headrace.errors import LoaderTimeoutError
 from headrace.loader.fetching import BatchLost, note
 from headrace.loader.state import LoaderState
+from headrace.loader.worker_process import Places, leave, what_they_do
 
 __all__ = ["Watch", "watched"]
 
+_LATE, _LOST = re.compile(r"DataLoader timed out after"), re.compile(r"DataLoader worker \(pid")  # torch's messages
 _NOTED = re.compile(r"^headrace: .*$", re.MULTILINE)
 
 
 class Watch:
     """What is noted of one pass. `counts` are the loader's; `place` is only counted on where the iterator does not do it itself."""
 
-    def __init__(self, place: LoaderState, counts: dict[str, Any], counts_itself: bool) -> None:
-        self.place, self.counts, self._counts_itself = place, counts, counts_itself
+    def __init__(self, place: LoaderState, counts: dict[str, Any], counts_itself: bool, places: Places | None) -> None:
+        self.place, self.counts, self._counts_itself, self._places = place, counts, counts_itself, places
         self._begun = self._seen = time.perf_counter()
         self._is_first = True
 
@@ -46,14 +50,23 @@ class Watch:
         if not self._counts_itself:
             self.place.deliver(self.place.position + 1)
 
+    def late(self, text: str, workers: list[Any]) -> LoaderTimeoutError:
+        """It waited for as long as it may. The same batch may be waited for again."""
+        self.counts["errors"] += 1
+        doing = what_they_do(workers, self._places, with_stacks=True) if self._places is not None else []
+        return LoaderTimeoutError("\n".join([f"{text}: epoch {self.place.epoch}, batch {self.place.position}", *doing]))
+
     def ended(self) -> None:
         """It is at the epoch's end."""
         if not self._counts_itself:
             self.place.finished = True
 
-    def failed(self, error: Exception) -> None:
-        """It raised."""
+    def failed(self, error: Exception, workers: list[Any] | None) -> None:
+        """It raised. workers: torch's processes, of an iterator that has them."""
         self.counts["errors"] += 1
+        if workers is not None and self._places is not None and _LOST.match(str(error)):
+            for line in what_they_do(workers, self._places, with_stacks=False):
+                note(error, f"headrace: {line}")
         # A worker process sends an error as text: its notes are in the message, and are made notes again.
         for line in _NOTED.findall(str(error)):
             note(error, line)
@@ -81,12 +94,22 @@ class _Watched:
             watch.ended()
             raise
         except Exception as error:
-            watch.failed(error)
+            workers = getattr(self, "_workers", None)
+            if workers is not None and _LATE.match(str(error)):
+                raise watch.late(str(error), workers) from None
+            watch.failed(error, workers)
             raise
         finally:
             watch.called(began)
         watch.delivered()
         return batch
+
+    def _shutdown_workers(self) -> None:
+        shut_down: Callable[[], None] = super()._shutdown_workers  # type: ignore[misc]
+        if getattr(self, "_shutdown", True):
+            shut_down()
+        else:
+            leave(self, shut_down)
 
 
 @functools.cache

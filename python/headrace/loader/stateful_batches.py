@@ -10,7 +10,7 @@ import torch.utils.data as data
 
 from headrace.loader.feeding import IndexFeed
 
-__all__ = ["Draws", "StatefulBatches", "StatefulIndices"]
+__all__ = ["Draws", "PassIndices", "StatefulBatches", "StatefulIndices"]
 
 
 class Draws:
@@ -86,6 +86,21 @@ class StatefulIndices:
 
     def __iter__(self) -> Iterator[Any]:
         return Draws(self.sampler, batched=False)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+
+class PassIndices:
+    """What torch's iterators take for a loader's sampler: the draws of the pass that begins with them. Persistent workers keep it over passes."""
+
+    def __init__(self, sampler: Any, draws: Draws, told: Mapping[str, Any]) -> None:
+        self.sampler, self.draws = sampler, draws
+        self.told = dict(told)  # the epoch that the sampler was told
+        self.is_used = False  # by an iterator
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.draws
 
     def __len__(self) -> int:
         return len(self.sampler)
