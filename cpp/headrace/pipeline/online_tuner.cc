@@ -18,6 +18,7 @@ constexpr double kNothingToGain = 0.02;  // share of the time spent waiting
 constexpr double kStrange = 0.25;        // of the rate
 constexpr int kStrangeWindows = 2;
 constexpr double kBetter = 1.03;  // what noise alone is not often
+constexpr double kAsGood = 0.99;
 constexpr double kFarWorse = 0.8, kFarBetter = 1.5;
 constexpr int kAccept = 3, kReject = -2, kMostPairs = 7;
 constexpr double kPauseFactor = 16;  // a consumer that takes so much longer than usual does something else: validation, a checkpoint
@@ -183,7 +184,9 @@ void OnlineTuner::end_compared_slice() {
 
 void OnlineTuner::judge(double ratio) {
   ++pairs_;
-  score_ += ratio > kFarBetter ? 2 : ratio > kBetter ? 1 : ratio < kFarWorse ? -2 : -1;
+  // As good with less memory is better, as long as each thread has its batches.
+  const bool spares = move_ == Move::kShallower && candidate_.ahead >= 2 * static_cast<std::uint32_t>(candidate_.threads) + 2;
+  score_ += ratio > kFarBetter ? 2 : ratio > (spares ? kAsGood : kBetter) ? 1 : ratio < kFarWorse ? -2 : -1;
   if (score_ >= kAccept) return decide(true);
   if (score_ <= kReject || pairs_ == kMostPairs) return decide(false);
   begin_slice(current_);

@@ -174,6 +174,16 @@ TEST_CASE("it rests longer and longer where nothing is better, so that comparing
   CHECK(batches < 400);
 }
 
+TEST_CASE("what more batches ahead do not gain is given back, down to two a thread and two") {
+  Machine machine{decode};
+  OnlineTuner tuner({2, 64}, kBounds);
+  tuner.begin_pass(0);
+  machine.run(tuner, 60);
+  CHECK(tuner.setting().ahead <= 8);
+  CHECK(tuner.setting().ahead >= 2);
+  CHECK(machine.rate(tuner.setting()) >= 0.95 * machine.best(kBounds));
+}
+
 TEST_CASE("equal bounds leave a number alone") {
   for (const SettingBounds bounds : {SettingBounds{2, 2, 1, 64}, SettingBounds{0, 4, 6, 6}, SettingBounds{2, 2, 6, 6}}) {
     Machine machine{storage};
