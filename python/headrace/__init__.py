@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         UnsafeDataError,
         UnsupportedVersionError,
     )
+    from headrace.loader.automatic import Budget
     from headrace.loader.loader import DataLoader
     from headrace.loader.wrap import wrap
     from headrace.sampling.token_batches import pack, tokens
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ArrayDataset": "headrace.datasets.arrays",
+    "Budget": "headrace.loader.automatic",
     "DataLoader": "headrace.loader.loader",
     "Dataset": "headrace.datasets.shards",
     "Diagnosis": "headrace.bench.diagnose",
@@ -89,6 +91,7 @@ _MODULES = {"evaluate", "images", "monitor", "sampling", "tune"}
 
 __all__ = [
     "ArrayDataset",
+    "Budget",
     "ChangedError",
     "ClosedError",
     "CorruptDataError",

@@ -112,7 +112,7 @@ def test_the_folder_is_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_auto_is_for_the_native_engine() -> None:
-    with pytest.raises(ValueError, match="only the native engine sets it by itself"):
+    with pytest.raises(ValueError, match="only the native engine sets them by itself"):
         hr.DataLoader([1, 2, 3], num_workers="auto")
     with pytest.raises(TypeError, match="num_workers"):
         hr.DataLoader(torch.utils.data.TensorDataset(torch.arange(3)), num_workers="many")

@@ -227,7 +227,9 @@ void TaskGroup::submit(std::uint64_t priority, std::function<void()> task) {
 
 void TaskGroup::pump(const std::shared_ptr<State>& state) {
   std::unique_lock lock(state->mutex);
-  while (std::function<void()> task = state->take()) {
+  while (state->active <= state->max_concurrency) {
+    std::function<void()> task = state->take();
+    if (!task) break;
     lock.unlock();
     task();
     task = nullptr;
@@ -280,6 +282,15 @@ void TaskGroup::wait_idle() {
 int TaskGroup::max_concurrency() const {
   std::lock_guard lock(state_->mutex);
   return state_->max_concurrency;
+}
+
+void TaskGroup::set_max_concurrency(int count) {
+  std::lock_guard lock(state_->mutex);
+  state_->max_concurrency = std::max(0, count);
+  const int queued = static_cast<int>(std::min<std::size_t>(state_->heap.size(), kMaxThreads));
+  for (const int wanted = std::min(state_->max_concurrency, state_->active + queued); state_->active < wanted; ++state_->active) {
+    state_->pool->submit([state = state_] { pump(state); });
+  }
 }
 
 }  // namespace headrace

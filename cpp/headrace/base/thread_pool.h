@@ -71,6 +71,9 @@ class TaskGroup {
   // Blocks until nothing is queued or running. Not from a task of this group.
   void wait_idle();
   int max_concurrency() const;
+  // Counts for tasks that begin from now on; those that run go on. 0: none begins on the pool, and run_one() is all there is. Throws as
+  // submit() does, with the new number in force: the next submit() or call tries again.
+  void set_max_concurrency(int count);
 
  private:
   struct State;

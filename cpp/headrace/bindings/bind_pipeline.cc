@@ -103,6 +103,8 @@ py::dict stats_dict(const Pipeline& p) {
   out["num_threads"] = s.num_threads;
   out["prefetch_batches"] = s.prefetch_batches;
   out["prefetch_bytes"] = s.prefetch_bytes;
+  out["tuning"] = !s.is_tuned ? "off" : s.is_searching ? "searching" : "settled";
+  out["setting_changes"] = s.setting_changes;
   const pipeline::WaitCounts& waits = p.waits();
   py::list counts;  // as far as there are any
   std::size_t end = pipeline::WaitCounts::kBuckets;
@@ -142,6 +144,13 @@ void register_pipeline(py::module_& m) {
       .def(
           "feed", [](Pipeline& p, const SampleArray& indices) { check(p.feed(samples_of(indices, ~std::uint64_t{0} >> 1))); },
           py::arg("indices"))
+      .def(
+          "tune",
+          [](Pipeline& p, std::pair<int, int> threads, std::pair<std::uint32_t, std::uint32_t> ahead) {
+            check(p.tune({threads.first, threads.second, ahead.first, ahead.second}));
+          },
+          py::arg("threads"), py::arg("ahead"))
+      .def_property_readonly("ahead", &Pipeline::ahead)
       .def("end_feed", [](Pipeline& p) { check(p.end_feed()); })
       .def("next", &next_batch, py::arg("timeout") = 0.0)
       .def("is_ready", &Pipeline::is_ready)

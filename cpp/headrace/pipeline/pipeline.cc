@@ -90,6 +90,8 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   set_plans(options_.fields, options_.images, shared_->context);
   set_mix(options_.mix, shared_->context);
   shared_->context.seed = options_.seed;
+  threads_ = options_.num_threads;
+  ahead_ = options_.prefetch_batches;
   shared_->on_error = options_.on_error;
   shared_->seed = options_.seed;
   if (options_.order == OrderKind::kWeighted) shared_->weights = options_.weights;
@@ -164,14 +166,13 @@ Status Pipeline::begin_pass() {
   pass->shared = shared_;
   pass->budget = batch_budget_;
   if (options_.num_threads > 0) {
-    ThreadPool& pool = ThreadPool::shared();
-    pass->group = std::make_unique<TaskGroup>(pool, options_.num_threads);
-    // With as many threads as cores, a helping consumer would only take a core from one of them, but for small batches.
+    pass->group = std::make_unique<TaskGroup>(ThreadPool::shared(), threads_.load());
+    if (threads_ == 0) pass->group->set_max_concurrency(0);
     pass->has_small_batches = estimated_sample_bytes_ * options_.partition.batch_size <= kSmallBatchBytes;
-    pass->may_help = options_.num_threads < current_placement().num_cores || pass->has_small_batches;
-    pass->consumer_helps = pass->may_help && shared_->context.dataset->in_memory(options_.fields);
   }
   pass_ = std::move(pass);
+  let_help();
+  if (tuner_.has_value()) begin_tuned_pass();
   pass_start_ns_ = now_ns();
   shared_->active_since.store(pass_start_ns_);
   shared_->first_batch_ns.store(0);
@@ -289,7 +290,7 @@ std::shared_ptr<Job> Pipeline::plan_next() {
 
 bool Pipeline::launch_one() {
   const bool more = is_fed_ ? !fed_.empty() : options_.partition.num_batches(pass_samples_, next_position_) > 0;
-  if (!more || jobs_.size() >= options_.prefetch_batches) return false;
+  if (!more || jobs_.size() >= ahead()) return false;
   const std::uint64_t estimate = (pass_->ahead == nullptr ? read_share_ : 1) * estimated_sample_bytes_ *
                                  (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
   if (!jobs_.empty() && shared_->bytes_in_flight.load() + estimate > batch_budget_) return false;
@@ -323,7 +324,7 @@ void Pipeline::launch_ahead() {
 
 // Several at a time: waking a sleeping thread costs more than a small batch.
 void Pipeline::launch() {
-  if (jobs_.size() > options_.prefetch_batches / 2) return;
+  if (jobs_.size() > ahead() / 2) return;
   try {
     while (launch_one()) {
     }
@@ -362,6 +363,7 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
     const std::uint64_t last = pass_->has_small_batches ? ~std::uint64_t{0} : job->step;
     while (pass_->consumer_helps && waits() && pass_->group->run_one(last)) {
     }
+    if (threads_ == 0 && waits()) put_in_force({1, ahead()});  // It waits for what no thread of the pool would do.
     std::unique_lock lock(pass_->mutex);
     pass_->done.wait_for(lock, std::chrono::nanoseconds(wait_ns), [&] { return job->done; });
   }
@@ -374,11 +376,13 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   shared_->counters.stall_ns.fetch_add(static_cast<std::uint64_t>(end - begin));
   waited_ns_ += static_cast<std::uint64_t>(end - begin);
   if (!done) return Next::kNotYet;
-  shared_->counters.waits.add(std::exchange(waited_ns_, 0));
+  const std::uint64_t waited = std::exchange(waited_ns_, 0);
+  shared_->counters.waits.add(waited);
   jobs_.pop_front();
   const std::uint64_t bytes = job->bytes.load();
   job->leave();
   Pass::delivered(pass_, job->step);
+  if (tuner_.has_value()) steer(end, waited, job->batch.indices.size());
   if (!job->status.is_ok()) return job->status.with_context(strf("step %llu", static_cast<unsigned long long>(job->step)));
   *batch = std::move(job->batch);
   shared_->counters.batches.fetch_add(1);
@@ -413,8 +417,8 @@ std::string Pipeline::describe_wait() const {
                           stage_name(job.stage.load()), seconds);
   if (const std::uint32_t reads = job.reads_left.load(); reads > 0)
     text += strf(", %s not come back", reads == 1 ? "a read has" : strf("%u reads have", reads).c_str());
-  return text + strf("; %zu batches are under way on %d threads of %s", jobs_.size(), options_.num_threads,
-                     shared_->context.dataset->path().c_str());
+  return text +
+         strf("; %zu batches are under way on %d threads of %s", jobs_.size(), threads_.load(), shared_->context.dataset->path().c_str());
 }
 
 Result<Batch> Pipeline::replay(std::uint64_t epoch, std::uint64_t step) {
@@ -492,8 +496,11 @@ PipelineStats Pipeline::stats() const {
     out.cache_evictions = cache.stats().evictions;
     out.reader = s.context.dataset->reader_name();
   }
-  out.num_threads = options_.num_threads;
-  out.prefetch_batches = options_.prefetch_batches;
+  out.num_threads = threads_;
+  out.prefetch_batches = ahead();
+  out.is_tuned = is_tuned_;
+  out.is_searching = is_searching_;
+  out.setting_changes = setting_changes_;
   out.prefetch_bytes = options_.prefetch_bytes;
   return out;
 }

@@ -11,6 +11,7 @@
 // Forking:  every call in a child answers kForked; the destructor there leaks.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -22,6 +23,7 @@
 #include "headrace/base/status.h"
 #include "headrace/pipeline/batch.h"
 #include "headrace/pipeline/dataset.h"
+#include "headrace/pipeline/online_tuner.h"
 #include "headrace/pipeline/order.h"
 #include "headrace/pipeline/partition.h"
 #include "headrace/pipeline/pass.h"
@@ -60,6 +62,8 @@ struct PipelineStats {
   int num_threads = 0;
   std::uint32_t prefetch_batches = 0;
   std::uint64_t prefetch_bytes = 0;
+  bool is_tuned = false, is_searching = false;  // tune() was called; it compares settings right now
+  std::uint64_t setting_changes = 0;            // by tuning
 };
 
 class Pipeline {
@@ -80,6 +84,10 @@ class Pipeline {
   // Begins a pass over these samples, cut by the partition's batch size (its rank and world size are not for this), at a position in them.
   // Errors: kInvalidArgument (a sample or position beyond the end), kForked.
   Status start_listed(std::vector<std::uint64_t> samples, std::uint64_t position, std::uint64_t epoch = 0);
+  // From the next batch on, threads and batches ahead are chosen by OnlineTuner within the bounds, beginning with what the options say;
+  // threads also within those of the pool, which then follows the consumer thread's affinity and quota while a pass runs. A minimum of 0
+  // threads counts only while all that is read is in memory. Errors: kInvalidArgument (bounds), kForked.
+  Status tune(SettingBounds bounds);
   Status feed(std::vector<std::uint64_t> samples);
   Status end_feed();
 
@@ -96,6 +104,8 @@ class Pipeline {
   PipelineStats stats() const;
   const WaitCounts& waits() const { return shared_->counters.waits; }
   const PipelineOptions& options() const { return options_; }
+  // Batches that are kept under way now.
+  std::uint32_t ahead() const { return ahead_.load(std::memory_order_relaxed); }
 
  private:
   Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options, std::uint64_t sample_bytes);
@@ -113,6 +123,11 @@ class Pipeline {
   std::shared_ptr<Job> plan_next();
   std::string first_samples(const Job& job) const;
   void end_pass();
+  SettingBounds usable_bounds() const;
+  void put_in_force(Setting setting);
+  void let_help();
+  void begin_tuned_pass();
+  void steer(std::int64_t now, std::uint64_t waited_ns, std::uint64_t samples);
 
   std::uint64_t generation_;
   PipelineOptions options_;
@@ -128,6 +143,15 @@ class Pipeline {
   std::int64_t pass_start_ns_ = 0;
   bool first_delivered_ = false;
   std::uint64_t waited_ns_ = 0;  // for the next batch, so far
+  // What is in force: as the options say, unless tuned. Written by the consumer, read by stats() from any thread.
+  std::atomic<int> threads_{0};
+  std::atomic<std::uint32_t> ahead_{1};
+  std::atomic<bool> is_tuned_{false}, is_searching_{false};
+  std::atomic<std::uint64_t> setting_changes_{0};
+  // The consumer's alone.
+  std::optional<OnlineTuner> tuner_;
+  SettingBounds asked_bounds_;
+  std::int64_t looked_ns_ = 0;  // at the machine
 };
 
 }  // namespace headrace::pipeline

@@ -387,6 +387,14 @@ class Pipeline:
     def feed(self, indices: npt.NDArray[np.int64]) -> None:
         """Queue one batch of explicit indices. Never blocks."""
     def end_feed(self) -> None: ...
+    def tune(self, threads: tuple[int, int], ahead: tuple[int, int]) -> None:
+        """From now on choose threads and batches ahead between passes' batches, within (least, most) each; batches stay what they are.
+
+        0 threads count only while all that is read is in memory. Raises ValueError for bounds that hold nothing, and for num_threads=0.
+        """
+    @property
+    def ahead(self) -> int:
+        """Batches kept under way now."""
     def next(self, timeout: float = 0.0) -> Batch | None:
         """The next batch in order, or None at the end of the pass. timeout in seconds, 0 waits for ever. Answers Ctrl-C within 50 ms.
 

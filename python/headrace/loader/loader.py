@@ -15,9 +15,9 @@ from headrace.datasets.arrays import ArrayDataset
 from headrace.datasets.layout import BatchLayout
 from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
+from headrace.loader.automatic import Budget, find_automatic
 from headrace.loader.engines import EnginePool
 from headrace.loader.followers import Followers
-from headrace.loader.profiles import automatic_workers
 from headrace.loader.state import VERSION, LoaderState, identity_of, read_state
 from headrace.loader.stats import add_rates
 from headrace.sampling.mixing import MixedOrder
@@ -51,6 +51,7 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
     "weights": None,
     "window": 32,
     "prefetch_bytes": None,
+    "budget": None,
     "rank": None,
     "world_size": None,
     "mesh": None,
@@ -87,6 +88,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             "weighted", or an order from headrace.sampling: each position draws a sample by its weight, with replacement.
         weights: for order="weighted", one number a sample (headrace.sampling.weighted says more); afterwards `order` holds them and this is None.
         window: chunks mixed at a time under order="window".
+        budget: a headrace.Budget of cores, memory and pinned memory that nothing automatic goes beyond.
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
         rank, world_size: share of each global batch; default from torch.distributed once initialised, else from the launcher's environment (torchrun,
             Open MPI, Horovod, Slurm, in this order), else 0 and 1. Looked for as each pass begins; `partition` has what was found.
@@ -111,8 +113,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         device: "cuda", "cuda:N" or a torch.device: tensors arrive there, also those in tuples, dicts, lists and what collate_fn makes; for any dataset.
             Copies run on a stream of their own, one batch ahead of the consumer; its current stream waits for them, the host does not. pin_memory is
             not needed then. None or "cpu": batches stay on the host. ValueError without such a device.
-    With a headrace dataset, num_workers counts native threads (0: everything on the caller's thread; "auto": as many as `headrace tune` found best for
-    this dataset on this machine, else as there are usable cores; the attribute holds the number); prefetch_factor counts batches a thread;
+    With a headrace dataset, num_workers counts native threads (0: everything on the caller's thread), prefetch_factor batches a thread. "auto": chosen while
+    it runs, from what the consumer waits for, and again when machine or consumer change; batches stay what they are. num_workers="auto" begins with what
+    `headrace tune` found best for this dataset on this machine, else with the usable cores (the attribute holds this number), and chooses how many batches
+    to have ahead as well; follows the affinity and quota of the thread that iterates. stats() says what is in force.
     persistent_workers, multiprocessing_context, worker_init_fn and in_order have nothing to act on; timeout works for any num_workers.
     A sampler, batch_sampler or generator of torch's is followed exactly, in its own order; collate_fn gets lists of samples.
 
@@ -136,7 +140,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         multiprocessing_context: Any = None,
         generator: Any = None,
         *,
-        prefetch_factor: int | None = None,
+        prefetch_factor: int | str | None = None,
         persistent_workers: bool = False,
         pin_memory_device: str = "",
         in_order: bool = True,
@@ -145,6 +149,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         weights: Any = None,
         window: int = 32,
         prefetch_bytes: int | None = None,
+        budget: Budget | None = None,
         rank: int | None = None,
         world_size: int | None = None,
         mesh: Any = None,
@@ -175,6 +180,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.order, self.weights = order, weights
         self.window = whole_number("window", window, 1, 1 << 32)
         self.prefetch_bytes = None if prefetch_bytes is None else whole_number("prefetch_bytes", prefetch_bytes, 1, 1 << 63)
+        self.budget = budget
         self.on_error = one_of("on_error", on_error, ("raise", "skip", "replace"))
         self.max_errors = whole_number("max_errors", max_errors, 0, 1 << 63)
         self.ragged = one_of("ragged", ragged, ("padded", "offsets"))
@@ -197,9 +203,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._workers_seed: int | None = None  # drawn at the latest pass
         self._pass_indices: PassIndices | None = None  # while torch makes the iterator of a pass
         if not self.is_native:
-            if isinstance(num_workers, str):
+            if isinstance(num_workers, str) or isinstance(prefetch_factor, str):
                 raise ValueError(
-                    f"num_workers={num_workers!r}: only the native engine sets it by itself; give the number of worker processes"
+                    f"num_workers={num_workers!r}, prefetch_factor={prefetch_factor!r}: only the native engine sets them by itself; give the number of "
+                    "worker processes"
                 )
             given = [
                 name for name, value in options.items() if value is not None and (name == "weights" or value != _NATIVE_DEFAULTS[name])
@@ -239,13 +246,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return
         self._image_fields = ImageFields(prepare)
         self._image_fields.plans(self.source)  # What does not fit is said here.
-        if num_workers == "auto":
-            num_workers = automatic_workers(self.source.native)
-        num_workers = whole_number("num_workers", num_workers, 0, 1 << 31)
+        num_workers, prefetch_factor, self.automatic = find_automatic(self.source.native, num_workers, prefetch_factor, budget or Budget())
         if not 0 <= timeout < math.inf:
             raise ValueError(f"timeout must be a number of seconds, 0 to wait for ever, got {timeout}")
-        if prefetch_factor is not None:
-            prefetch_factor = whole_number("prefetch_factor", prefetch_factor, 1, 1 << 31)
         if persistent_workers and num_workers == 0:
             raise ValueError("persistent_workers needs num_workers > 0")
         own = _own_sampler(dataset, sampler, batch_sampler)
@@ -532,7 +535,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         loaders of the process share (headrace.set_cache_bytes()).
         time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode, assemble (which includes the read,
         verify and decode that it meets) and images. read_retries: reads that the device failed (EIO) and that were tried once more. bytes_in_flight,
-        peak_bytes: batches under way, now and at most. reader: what reads, after any fallback.
+        peak_bytes: batches under way, now and at most. reader: what reads, after any fallback. num_threads, prefetch_batches: what is in force, which
+        "auto" changes: tuning is then "searching" or "settled" (else "off"), setting_changes how often another setting was found better.
         """
         if not self.is_native:
             return self._python.stats()
@@ -607,6 +611,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
         weights = self.order if isinstance(self.order, WeightedOrder) else None
         mixed = self.order if isinstance(self.order, MixedOrder) else None
+        budget = self.budget or Budget()
         pipeline = _native.Pipeline(
             native,
             fields=self.source.field_numbers,
@@ -624,13 +629,15 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             # A timeout needs a thread to wait for.
             num_threads=max(self.num_workers, 1) if self.timeout > 0 else self.num_workers,
             prefetch_batches=ahead,
-            prefetch_bytes=self.prefetch_bytes or 0,
+            prefetch_bytes=budget.prefetch_bytes(self.prefetch_bytes, is_pinned=self.device is not None) or 0,
             # Samples are cut out again: padding would be for nothing.
             ragged=self.ragged if self._custom_collate is None else "offsets",
             on_error=self.on_error,
             images=self._image_fields.plans(self.source),
             mix=self._image_fields.mix(self.source),
         )
+        # A copy to a device begins as soon as the batch is there: it must not wait for its consumer to make it.
+        self.automatic.tune(pipeline, workers=self.num_workers, budget=budget, needs_thread=self.timeout > 0 or self.device is not None)
         self._engines.add(pipeline)
         return pipeline
 

@@ -51,6 +51,7 @@ class NativeIterator:
         if loader.is_fed:
             self._batches = self._fed_batches()
             self._ahead = (loader.prefetch_factor or 2) * loader.num_workers + 1
+            self._follows_ahead = loader.automatic.ahead
             self._begin, self._fed = self._state.position, 0
             self._is_started = False
             if loader.num_workers > 0:
@@ -197,6 +198,8 @@ class NativeIterator:
                 return
             pipeline.start_fed(self._state.epoch)
             self._is_started = True
+        if self._follows_ahead and self._ahead > 0:
+            self._ahead = pipeline.ahead + 1
         while self._fed - self._passed < self._ahead:
             indices = next(self._batches, None)
             if indices is None:

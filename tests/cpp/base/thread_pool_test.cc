@@ -42,6 +42,54 @@ struct Concurrency {
   void leave() { --now; }
 };
 
+TEST_CASE("how many tasks of a group run at once can be changed while they run") {
+  ThreadPool pool(4);
+  TaskGroup group(pool, 1);
+  Gate first, rest;
+  std::latch all_run(4);
+  Concurrency running;
+  for (int i = 0; i < 4; ++i) {
+    group.submit(0, [&] {
+      running.enter();
+      all_run.count_down();
+      first.wait();
+      running.leave();
+    });
+  }
+  group.set_max_concurrency(4);
+  all_run.wait();  // All four run now, though only one might when they were queued.
+  CHECK(running.most == 4);
+  group.set_max_concurrency(1);
+  first.open();
+  group.wait_idle();
+  running.most = 0;
+  for (int i = 0; i < 50; ++i) {
+    group.submit(0, [&] {
+      running.enter();
+      running.leave();
+    });
+  }
+  group.wait_idle();
+  CHECK(running.most == 1);
+}
+
+TEST_CASE("a group of no concurrency leaves its tasks to run_one(), and to the pool again once it has some") {
+  ThreadPool pool(2);
+  TaskGroup group(pool, 1);
+  group.set_max_concurrency(0);
+  std::atomic<int> ran = 0;
+  std::thread::id by;
+  group.submit(1, [&] { ++ran; });
+  group.submit(0, [&] { by = std::this_thread::get_id(); });
+  CHECK(group.run_one());
+  CHECK(by == std::this_thread::get_id());
+  CHECK(ran == 0);
+  CHECK(pool.running_threads() == 0);
+  group.set_max_concurrency(2);
+  group.wait_idle();
+  CHECK(ran == 1);
+}
+
 TEST_CASE("a pool starts no thread before the first task, and never more than its maximum") {
   ThreadPool pool(3);
   CHECK(pool.max_threads() == 3);

@@ -136,6 +136,62 @@ TEST_CASE("batches do not depend on threads, reader, prefetch or earlier passes"
   }
 }
 
+TEST_CASE("threads and batches ahead may change between any two batches, which stay what they are") {
+  ThreadPool::shared().set_max_threads(8);
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", kSamples, 64, 6000).is_ok());
+  struct Case {
+    io::ReaderKind reader;
+    std::vector<std::uint32_t> fields;
+    bool can_be_in_memory;
+  };
+  for (const Case& c : {Case{io::ReaderKind::kMmap, {0, 1, 2, 3}, false}, Case{io::ReaderKind::kPread, {0, 1, 2, 3}, false},
+                        Case{io::ReaderKind::kMmap, {0}, true}}) {
+    const auto dataset = open_small(dir / "d", c.reader);
+    PipelineOptions options = options_for(0);
+    options.fields = c.fields;
+    const std::vector<std::string> expected = run_pass(*make(dataset, options), 2);
+    options.num_threads = 2;
+    const auto pipeline = make(dataset, options);
+    constexpr int kThreads[] = {8, 0, 1, 2, 0, 8, 1};
+    constexpr std::uint32_t kAhead[] = {40, 1, 7, 2, 3};
+    std::size_t change = 0;
+    bool without_threads = false;
+    for (int pass = 0; pass < 5; ++pass) {
+      REQUIRE(pipeline->start(2, 0).is_ok());
+      for (const std::string& batch : expected) {
+        const int threads = kThreads[change % 7];
+        const std::uint32_t ahead = kAhead[change++ % 5];
+        REQUIRE(pipeline->tune({threads, threads, ahead, ahead}).is_ok());
+        CHECK(pipeline->ahead() == ahead);
+        // None at all only once everything is known to be in memory.
+        const int in_force = pipeline->stats().num_threads;
+        CHECK((in_force == threads || (threads == 0 && in_force == 1)));
+        without_threads = without_threads || in_force == 0;
+        bool end = false;
+        REQUIRE(visible(next_of(*pipeline, &end)) == batch);
+      }
+      bool end = false;
+      next_of(*pipeline, &end);
+      CHECK(end);
+    }
+    CHECK(without_threads == c.can_be_in_memory);
+  }
+}
+
+TEST_CASE("bounds that hold nothing are refused, as is tuning without threads") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", 50, 64, 6000).is_ok());
+  const auto dataset = open_small(dir / "d");
+  const auto pipeline = make(dataset, options_for(1));
+  for (const SettingBounds bounds :
+       {SettingBounds{-1, 1, 1, 1}, SettingBounds{2, 1, 1, 1}, SettingBounds{0, 1, 0, 1}, SettingBounds{0, 1, 3, 2}}) {
+    CHECK(pipeline->tune(bounds).code() == Code::kInvalidArgument);
+  }
+  CHECK_FALSE(pipeline->stats().is_tuned);
+  CHECK(make(dataset, options_for(0))->tune({0, 1, 1, 1}).code() == Code::kInvalidArgument);
+}
+
 TEST_CASE("every sample arrives exactly once, with its values") {
   TempDir dir;
   REQUIRE(write_small(dir / "d", kSamples, 50).is_ok());

@@ -1,0 +1,84 @@
+// The part of Pipeline that puts settings in force while a pass runs.
+#include <algorithm>
+#include <new>
+#include <system_error>
+
+#include "headrace/base/clock.h"
+#include "headrace/base/placement.h"
+#include "headrace/base/thread_pool.h"
+#include "headrace/pipeline/pipeline.h"
+
+namespace headrace::pipeline {
+namespace {
+
+constexpr std::int64_t kLookNs = 1'000'000'000;
+constexpr std::uint32_t kMostAhead = 1u << 16;
+
+}  // namespace
+
+Status Pipeline::tune(SettingBounds bounds) {
+  HR_RETURN_IF_ERROR(check_usable());
+  if (bounds.min_threads < 0 || bounds.max_threads < bounds.min_threads || bounds.min_ahead < 1 || bounds.max_ahead < bounds.min_ahead ||
+      bounds.max_ahead > kMostAhead || options_.num_threads == 0) {
+    return {Code::kInvalidArgument,
+            strf("tune: threads %d to %d, batches ahead %u to %u, num_threads %d; expected 0 <= least <= most threads, "
+                 "1 <= least <= most <= %u batches, and threads to begin with",
+                 bounds.min_threads, bounds.max_threads, bounds.min_ahead, bounds.max_ahead, options_.num_threads, kMostAhead)};
+  }
+  asked_bounds_ = bounds;
+  tuner_.emplace(Setting{options_.num_threads, options_.prefetch_batches}, usable_bounds());
+  tuner_->begin_pass(now_ns());
+  is_tuned_ = true;
+  put_in_force(tuner_->setting());
+  return Status::ok();
+}
+
+// As asked for, within what the machine has now.
+SettingBounds Pipeline::usable_bounds() const {
+  SettingBounds out = asked_bounds_;
+  const int least = shared_->context.dataset->in_memory(options_.fields) ? 0 : 1;
+  out.max_threads = std::max(least, std::min(ThreadPool::shared().max_threads(), asked_bounds_.max_threads));
+  out.min_threads = std::clamp(asked_bounds_.min_threads, least, out.max_threads);
+  return out;
+}
+
+void Pipeline::put_in_force(Setting setting) {
+  ahead_.store(setting.ahead, std::memory_order_relaxed);
+  if (setting.threads == threads_.load()) return;
+  threads_.store(setting.threads);
+  if (pass_ == nullptr || pass_->group == nullptr) return;
+  try {
+    pass_->group->set_max_concurrency(setting.threads);
+  } catch (const std::bad_alloc&) {  // Those that run go on, and the next batch that is launched asks for more again.
+  } catch (const std::system_error&) {
+  }
+  let_help();
+}
+
+// With as many threads as cores, a helping consumer would only take a core from one of them, but for small batches.
+void Pipeline::let_help() {
+  if (pass_->group == nullptr) return;
+  pass_->may_help = threads_ < current_placement().num_cores || pass_->has_small_batches;
+  pass_->consumer_helps = pass_->may_help && (pass_->consumer_helps || shared_->context.dataset->in_memory(options_.fields));
+}
+
+void Pipeline::begin_tuned_pass() {
+  tuner_->set_bounds(usable_bounds());
+  tuner_->begin_pass(pass_start_ns_);
+  looked_ns_ = pass_start_ns_;
+  put_in_force(tuner_->setting());
+}
+
+void Pipeline::steer(std::int64_t now, std::uint64_t waited_ns, std::uint64_t samples) {
+  if (now - looked_ns_ >= kLookNs) {
+    looked_ns_ = now;
+    ThreadPool::shared().follow_machine();
+    tuner_->set_bounds(usable_bounds());
+  }
+  const Setting setting = tuner_->deliver(now, waited_ns, samples);
+  is_searching_.store(tuner_->is_searching(), std::memory_order_relaxed);
+  setting_changes_.store(tuner_->changes(), std::memory_order_relaxed);
+  put_in_force(setting);
+}
+
+}  // namespace headrace::pipeline

@@ -1,0 +1,196 @@
+// The tuner against made-up machines: a rate for each setting, a clock that only moves as batches come.
+#include "headrace/pipeline/online_tuner.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <vector>
+
+using namespace headrace::pipeline;
+
+namespace {
+
+constexpr SettingBounds kBounds{0, 4, 1, 64};
+constexpr std::uint64_t kSamples = 32;
+
+struct Machine {
+  std::function<double(Setting)> batches_per_second;
+  double consumer_ns = 0;  // of a batch; what the loader takes beyond that is waited for
+  double noise = 0;        // of a batch's time: up to this share more or less
+  std::uint64_t seed = 1;
+  std::int64_t now = 0;
+  std::vector<Setting> seen = {};
+
+  double random() {
+    seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+    return static_cast<double>(seed >> 11) / static_cast<double>(1ull << 53);
+  }
+  // A machine is slow or fast for 30 ms at a time, as one is that it shares with others.
+  double weather() {
+    const auto spell = static_cast<std::uint64_t>(now / 30'000'000);
+    const double value = static_cast<double>((spell * 0x9E3779B97F4A7C15ull + seed_of_weather) >> 40) / static_cast<double>(1ull << 24);
+    return 1 + noise * (2 * value - 1);
+  }
+  std::uint64_t seed_of_weather = 0;
+
+  // A search under way at the end is let finish, so that what is in force is no candidate.
+  void run(OnlineTuner& tuner, double seconds) {
+    const std::int64_t end = now + static_cast<std::int64_t>(seconds * 1e9);
+    while (now < end || (seconds >= 1 && tuner.is_searching() && now < 2 * end)) {
+      const double made = 1e9 / batches_per_second(tuner.setting()) * weather() * (1 + 0.1 * noise * (random() - 0.5));
+      const double spent = std::max(made, consumer_ns);
+      now += static_cast<std::int64_t>(spent);
+      const Setting next = tuner.deliver(now, static_cast<std::uint64_t>(spent - consumer_ns), kSamples);
+      if (seen.empty() || !(seen.back() == next)) seen.push_back(next);
+    }
+  }
+  // What the best setting within the bounds would deliver.
+  double best(const SettingBounds& bounds) const {
+    double most = 0;
+    for (int threads = bounds.min_threads; threads <= bounds.max_threads; ++threads) {
+      for (std::uint32_t ahead = bounds.min_ahead; ahead <= bounds.max_ahead; ++ahead) most = std::max(most, rate({threads, ahead}));
+    }
+    return most;
+  }
+  double rate(Setting setting) const { return std::min(batches_per_second(setting), consumer_ns > 0 ? 1e9 / consumer_ns : 1e18); }
+};
+
+double threads_of(Setting s) { return std::max(0.7, std::min(2.0, static_cast<double>(s.threads))); }
+// Two cores; what is ahead beyond two batches falls out of their caches.
+double gather(Setting s) { return 8000 * threads_of(s) / (1 + 0.15 * std::log2(std::max(1.0, s.ahead / 2.0))); }
+double decode(Setting s) { return 300 * std::min<double>(threads_of(s), s.ahead); }
+double storage(Setting s) { return 10 * std::min<double>(s.ahead, 48); }
+// Waking a thread costs more than the batch.
+double tiny(Setting s) { return s.threads == 0 ? 90'000 : 60'000 - 10'000 * s.threads; }
+
+}  // namespace
+
+TEST_CASE("in a few seconds it is within 5 % of the best fixed setting, whatever binds") {
+  struct Case {
+    const char* name;
+    double (*rate)(Setting);
+    double seconds;
+  };
+  for (const Case& c : {Case{"gather", gather, 3}, Case{"decode", decode, 3}, Case{"storage", storage, 20}, Case{"tiny", tiny, 3}}) {
+    CAPTURE(c.name);
+    for (const Setting first : {Setting{2, 6}, Setting{1, 1}, Setting{4, 64}}) {
+      CAPTURE(first.threads);
+      Machine machine{c.rate};
+      OnlineTuner tuner(first, kBounds);
+      tuner.begin_pass(machine.now);
+      machine.run(tuner, c.seconds);
+      CAPTURE(tuner.setting().threads);
+      CAPTURE(tuner.setting().ahead);
+      CHECK(machine.rate(tuner.setting()) >= 0.95 * machine.best(kBounds));
+      for (const Setting setting : machine.seen) CHECK(kBounds.clamp(setting) == setting);
+    }
+  }
+}
+
+TEST_CASE("on a machine whose speed comes and goes it still ends near the best") {
+  for (double (*rate)(Setting) : {gather, decode, tiny}) {
+    int good = 0;
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+      Machine machine{rate, 0, 0.2, seed};
+      machine.seed_of_weather = seed * 77;
+      OnlineTuner tuner({2, 6}, kBounds);
+      tuner.begin_pass(machine.now);
+      machine.run(tuner, 60);
+      good += machine.rate(tuner.setting()) >= 0.85 * machine.best(kBounds) ? 1 : 0;
+    }
+    CHECK(good >= 18);
+  }
+}
+
+TEST_CASE("a consumer that does not wait is left alone, and looked after once it does") {
+  Machine machine{decode};
+  machine.consumer_ns = 5e6;  // 200 a second; two threads make 600
+  OnlineTuner tuner({1, 2}, {0, 2, 1, 64});
+  tuner.begin_pass(0);
+  machine.run(tuner, 20);
+  CHECK(tuner.changes() == 0);
+  CHECK(machine.seen.size() == 1);
+  CHECK_FALSE(tuner.is_searching());
+  machine.consumer_ns = 1e6;
+  machine.run(tuner, 10);
+  CHECK(tuner.setting().threads == 2);
+  CHECK(tuner.changes() > 0);
+}
+
+TEST_CASE("it follows a machine that changes") {
+  Machine machine{gather};
+  OnlineTuner tuner({2, 6}, kBounds);
+  tuner.begin_pass(0);
+  machine.run(tuner, 3);
+  machine.batches_per_second = storage;
+  machine.run(tuner, 40);
+  CHECK(machine.rate(tuner.setting()) >= 0.95 * machine.best(kBounds));
+  const SettingBounds one{0, 1, 1, 8};
+  tuner.set_bounds(one);
+  CHECK(tuner.setting() == one.clamp(tuner.setting()));
+  machine.seen.clear();
+  machine.run(tuner, 20);
+  for (const Setting setting : machine.seen) CHECK(one.clamp(setting) == setting);
+  CHECK(machine.rate(tuner.setting()) >= 0.95 * machine.best(one));
+}
+
+TEST_CASE("a long pause of the consumer is no reason to change anything") {
+  Machine machine{gather};
+  OnlineTuner tuner({2, 6}, kBounds);
+  tuner.begin_pass(0);
+  machine.run(tuner, 3);
+  const Setting found = tuner.setting();
+  for (int i = 0; i < 20; ++i) {
+    machine.now += 30'000'000'000;  // validation
+    machine.run(tuner, 0.3);
+  }
+  CHECK(machine.rate(tuner.setting()) >= 0.95 * machine.rate(found));
+}
+
+TEST_CASE("passes shorter than a slice are measured together") {
+  Machine machine{decode};
+  OnlineTuner tuner({1, 1}, kBounds);
+  for (int pass = 0; pass < 3000; ++pass) {
+    tuner.begin_pass(machine.now);
+    machine.run(tuner, 0.01);
+    machine.now += 5'000'000;
+  }
+  CHECK(machine.rate(tuner.setting()) >= 0.95 * machine.best(kBounds));
+}
+
+TEST_CASE("it rests longer and longer where nothing is better, so that comparing costs next to nothing") {
+  Machine machine{[](Setting s) { return s == Setting{2, 6} ? 1000.0 : 500.0; }};
+  OnlineTuner tuner({2, 6}, kBounds);
+  tuner.begin_pass(0);
+  std::uint64_t batches = 0;
+  for (int i = 0; i < 600; ++i) {
+    const std::size_t before = machine.seen.size();
+    machine.run(tuner, 1);
+    batches += machine.seen.size() - before;  // changes of setting
+  }
+  CHECK(tuner.changes() == 0);
+  CHECK(batches < 400);
+}
+
+TEST_CASE("what more batches ahead do not gain is given back, down to two a thread and two") {
+  Machine machine{decode};
+  OnlineTuner tuner({2, 64}, kBounds);
+  tuner.begin_pass(0);
+  machine.run(tuner, 60);
+  CHECK(tuner.setting().ahead <= 8);
+  CHECK(tuner.setting().ahead >= 2);
+  CHECK(machine.rate(tuner.setting()) >= 0.95 * machine.best(kBounds));
+}
+
+TEST_CASE("equal bounds leave a number alone") {
+  for (const SettingBounds bounds : {SettingBounds{2, 2, 1, 64}, SettingBounds{0, 4, 6, 6}, SettingBounds{2, 2, 6, 6}}) {
+    Machine machine{storage};
+    OnlineTuner tuner({2, 6}, bounds);
+    tuner.begin_pass(0);
+    machine.run(tuner, 20);
+    for (const Setting setting : machine.seen) CHECK(bounds.clamp(setting) == setting);
+    CHECK(machine.rate(tuner.setting()) >= 0.95 * machine.best(bounds));
+  }
+}
