@@ -27,7 +27,8 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
                                         std::uint32_t prefetch_batches, std::uint64_t prefetch_bytes, const std::string& ragged,
                                         const std::string& on_error, std::shared_ptr<pipeline::AliasTable> weights,
                                         std::uint64_t epoch_samples, std::shared_ptr<pipeline::Mixture> mixture,
-                                        const std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>& images) {
+                                        const std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>& images,
+                                        std::shared_ptr<ops::FieldPlan> field_plan) {
   pipeline::PipelineOptions options;
   options.fields = std::move(fields);
   options.partition = {batch_size, rank, world_size, drop_last, drop_uneven};
@@ -43,6 +44,7 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
   options.epoch_samples = epoch_samples;
   options.mixture = std::move(mixture);
   options.images.assign(images.begin(), images.end());
+  options.field_plan = std::move(field_plan);
   return unwrap(Pipeline::create(std::move(dataset), std::move(options)));
 }
 
@@ -71,6 +73,7 @@ py::dict stats_dict(const Pipeline& p) {
   stages["decode"] = seconds(s.decode_ns);
   stages["assemble"] = seconds(s.assemble_ns);
   stages["images"] = seconds(s.image_ns);
+  stages["fields"] = seconds(s.field_plan_ns);
   py::dict out;
   out["batches"] = s.batches;
   out["samples"] = s.samples;
@@ -119,7 +122,7 @@ void register_pipeline(py::module_& m) {
            py::arg("order") = "sequential", py::arg("window") = 32, py::arg("seed") = 0, py::arg("num_threads") = 0,
            py::arg("prefetch_batches") = 0, py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise",
            py::arg("weights") = py::none(), py::arg("epoch_samples") = 0, py::arg("mixture") = py::none(),
-           py::arg("images") = std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>{})
+           py::arg("images") = std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>{}, py::arg("field_plan") = py::none())
       .def(
           "start",
           [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) { check(without_lock([&] { return p.start(epoch, position); })); },

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_ext, m, pybind11::mod_gil_not_used()) {
   headrace::bindings::register_dataset(m);
   headrace::bindings::register_decode(m);
   headrace::bindings::register_image(m);
+  headrace::bindings::register_field_plan(m);
   headrace::bindings::register_memory(m);
   headrace::bindings::register_limits(m);
   headrace::bindings::register_batch(m);

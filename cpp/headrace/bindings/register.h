@@ -11,6 +11,7 @@ void register_writer(pybind11::module_& m);
 void register_abandoned(pybind11::module_& m);
 void register_decode(pybind11::module_& m);
 void register_image(pybind11::module_& m);
+void register_field_plan(pybind11::module_& m);
 void register_dataset(pybind11::module_& m);
 void register_batch(pybind11::module_& m);
 void register_limits(pybind11::module_& m);

@@ -335,6 +335,34 @@ class ImagePlan:
     def apply(self, encoded: bytes, *, seed: int = 0, epoch: int = 0, sample: int = 0) -> npt.NDArray[Any]:
         """One image as a batch would hold it; bfloat16 as uint16. Raises CorruptDataError, TruncatedError, LimitExceededError, UnsupportedVersionError."""
 
+@final
+class FieldPlan:
+    """What becomes of some fields: headrace.prep writes it. Immutable; any thread.
+
+    inputs: (number of the field among those asked for, what it looks like, register). registers: (type, width), of "float32", "float64", "int64", "text".
+    steps: "kind", "inputs", "output" (registers), and parameters: arrays of floats or integers, lists of texts.
+    outputs: (register, field that is made), or (number of a field, None) for one that is delivered as it is.
+    Raises ValueError naming the input, step or output that does not fit.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[tuple[int, Field, int]],
+        registers: Sequence[tuple[str, int]],
+        steps: Sequence[dict[str, Any]],
+        outputs: Sequence[tuple[int, Field | None]],
+    ) -> None: ...
+    @property
+    def tile_rows(self) -> int:
+        """Rows that are worked on at a time."""
+    def apply(
+        self,
+        inputs: Sequence[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None, npt.NDArray[np.int64] | None]],
+        rows: int,
+        threads: int = 0,
+    ) -> list[npt.NDArray[Any]]:
+        """Run it on arrays: for each input (values, valid, offsets), C-contiguous; new arrays, one an output. Raises ValueError naming the field."""
+
 class Pipeline:
     """The engine behind a loader: plan -> read -> verify -> decode -> assemble -> deliver in order. One consumer at a time.
 
@@ -363,8 +391,9 @@ class Pipeline:
         epoch_samples: int = 0,
         mixture: Mixture | None = None,
         images: Sequence[tuple[int, ImagePlan]] = [],
+        field_plan: FieldPlan | None = None,
     ) -> None:
-        """images: fields that are delivered as these plans make them, drawing from (seed, epoch, sample)."""
+        """images: fields that are delivered as these plans make them, drawing from (seed, epoch, sample). field_plan: what is delivered in place of `fields`."""
     def set_mixture(self, mixture: Mixture) -> None:
         """Other shares of the same sources, from the next start() or replay() on. Raises ValueError."""
     def start(self, epoch: int, position: int = 0) -> None:
