@@ -15,7 +15,7 @@ from headrace.prep import state
 from headrace.prep.diagram import draw
 from headrace.prep.fit import Walk, count_passes, fit_steps
 from headrace.prep.program import Program, matching
-from headrace.prep.rows import ArrayRows, DatasetRows, Rows, rows_of
+from headrace.prep.rows import DatasetRows, Rows, rows_of
 from headrace.prep.seen import Seen, seen_by
 from headrace.prep.step import NotFittedError, Step
 from headrace.prep.transform import transform_arrays, transform_dataset
@@ -143,7 +143,7 @@ class Pipeline:
         program = self.program(rows.fields)
         if not program.keeps:
             return dataset
-        masks = [mask for mask in kept_rows(program, rows, threads_of(num_threads))]
+        masks = kept_rows(program, rows, threads_of(num_threads))
         view = dataset.subset(np.flatnonzero(np.concatenate(masks)))
         self._kept.add(view.fingerprint)
         return view

@@ -144,7 +144,7 @@ def _parts_of(name: str, values: Any, valid: Any) -> tuple[_native.Field, tuple[
 
 def _texts_of(name: str, values: list[Any]) -> tuple[_native.Field, tuple[Any, Any, Any], int]:
     for value in values:
-        if value is not None and not isinstance(value, str) and value == value:  # noqa: PLR0124 - NaN, as pandas has for a missing text
+        if value is not None and not isinstance(value, str) and value == value:  # NaN: a missing text of pandas
             raise TypeError(f"field {name!r}: {value!r} among its values; expected texts (str) or None")
     valid = np.array([isinstance(value, str) for value in values], np.bool_)
     encoded = [value.encode() if isinstance(value, str) else b"" for value in values]

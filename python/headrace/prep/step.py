@@ -32,9 +32,9 @@ class Step:
     Fitted attributes end in an underscore and hold a dict by field.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()  # of "moments", "quantiles", "frequencies"; instances may narrow it
+    needs: frozenset[str] = frozenset()  # of "moments", "quantiles", "frequencies"; instances may narrow it
     # What of a field's statistics this step's fields still have afterwards, by computing rather than by another pass.
-    keeps: ClassVar[frozenset[str]] = frozenset()
+    keeps: frozenset[str] = frozenset()
     learns: ClassVar[tuple[str, ...]] = ()  # names of what is kept of each field; `<name>_` is the attribute
     drops_rows = False  # leaves samples out: only through keep(), transform() and apply()
     is_joint = False  # fitted, or run, on several fields at once: begin() and finish() in place of learn(), emit_all() in place of emit()

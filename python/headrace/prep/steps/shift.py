@@ -172,4 +172,4 @@ def _brent(function: Any, low: float, high: float) -> float:
                 v, fv, w, fw = w, fw, u, fu
             elif fu <= fv or v in (x, w):
                 v, fv = u, fu
-    return x
+    return float(x)
