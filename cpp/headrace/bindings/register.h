@@ -16,6 +16,8 @@ void register_dataset(pybind11::module_& m);
 void register_batch(pybind11::module_& m);
 void register_limits(pybind11::module_& m);
 void register_memory(pybind11::module_& m);
+void register_moments(pybind11::module_& m);
+void register_sketches(pybind11::module_& m);
 void register_pipeline(pybind11::module_& m);
 void register_token_batches(pybind11::module_& m);
 void register_weights(pybind11::module_& m);
