@@ -12,6 +12,7 @@ from headrace.prep.program import Program, Value
 from headrace.prep.rows import Rows
 from headrace.prep.step import Step
 from headrace.prep.summary import Collector
+from headrace.prep.transform import OrderedRows
 
 __all__ = ["Walk", "fit_steps"]
 
@@ -103,7 +104,7 @@ class Walk:
         return self.is_whole and not self.waits and self.together is None
 
 
-def fit_steps(steps: Sequence[Step], rows: Rows, among: Sequence[str], threads: int) -> int:
+def fit_steps(steps: Sequence[Step], rows: Rows | OrderedRows, among: Sequence[str], threads: int) -> int:
     """Fit the steps on the rows. Returns how many passes over them it took."""
     passes = 0
     while not (walk := Walk(steps, rows.fields, among)).is_done:
@@ -124,7 +125,7 @@ def count_passes(steps: Sequence[Step], fields: Any, among: Sequence[str]) -> in
     return passes
 
 
-def _run_pass(walk: Walk, rows: Rows, threads: int) -> None:
+def _run_pass(walk: Walk, rows: Rows | OrderedRows, threads: int) -> None:
     program = walk.program
     wanted = {name: wait.value for name, wait in walk.waits.items()}
     collectors = {name: Collector(wait.value.width, wait.needs) for name, wait in walk.waits.items()}
@@ -135,7 +136,7 @@ def _run_pass(walk: Walk, rows: Rows, threads: int) -> None:
         joint = step.begin(values)
         wanted.update({f"together {name}": value for name, value in values.items()})
     keys = list(wanted)
-    flags = {f"keep {i}": Value(f"keep {i}", (), (), "float32", register=at, type="float32") for i, at in enumerate(program.keeps)}
+    flags = program.flags()
     plan = program.compile({**wanted, **flags})
     for batch in rows.batches(plan, [*keys, *flags], threads, program.input_names):
         kept = None if not flags else np.logical_and.reduce([batch.pop(flag) != 0 for flag in flags])

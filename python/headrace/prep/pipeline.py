@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from headrace.prep.program import Program, matching
 from headrace.prep.rows import DatasetRows, Rows, rows_of
 from headrace.prep.seen import Seen, seen_by
 from headrace.prep.step import NotFittedError, Step
-from headrace.prep.transform import transform_arrays, transform_dataset
+from headrace.prep.transform import OrderedRows, as_frame, joined, prepared_batches
+from headrace.writing.writer import Writer
 
 __all__ = ["Pipeline", "load"]
 
@@ -72,7 +73,9 @@ class Pipeline:
         for step in self._flat:
             step.forget()
         self.input_fields_, self._seen, self._kept = None, None, set()
-        self.passes_ = fit_steps(self._flat, rows, self._among(rows.fields), threads_of(num_threads))
+        names = self.ordered_names(rows.fields)
+        looked_at = OrderedRows(rows, names) if names else rows
+        self.passes_ = fit_steps(self._flat, looked_at, self._among(rows.fields), threads_of(num_threads))
         self.input_fields_, self._seen = rows.fields, seen_by(data)
         return self
 
@@ -94,13 +97,31 @@ class Pipeline:
 
     # -- running -----------------------------------------------------------------------------------------------------------------------
 
-    def program(self, fields: Sequence[_native.Field], steps: Sequence[Step] | None = None) -> Program:
-        """The native steps for data with these fields; those it was fitted on must be there. Raises NotFittedError, KeyError, TypeError."""
+    def program(self, fields: Sequence[_native.Field], filled: Sequence[_native.Field] | None = None) -> Program:
+        """The native steps for data with these fields; those it was fitted on must be there. Raises NotFittedError, KeyError, TypeError.
+
+        filled: the fields once their rows were interpolated, where a step does that.
+        """
         self._check_fields(fields)
-        walk = Walk(self._flat if steps is None else steps, fields, self._among(self._require_fitted()))
+        walk = Walk(self._flat, fields if filled is None else filled, self._among(self._require_fitted()))
         if not walk.is_done:
             raise NotFittedError("a step was changed after Pipeline.fit(); fit it again")
         return walk.program
+
+    def ordered_names(self, fields: Sequence[_native.Field]) -> list[str]:
+        """Fields whose nulls are interpolated along the rows. Raises ValueError where another step changes one of them before."""
+        last = max((i for i, step in enumerate(self._flat) if step.is_ordered), default=-1)
+        values, names = Program(fields).values, []
+        changed: set[str] = set()
+        for step in self._flat[: last + 1]:
+            chosen = step.chosen(values, self._among(fields))
+            if step.is_ordered:
+                late = changed.intersection(chosen)
+                if late:
+                    raise ValueError(f"{step} fills rows as they are stored; put it before the steps that change {min(late)!r}")
+                names += [name for name in chosen if name not in names]
+            changed.update(chosen)
+        return names
 
     def _check_fields(self, fields: Sequence[_native.Field]) -> None:
         found = {field.name: field for field in fields}
@@ -131,9 +152,28 @@ class Pipeline:
         self._require_fitted()
         self.warn_of_leak(data)
         rows = rows_of(data)
-        if isinstance(rows, DatasetRows):
-            return transform_dataset(self, rows, threads_of(num_threads))
-        return transform_arrays(self, rows, data, threads_of(num_threads))
+        if len(rows) == 0:
+            raise ValueError("transform: there are no samples")
+        parts = list(prepared_batches(self, rows, threads_of(num_threads)))
+        columns = joined([part for part, _ in parts])
+        if isinstance(data, Mapping) or isinstance(rows, DatasetRows):
+            return columns
+        masks = [mask for _, mask in parts if mask is not None]
+        return as_frame(data, self.program(rows.fields), columns, np.concatenate(masks) if masks else None)
+
+    def apply(self, dataset: Any, out: str | os.PathLike[str], *, num_threads: int | None = None, **options: Any) -> int:
+        """Write the prepared samples, in their order, as a new dataset at `out`; streaming. Returns its version, as headrace.write() does.
+
+        options: of headrace.writing.Writer (codec, chunk_samples, ...). Samples that steps drop are left out. Raises what transform() and write() raise.
+        """
+        rows = rows_of(dataset)
+        self._require_fitted()
+        self.warn_of_leak(dataset)
+        with Writer(out, **options) as writer:
+            for columns, _ in prepared_batches(self, rows, threads_of(num_threads)):
+                writer.extend(columns)
+        assert writer.version is not None
+        return writer.version
 
     def keep(self, dataset: Any, *, num_threads: int | None = None) -> Any:
         """A view of the dataset without the samples that steps drop, found in one pass; what a loader with such steps is given."""
@@ -255,14 +295,9 @@ class Pipeline:
 
 def kept_rows(program: Program, rows: Rows, threads: int) -> list[npt.NDArray[np.bool_]]:
     """For each batch which rows no step leaves out."""
-    from headrace.prep.program import Value
-
-    flags = {f"keep {i}": Value(f"keep {i}", (), (), "float32", register=at, type="float32") for i, at in enumerate(program.keeps)}
-    plan = program.compile(flags)
-    return [
-        np.logical_and.reduce([batch[flag] != 0 for flag in flags])
-        for batch in rows.batches(plan, list(flags), threads, program.input_names)
-    ]
+    flags = program.flags()
+    batches = rows.batches(program.compile(flags), list(flags), threads, program.input_names)
+    return [np.logical_and.reduce([batch[flag] != 0 for flag in flags]) for batch in batches]
 
 
 def threads_of(num_threads: int | None) -> int:

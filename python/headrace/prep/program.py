@@ -134,13 +134,18 @@ class Program:
         width = math.prod(shape)
         return Value(name, tuple(shape), tuple(names), dtype, register=self.register(type, width), type=type, nullable=nullable)
 
-    def change(self, name: str, kind: str, **parameters: Any) -> Value:
-        """Run a step in place on a field's floats."""
+    def touch(self, name: str) -> Value:
+        """The field in floats, as one that a step made: delivered as float32, unless it was cast to another float before."""
         value = self.read(name)
-        self.add(kind, [value.register], value.register, **parameters)
         made = replace(value, dtype=value.dtype if value.source is None and value.dtype in FLOATS else "float32", source=None)
         self.values[name] = made
         return made
+
+    def change(self, name: str, kind: str, **parameters: Any) -> Value:
+        """Run a step in place on a field's floats."""
+        value = self.touch(name)
+        self.add(kind, [value.register], value.register, **parameters)
+        return value
 
     def keep_inside(self, value: Value, low: Any, high: Any, *, nulls: bool) -> None:
         """Leave out rows with a component outside these bounds (float64, an entry a component), or null unless `nulls`."""
@@ -154,6 +159,10 @@ class Program:
             nulls=np.array([nulls], np.int64),
         )
         self.keeps.append(flag)
+
+    def flags(self) -> dict[str, Value]:
+        """The registers of keep_inside() as fields, "keep 0" and on."""
+        return {f"keep {i}": Value(f"keep {i}", (), (), "float32", register=at, type="float32") for i, at in enumerate(self.keeps)}
 
     def remove(self, name: str) -> None:
         """Not delivered, and unknown to later steps."""

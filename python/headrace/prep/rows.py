@@ -35,7 +35,7 @@ class DatasetRows:
         for batch in self.native_batches(plan, threads):
             yield {name: batch.numpy(i) for i, name in enumerate(names)}
 
-    def native_batches(self, plan: _native.FieldPlan, threads: int) -> Iterator[_native.Batch]:
+    def native_batches(self, plan: _native.FieldPlan | None, threads: int) -> Iterator[_native.Batch]:
         """The engine's batches."""
         pipeline = _native.Pipeline(
             self.dataset.native,
@@ -53,14 +53,21 @@ class DatasetRows:
 class ArrayRows:
     """Rows of arrays: numbers with their validity, or texts with their offsets."""
 
-    def __init__(self, columns: Mapping[str, Any]) -> None:
-        """columns: arrays, tensors, or sequences of str and None; all of one length. Raises TypeError, ValueError naming the field."""
+    def __init__(self, columns: Mapping[str, Any], known: Mapping[str, _native.Field] | None = None) -> None:
+        """columns: arrays, tensors, or sequences of str and None; all of one length. known: fields of another kind, which no step looks at.
+
+        Raises TypeError, ValueError naming the field.
+        """
         self.given = dict(columns)
         self.parts: dict[str, tuple[Any, Any, Any]] = {}
         self.fields: list[_native.Field] = []
         lengths = {}
         for name, values in self.given.items():
             if name.endswith(".valid") and name.removesuffix(".valid") in self.given:
+                continue
+            if known is not None and name in known:
+                self.fields.append(known[name])
+                lengths[name] = len(values)
                 continue
             field, parts, lengths[name] = _parts_of(name, values, self.given.get(f"{name}.valid"))
             self.fields.append(field)

@@ -34,6 +34,8 @@ class Impute(Step):
     def __init__(self, strategy: str = "mean", *, fill_value: float = 0.0, indicator: bool = False, fields: Any = None) -> None:
         if strategy not in _STRATEGIES:
             raise ValueError(f"Impute: strategy is {strategy!r}; expected one of {', '.join(_STRATEGIES)}")
+        if indicator and strategy == "interpolate":
+            raise ValueError("Impute: indicator=True does not go with interpolate, which fills nulls before any step sees them")
         self.strategy, self.fill_value, self.indicator, self.fields = strategy, fill_value, indicator, fields
         self.drops_rows = strategy == "drop"
         self.is_ordered = strategy == "interpolate"
@@ -75,11 +77,10 @@ class Impute(Step):
         if self.drops_rows:
             everything = np.full(value.width, np.inf)
             program.keep_inside(value, -everything, everything, nulls=False)
-            program.change(name, "clip", low=-everything, high=everything)
+            program.touch(name)
         elif self.is_ordered:
-            raise ValueError(
-                f"{self} looks at neighbouring rows, which a batch does not have: use Pipeline.transform() or apply() on rows in order"
-            )
+            # Its rows were interpolated before they came here.
+            program.touch(name)
         else:
             changed = program.change(name, "fill", value=self.constants(value, learned))
             program.set(replace(changed, nullable=False))

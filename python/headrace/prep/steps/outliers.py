@@ -72,7 +72,7 @@ class Outliers(Step):
         low, high = np.asarray(learned["low"], np.float64), np.asarray(learned["high"], np.float64)
         if self.action == "drop":
             program.keep_inside(value, low, high, nulls=True)
-            program.change(name, "clip", low=np.full(value.width, -np.inf), high=np.full(value.width, np.inf))
+            program.touch(name)
         else:
             program.change(name, "clip" if self.action == "clip" else "null_outside", low=low, high=high)
 
