@@ -26,6 +26,7 @@ CPP_LAYERS = [
     "format",  # what the bytes of shards and manifests mean
     "io",  # everything asynchronous about reading
     "ops",  # kernels from stored to delivered values
+    "statistics",  # what batches of rows amount to: moments, sketches, counts
     "pipeline",  # order, plan, batches, statistics
     "bindings",  # the only layer that knows Python
 ]
@@ -41,7 +42,7 @@ LINUX_HEADERS = re.compile(r"linux/|sys/(epoll|eventfd|inotify|prctl|sendfile|st
 
 # Python layer -> the layers that it may import. The key is the first name below headrace.
 _STORED = {"errors", "schema", "_native"}
-_DATA = _STORED | {"sampling", "datasets", "writing", "prep", "images"}
+_DATA = _STORED | {"sampling", "datasets", "writing", "statistics", "prep", "images"}
 PYTHON_LAYERS: dict[str, set[str]] = {
     "errors": set(),  # exception types; everything may raise them
     "schema": {"errors"},  # fields, dtypes, shapes as Python sees them
@@ -49,7 +50,8 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     "sampling": _STORED,  # order, partition, position: numbers, no data
     "datasets": _STORED | {"sampling"},  # things with a length and a fetch; an iterable one carries an order
     "writing": _STORED | {"datasets"},  # makes datasets, and reads back what it made
-    "prep": _STORED | {"datasets"},  # fits on datasets
+    "statistics": _STORED | {"datasets"},  # accumulators of rows, and the profile of a dataset
+    "prep": _STORED | {"datasets", "statistics", "writing"},  # fits on datasets, and writes prepared ones
     "images": _STORED,  # describes decoding; the kernels are native
     "loader": _DATA,  # batches for the training loop
     "integrations": _DATA | {"loader"},  # other frameworks' protocols around the loader

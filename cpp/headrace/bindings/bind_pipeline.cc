@@ -29,7 +29,7 @@ std::unique_ptr<Pipeline> make_pipeline(
     std::uint32_t prefetch_batches, std::uint64_t prefetch_bytes, const std::string& ragged, const std::string& on_error,
     std::shared_ptr<pipeline::AliasTable> weights, std::uint64_t epoch_samples, std::shared_ptr<pipeline::Mixture> mixture,
     const std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>& images,
-    const std::optional<std::tuple<std::uint32_t, std::uint32_t, std::shared_ptr<ops::ImageMix>>>& mix) {
+    const std::optional<std::tuple<std::uint32_t, std::uint32_t, std::shared_ptr<ops::ImageMix>>>& mix, std::shared_ptr<ops::FieldPlan> field_plan) {
   pipeline::PipelineOptions options;
   options.fields = std::move(fields);
   options.partition = {batch_size, rank, world_size, drop_last, drop_uneven};
@@ -46,6 +46,7 @@ std::unique_ptr<Pipeline> make_pipeline(
   options.mixture = std::move(mixture);
   options.images.assign(images.begin(), images.end());
   if (mix.has_value()) options.mix = pipeline::BatchMix{std::get<0>(*mix), std::get<1>(*mix), std::get<2>(*mix)};
+  options.field_plan = std::move(field_plan);
   return unwrap(Pipeline::create(std::move(dataset), std::move(options)));
 }
 
@@ -74,6 +75,7 @@ py::dict stats_dict(const Pipeline& p) {
   stages["decode"] = seconds(s.decode_ns);
   stages["assemble"] = seconds(s.assemble_ns);
   stages["images"] = seconds(s.image_ns);
+  stages["fields"] = seconds(s.field_plan_ns);
   py::dict out;
   out["batches"] = s.batches;
   out["samples"] = s.samples;
@@ -124,7 +126,8 @@ void register_pipeline(py::module_& m) {
            py::arg("order") = "sequential", py::arg("window") = 32, py::arg("seed") = 0, py::arg("num_threads") = 0,
            py::arg("prefetch_batches") = 0, py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise",
            py::arg("weights") = py::none(), py::arg("epoch_samples") = 0, py::arg("mixture") = py::none(),
-           py::arg("images") = std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>{}, py::arg("mix") = py::none())
+           py::arg("images") = std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>{}, py::arg("mix") = py::none(),
+           py::arg("field_plan") = py::none())
       .def(
           "start",
           [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) { check(without_lock([&] { return p.start(epoch, position); })); },

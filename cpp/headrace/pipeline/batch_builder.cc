@@ -241,7 +241,7 @@ Status BatchBuilder::lay_out() {
     out.field = context_.fields[i];
     out.row_bytes = field.row_bytes();
     if (!field.is_variable()) {
-      out.values_bytes = count * out.row_bytes;
+      out.values_bytes = is_read_in_place(i) ? 0 : count * out.row_bytes;
     } else {
       const std::vector<std::uint64_t>& lengths = values_[i].length;
       out.padded = field.kind == format::Kind::kRagged && context_.ragged == Ragged::kPadded;
@@ -274,6 +274,10 @@ Status BatchBuilder::lay_out() {
     if (context_.plans[i] != nullptr) prepared_at_[i] = part(count, context_.plans[i]->bytes());
   }
   if (context_.mix.has_value()) mixed_at_ = part(count, std::uint64_t{context_.mix->mix->classes()} * 4);
+  if (context_.field_plan != nullptr) {
+    for (const ops::PlanOutput& output : context_.field_plan->outputs())
+      made_at_.push_back(output.kept ? 0 : part(count, output.form.row_bytes()));
+  }
   slab_bytes_ = std::max<std::size_t>(at, 1);
   return fits && slab_bytes_ <= context_.most_bytes ? Status::ok() : too_large();
 }
@@ -342,6 +346,8 @@ void BatchBuilder::place_staged(Values& values, const Conversion& conversion) {
 
 // What was put together in the staging areas, as delivered.
 void BatchBuilder::convert_staged() {
+  if (is_converted_) return;
+  is_converted_ = true;
   std::uint8_t* slab = batch_.slab->data();
   for (std::size_t i = 0; i < conversions_.size(); ++i) {
     const Conversion& c = conversions_[i];
@@ -380,7 +386,7 @@ void BatchBuilder::will_need_direct(std::size_t out_field) {
 void BatchBuilder::cut_pieces() {
   std::uint64_t direct_row = 0;
   for (std::size_t i = 0; i < direct_.size(); ++i) {
-    if (direct_[i]) direct_row += field_of(i).row_bytes();
+    if (direct_[i] && !is_read_in_place(i)) direct_row += field_of(i).row_bytes();
   }
   if (direct_row > 0) {
     // Alike in size, so that a batch just above a piece is not one and a crumb.
@@ -429,6 +435,7 @@ Batch BatchBuilder::take() {
   batch_.schema = context_.schema;
   if (!context_.plans.empty()) deliver_images();
   if (context_.mix.has_value()) deliver_mixed();
+  if (context_.field_plan != nullptr) deliver_plan();
   batch_.indices.assign(samples().begin(), samples().end());
   return std::move(batch_);
 }

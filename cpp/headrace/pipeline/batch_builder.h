@@ -8,7 +8,7 @@
 // that they hold. Bytes are copied once, from where they were decoded (or mapped) into the slab.
 //
 // Encoded images that a plan prepares follow in a second round: once all pieces have run, begin_images() and run_images(), decode them from
-// the slab to another part of it.
+// the slab to another part of it. So do fields that a FieldPlan makes of others: rows of them are pieces of the same round.
 //
 // Owns:     the plan and the slab's lease. Borrows dataset, pool, counters: they outlive it.
 // Threads:  prepare() and take() from one thread, before and after all pieces; run_piece() from any, each piece once.
@@ -28,6 +28,7 @@
 
 #include "headrace/base/status.h"
 #include "headrace/io/stored_bytes.h"
+#include "headrace/ops/field_plan.h"
 #include "headrace/ops/image_mix.h"
 #include "headrace/ops/image_plan.h"
 #include "headrace/pipeline/batch.h"
@@ -61,6 +62,9 @@ struct BuildContext {
   std::vector<std::shared_ptr<const ops::ImagePlan>> plans;  // [field to deliver] null: as stored; empty: all as stored
   std::shared_ptr<const format::Schema> prepared;            // with the fields that the plans make; there if there are plans
   std::optional<BatchMix> mix;                               // only where there are plans
+  std::shared_ptr<const ops::FieldPlan> field_plan;          // null: fields are delivered as above
+  std::vector<bool> only_read;                               // [field] by the field plan, and not delivered; there if there is one
+  std::vector<std::uint32_t> delivered;                      // [output of the field plan] in `prepared`
   std::uint64_t seed = 0;                                    // of what plans and mixes draw
 };
 
@@ -69,6 +73,10 @@ void set_plans(const std::vector<std::uint32_t>& fields,
                const std::vector<std::pair<std::uint32_t, std::shared_ptr<const ops::ImagePlan>>>& images, BuildContext& context);
 // Errors: kInvalidArgument: `field` is not among `fields`, or holds no encoded images.
 Status check_image(const Dataset& dataset, const std::vector<std::uint32_t>& fields, std::uint32_t field);
+// The plan's fields in place of context.fields; null: nothing. After set_plans(). REQUIRES: check_field_plan().
+void set_field_plan(std::shared_ptr<const ops::FieldPlan> plan, BuildContext& context);
+// Errors: kInvalidArgument: the plan reads or delivers fields that are not there, or look otherwise.
+Status check_field_plan(const format::Schema& schema, const std::vector<std::uint32_t>& fields, const ops::FieldPlan& plan);
 
 // After set_plans(): `prepared` has the labels as they are then delivered. REQUIRES: check_mix().
 void set_mix(const std::optional<BatchMix>& mix, BuildContext& context);
@@ -179,7 +187,7 @@ class BatchBuilder {
     std::size_t file_field = kNoField;
   };
   struct ImagePiece {
-    std::size_t out_field, begin, end;  // slots
+    std::size_t out_field, begin, end;  // slots; kNoField: rows of the field plan
   };
   struct Extent {
     std::uint64_t begin, end;
@@ -226,11 +234,21 @@ class BatchBuilder {
   void deliver_images();
   void read_labels();
   void deliver_mixed();
+  void cut_images();
+  void run_image_piece(const ImagePiece& part);
+  bool is_read_in_place(std::size_t out_field) const;
+  void cut_plan();
+  void run_plan(std::size_t begin, std::size_t end);
+  void load_tile(std::size_t input, std::size_t begin, std::size_t end, std::vector<std::uint8_t>& gathered,
+                 ops::FieldScratch& scratch) const;
+  void deliver_plan();
+  bool has_errors(std::size_t begin, std::size_t end);
   void run_direct(std::size_t begin, std::size_t end);
-  void gather_runs(std::size_t out_field, std::size_t begin, std::size_t end);
+  void gather_field(std::size_t out_field, std::size_t begin, std::size_t end, std::uint8_t* to) const;
+  void gather_runs(std::size_t out_field, std::size_t begin, std::size_t end, std::uint8_t* first) const;
   const std::uint8_t* whole_run(std::size_t out_field, std::size_t slot) const;
   const std::uint8_t* address(std::uint32_t field, const Location& at, std::uint64_t row_bytes) const;
-  void copy_parts(std::size_t out_field, std::size_t slot, std::uint8_t* to);
+  void copy_parts(std::size_t out_field, std::size_t slot, std::uint8_t* to) const;
   static void copy_rows_of(const Conversion& conversion, const std::uint8_t* from, std::uint64_t rows, std::uint8_t* to);
   void convert_staged();
   void touch_direct(std::size_t out_field, std::size_t begin, std::size_t end);
@@ -291,6 +309,8 @@ class BatchBuilder {
   std::vector<Piece> pieces_;
   std::vector<ImagePiece> image_pieces_;
   std::vector<std::size_t> prepared_at_;  // [out field] in the slab
+  std::vector<std::size_t> made_at_;      // [output of the field plan] in the slab
+  bool is_converted_ = false;             // what was staged
   std::vector<bool> failed_slots_;        // before images are decoded
   std::vector<std::uint32_t> labels_;     // [slot], where they are mixed
   std::size_t mixed_at_ = 0;              // mixed labels, in the slab

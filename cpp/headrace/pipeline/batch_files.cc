@@ -91,11 +91,19 @@ void BatchBuilder::cut_files() {
 }
 
 std::size_t BatchBuilder::begin_images() {
-  if (context_.plans.empty() || samples_.empty() || lacks_sources_) return 0;
+  image_pieces_.clear();
+  if (samples_.empty() || lacks_sources_) return 0;
+  if (context_.field_plan != nullptr) convert_staged();  // The plan reads what was staged.
+  cut_images();
+  cut_plan();
+  return image_pieces_.size();
+}
+
+void BatchBuilder::cut_images() {
+  if (context_.plans.empty()) return;
   failed_slots_.assign(samples_.size(), false);
   for (const SampleError& error : errors_) failed_slots_[error.slot] = true;
   if (context_.mix.has_value()) read_labels();
-  image_pieces_.clear();
   for (std::size_t i = 0; i < context_.plans.size(); ++i) {
     if (context_.plans[i] == nullptr) continue;
     for (std::size_t from = 0, end = 0; from < samples_.size(); from = end) {
@@ -104,7 +112,6 @@ std::size_t BatchBuilder::begin_images() {
       image_pieces_.push_back({i, from, end});
     }
   }
-  return image_pieces_.size();
 }
 
 BatchBuilder::Extent BatchBuilder::encoded(std::size_t out_field, std::size_t slot) const {
@@ -119,8 +126,17 @@ std::string BatchBuilder::image_origin(std::size_t out_field, std::size_t slot) 
 }
 
 void BatchBuilder::run_images(std::size_t piece) {
-  io::ScopedTime time(context_.counters->image_ns);
   const ImagePiece& part = image_pieces_[piece];
+  if (part.out_field == kNoField) {
+    io::ScopedTime time(context_.counters->field_plan_ns);
+    run_plan(part.begin, part.end);
+  } else {
+    io::ScopedTime time(context_.counters->image_ns);
+    run_image_piece(part);
+  }
+}
+
+void BatchBuilder::run_image_piece(const ImagePiece& part) {
   const ops::ImagePlan& plan = *context_.plans[part.out_field];
   const FieldOut& from = batch_.fields[part.out_field];
   std::uint8_t* const slab = batch_.slab->data();

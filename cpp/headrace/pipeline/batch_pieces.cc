@@ -45,45 +45,49 @@ void BatchBuilder::touch_direct(std::size_t out_field, std::size_t begin, std::s
   }
 }
 
+bool BatchBuilder::has_errors(std::size_t begin, std::size_t end) {
+  std::lock_guard lock(errors_mutex_);
+  return std::any_of(errors_.begin(), errors_.end(), [&](const SampleError& e) { return e.slot >= begin && e.slot < end; });
+}
+
 void BatchBuilder::run_direct(std::size_t begin, std::size_t end) {
-  thread_local std::vector<const std::uint8_t*> from;
   for (std::size_t i = 0; i < direct_.size(); ++i) {
     const FieldOut& out = batch_.fields[i];
-    if (!direct_[i] || out.row_bytes == 0) continue;
+    if (!direct_[i] || out.row_bytes == 0 || is_read_in_place(i)) continue;
     touch_direct(i, begin, end);
-    {
-      // Damaged rows must not be read: they may not be in memory. Their batch is not delivered, so a piece with one stops here.
-      std::lock_guard lock(errors_mutex_);
-      if (std::any_of(errors_.begin(), errors_.end(), [&](const SampleError& e) { return e.slot >= begin && e.slot < end; })) continue;
+    // Damaged rows must not be read: they may not be in memory. Their batch is not delivered, so a piece with one stops here.
+    if (has_errors(begin, end)) continue;
+    gather_field(i, begin, end, batch_.slab->data() + out.values_at + begin * out.row_bytes);
+  }
+}
+
+// The rows of slots [begin, end), side by side at `to`.
+void BatchBuilder::gather_field(std::size_t i, std::size_t begin, std::size_t end, std::uint8_t* to) const {
+  thread_local std::vector<const std::uint8_t*> from;
+  const FieldOut& out = batch_.fields[i];
+  if (makes_runs_) return gather_runs(i, begin, end, to);
+  from.resize(end - begin);
+  if (const MemoryTable* table = context_.dataset->table().get()) {
+    table->find(out.field, {samples_.data() + begin, end - begin}, from);
+  } else if (sources_.size() == 1) {
+    const std::uint64_t* offsets = sources_[0]->shard().values_offsets().data() + out.field;
+    const std::uint8_t* base = sources_[0]->mapped();
+    const std::size_t fields = sources_[0]->shard().schema().fields.size();
+    for (std::size_t slot = begin; slot < end; ++slot) {
+      from[slot - begin] = base + offsets[places_[slot].chunk * fields] + places_[slot].row * conversions_[i].row_bytes;
     }
-    if (makes_runs_) {
-      gather_runs(i, begin, end);
-      continue;
+  } else {
+    for (std::size_t slot = begin; slot < end; ++slot) {
+      const Location& at = places_[slot];
+      const io::ShardSource& source = *sources_[at.shard];
+      from[slot - begin] = source.mapped() + source.shard().values_offset(at.chunk, out.field) + at.row * conversions_[i].row_bytes;
     }
-    from.resize(end - begin);
-    if (const MemoryTable* table = context_.dataset->table().get()) {
-      table->find(out.field, {samples_.data() + begin, end - begin}, from);
-    } else if (sources_.size() == 1) {
-      const std::uint64_t* offsets = sources_[0]->shard().values_offsets().data() + out.field;
-      const std::uint8_t* base = sources_[0]->mapped();
-      const std::size_t fields = sources_[0]->shard().schema().fields.size();
-      for (std::size_t slot = begin; slot < end; ++slot) {
-        from[slot - begin] = base + offsets[places_[slot].chunk * fields] + places_[slot].row * conversions_[i].row_bytes;
-      }
-    } else {
-      for (std::size_t slot = begin; slot < end; ++slot) {
-        const Location& at = places_[slot];
-        const io::ShardSource& source = *sources_[at.shard];
-        from[slot - begin] = source.mapped() + source.shard().values_offset(at.chunk, out.field) + at.row * conversions_[i].row_bytes;
-      }
-    }
-    std::uint8_t* to = batch_.slab->data() + out.values_at + begin * out.row_bytes;
-    if (conversions_[i].needed) {
-      const Conversion& c = conversions_[i];
-      ops::cast_rows(c.from, c.to, from, c.row_bytes / c.in_bytes, to);
-    } else {
-      ops::gather_rows(from, out.row_bytes, to);
-    }
+  }
+  if (conversions_[i].needed) {
+    const Conversion& c = conversions_[i];
+    ops::cast_rows(c.from, c.to, from, c.row_bytes / c.in_bytes, to);
+  } else {
+    ops::gather_rows(from, out.row_bytes, to);
   }
 }
 
@@ -116,12 +120,12 @@ const std::uint8_t* BatchBuilder::address(std::uint32_t field, const Location& a
 }
 
 // Samples of several rows: those that lie side by side are gathered together, others part by part.
-void BatchBuilder::gather_runs(std::size_t out_field, std::size_t begin, std::size_t end) {
+void BatchBuilder::gather_runs(std::size_t out_field, std::size_t begin, std::size_t end, std::uint8_t* first) const {
   const FieldOut& out = batch_.fields[out_field];
   const Conversion& c = conversions_[out_field];
   thread_local std::vector<const std::uint8_t*> whole;
   for (std::size_t slot = begin; slot < end; ++slot) {
-    std::uint8_t* const to = batch_.slab->data() + out.values_at + slot * out.row_bytes;
+    std::uint8_t* const to = first + (slot - begin) * out.row_bytes;
     whole.clear();
     while (slot + whole.size() < end) {
       const std::uint8_t* const from = whole_run(out_field, slot + whole.size());
@@ -142,7 +146,7 @@ void BatchBuilder::gather_runs(std::size_t out_field, std::size_t begin, std::si
   }
 }
 
-void BatchBuilder::copy_parts(std::size_t out_field, std::size_t slot, std::uint8_t* to) {
+void BatchBuilder::copy_parts(std::size_t out_field, std::size_t slot, std::uint8_t* to) const {
   const FieldOut& out = batch_.fields[out_field];
   const Conversion& conversion = conversions_[out_field];
   const View& view = context_.dataset->view();

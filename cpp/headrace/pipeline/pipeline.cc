@@ -57,12 +57,14 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
   HR_RETURN_IF_ERROR(dataset->check_fields(options.fields));
   for (const auto& [field, plan] : options.images) HR_RETURN_IF_ERROR(check_image(*dataset, options.fields, field));
   if (options.mix.has_value()) HR_RETURN_IF_ERROR(check_mix(*dataset, options.fields, options.images, *options.mix));
+  if (options.field_plan != nullptr) HR_RETURN_IF_ERROR(check_field_plan(dataset->schema(), options.fields, *options.field_plan));
   if (options.prefetch_bytes == 0) options.prefetch_bytes = std::min(kMaxPrefetchBytes, available_memory_bytes() / 10);
   options.num_threads = std::clamp(options.num_threads, 0, 1024);
   ThreadPool::shared().follow_machine();
   HR_ASSIGN_OR_RETURN(std::uint64_t sample_bytes, dataset->average_sample_bytes(options.fields));
   for (const auto& [field, plan] : options.images) sample_bytes += plan->bytes();
   if (options.mix.has_value()) sample_bytes += std::uint64_t{options.mix->mix->classes()} * 4;
+  if (options.field_plan != nullptr) sample_bytes += options.field_plan->row_bytes();
   if (options.prefetch_batches == 0) options.prefetch_batches = batches_ahead(*dataset, options, sample_bytes);
   return std::unique_ptr<Pipeline>(new Pipeline(std::move(dataset), std::move(options), sample_bytes));
 }
@@ -89,6 +91,7 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   shared_->context.counters = &shared_->counters;
   set_plans(options_.fields, options_.images, shared_->context);
   set_mix(options_.mix, shared_->context);
+  set_field_plan(options_.field_plan, shared_->context);
   shared_->context.seed = options_.seed;
   threads_ = options_.num_threads;
   ahead_ = options_.prefetch_batches;
@@ -475,6 +478,7 @@ PipelineStats Pipeline::stats() const {
   out.decode_ns = s.counters.io.decode_ns;
   out.assemble_ns = s.counters.assemble_ns;
   out.image_ns = s.counters.image_ns;
+  out.field_plan_ns = s.counters.field_plan_ns;
   out.stored_bytes = s.counters.io.stored_bytes;
   out.decoded_bytes = s.counters.io.decoded_bytes;
   out.blocks_read = s.counters.io.blocks_read;

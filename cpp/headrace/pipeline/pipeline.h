@@ -46,6 +46,7 @@ struct PipelineOptions {
   OnError on_error = OnError::kRaise;
   std::vector<std::pair<std::uint32_t, std::shared_ptr<const ops::ImagePlan>>> images;  // fields that are delivered as these make them
   std::optional<BatchMix> mix;
+  std::shared_ptr<const ops::FieldPlan> field_plan;  // what is delivered in place of `fields`; null: these
 };
 
 struct PipelineStats {
@@ -53,7 +54,8 @@ struct PipelineStats {
   std::uint64_t stall_ns = 0;                                     // inside next(), all passes
   std::uint64_t active_ns = 0;                                    // from start() to the end of each pass (or now)
   std::uint64_t first_batch_ns = 0;                               // from start() to the first batch of the latest pass; 0 before
-  std::uint64_t plan_ns = 0, read_ns = 0, verify_ns = 0, decode_ns = 0, assemble_ns = 0, image_ns = 0;  // summed over threads
+  std::uint64_t plan_ns = 0, read_ns = 0, verify_ns = 0, decode_ns = 0, assemble_ns = 0, image_ns = 0,
+                field_plan_ns = 0;  // summed over threads
   std::uint64_t stored_bytes = 0, decoded_bytes = 0, blocks_read = 0, cache_hits = 0, cache_misses = 0, read_retries = 0;
   std::uint64_t cache_bytes = 0, cache_capacity_bytes = 0, cache_evictions = 0;  // of the process: all loaders share them
   std::uint64_t batches_in_flight = 0, batches_ready = 0, bytes_in_flight = 0, peak_bytes_in_flight = 0;

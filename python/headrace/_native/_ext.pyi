@@ -302,6 +302,117 @@ class ClassCounts:
     def balanced(self, threads: int = 0) -> AliasTable:
         """Weigh every sample by 1 / (samples of its class)."""
 
+@final
+class Moments:
+    """Count, mean, m2 and m3 (sums of (x - mean)^2 and ^3), min, max of columns. See cpp/headrace/statistics/moments.h. One thread at a time.
+
+    Here and below: values are C-contiguous numbers of shape (rows, width), or (rows,) for width 1; valid is bool of shape (rows,) or (rows, width); threads
+    are helpers from the pool. Raises ValueError for other shapes, TypeError for other dtypes. Pickles; __getstate__ is bytes.
+    """
+
+    def __init__(self, width: int) -> None: ...
+    def update(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None, threads: int = 0) -> None: ...
+    def merge(self, other: Moments) -> None: ...
+    def totals(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays of shape (width,): count, nulls, infinities (int64), mean, m2, m3, min, max (float64)."""
+    @property
+    def width(self) -> int: ...
+    def __getstate__(self) -> bytes: ...
+    def __setstate__(self, state: bytes) -> None: ...
+
+@final
+class ClassMoments:
+    """Count and means of classes, and the scatter inside them. See cpp/headrace/statistics/class_moments.h. One thread at a time."""
+
+    def __init__(self, width: int, classes: int) -> None: ...
+    def update(
+        self, values: npt.NDArray[Any], labels: npt.NDArray[np.int64] | None, valid: npt.NDArray[np.bool_] | None = None, threads: int = 0
+    ) -> None: ...
+    def merge(self, other: ClassMoments) -> None: ...
+    def totals(self) -> dict[str, Any]:
+        """count int64 (classes,), mean (classes, width), within (width, width), left_out int."""
+    @property
+    def width(self) -> int: ...
+    @property
+    def classes(self) -> int: ...
+    def __getstate__(self) -> bytes: ...
+    def __setstate__(self, state: bytes) -> None: ...
+
+@final
+class Quantiles:
+    """A KLL sketch a column. See cpp/headrace/statistics/quantiles.h. One thread at a time."""
+
+    def __init__(self, width: int, rank_error: float, seed: int) -> None: ...
+    def update(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None, threads: int = 0) -> None: ...
+    def merge(self, other: Quantiles) -> None: ...
+    def quantiles(self, q: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Shape (len(q), width)."""
+    def rank(self, column: int, values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """How many values of a column are below each of `values`, and how many equal it."""
+    @property
+    def count(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def rank_error(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def is_exact(self) -> bool: ...
+    def __getstate__(self) -> bytes: ...
+    def __setstate__(self, state: bytes) -> None: ...
+
+@final
+class Frequencies:
+    """Counts of values. See cpp/headrace/statistics/frequencies.h. One thread at a time."""
+
+    def __init__(self, limit: int) -> None: ...
+    def update(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None) -> None: ...
+    def update_texts(
+        self, values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_] | None = None
+    ) -> None:
+        """Text i is values[offsets[i]:offsets[i + 1]]. Raises ValueError where offsets fall or leave the values."""
+    def merge(self, other: Frequencies) -> None: ...
+    def items(self, most: int) -> tuple[npt.NDArray[Any] | list[bytes], npt.NDArray[np.int64]]: ...
+    def __len__(self) -> int: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def is_exact(self) -> bool: ...
+    @property
+    def error(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def nulls(self) -> int: ...
+    def __getstate__(self) -> bytes: ...
+    def __setstate__(self, state: bytes) -> None: ...
+
+@final
+class Distinct:
+    """HyperLogLog. See cpp/headrace/statistics/distinct.h. One thread at a time."""
+
+    def __init__(self, precision: int) -> None: ...
+    def update(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None, threads: int = 0) -> None: ...
+    def update_texts(
+        self, values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_] | None = None, threads: int = 0
+    ) -> None: ...
+    def merge(self, other: Distinct) -> None: ...
+    @property
+    def estimate(self) -> float: ...
+    @property
+    def relative_error(self) -> float: ...
+    @property
+    def precision(self) -> int: ...
+    def __getstate__(self) -> bytes: ...
+    def __setstate__(self, state: bytes) -> None: ...
+
+def mix_rows(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None, hashes: npt.NDArray[np.uint64]) -> None:
+    """hashes[i] becomes a hash of itself and of row i, in place; nulls and NaN are all alike."""
+
+def mix_texts(
+    values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_] | None, hashes: npt.NDArray[np.uint64]
+) -> None: ...
 def repack_jpeg(encoded: bytes) -> bytes:
     """The same coefficients with optimised tables and a restart marker a row of blocks, which decodes faster. Raises as ImagePlan.apply()."""
 
@@ -345,6 +456,34 @@ class ImagePlan:
     def apply(self, encoded: bytes, *, seed: int = 0, epoch: int = 0, sample: int = 0) -> npt.NDArray[Any]:
         """One image as a batch would hold it; bfloat16 as uint16. Raises CorruptDataError, TruncatedError, LimitExceededError, UnsupportedVersionError."""
 
+@final
+class FieldPlan:
+    """What becomes of some fields: headrace.prep writes it. Immutable; any thread.
+
+    inputs: (number of the field among those asked for, what it looks like, register). registers: (type, width), of "float32", "float64", "int64", "text".
+    steps: "kind", "inputs", "output" (registers), and parameters: arrays of floats or integers, lists of texts.
+    outputs: (register, field that is made), or (number of a field, None) for one that is delivered as it is.
+    Raises ValueError naming the input, step or output that does not fit.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[tuple[int, Field, int]],
+        registers: Sequence[tuple[str, int]],
+        steps: Sequence[dict[str, Any]],
+        outputs: Sequence[tuple[int, Field | None]],
+    ) -> None: ...
+    @property
+    def tile_rows(self) -> int:
+        """Rows that are worked on at a time."""
+    def apply(
+        self,
+        inputs: Sequence[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None, npt.NDArray[np.int64] | None]],
+        rows: int,
+        threads: int = 0,
+    ) -> list[npt.NDArray[Any]]:
+        """Run it on arrays: for each input (values, valid, offsets), C-contiguous; new arrays, one an output. Raises ValueError naming the field."""
+
 class Pipeline:
     """The engine behind a loader: plan -> read -> verify -> decode -> assemble -> deliver in order. One consumer at a time.
 
@@ -374,8 +513,12 @@ class Pipeline:
         mixture: Mixture | None = None,
         images: Sequence[tuple[int, ImagePlan]] = [],
         mix: tuple[int, int, ImageMix] | None = None,
+        field_plan: FieldPlan | None = None,
     ) -> None:
-        """images: fields that are delivered as these plans make them, drawing from (seed, epoch, sample). mix: of these fields of images and labels."""
+        """images: fields that are delivered as these plans make them, drawing from (seed, epoch, sample). mix: of these fields of images and labels.
+
+        field_plan: what is delivered in place of `fields`.
+        """
     def set_mixture(self, mixture: Mixture) -> None:
         """Other shares of the same sources, from the next start() or replay() on. Raises ValueError."""
     def start(self, epoch: int, position: int = 0) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -113,6 +114,12 @@ class ArrayDataset:
     def fingerprint(self) -> int:
         """Hash of names, dtypes, shapes, length and of 64 rows spread over all."""
         return self.native.fingerprint
+
+    @property
+    def origin(self) -> tuple[int, npt.NDArray[np.int64] | None, int]:
+        """As Dataset.origin; rows that from_arrays() was given count as the whole."""
+        whole = replace(self.change, rows=None).of(self._table, self.field_numbers)
+        return self._table.fingerprint, self.change.rows, len(whole)
 
     def __len__(self) -> int:
         return self._length

@@ -123,6 +123,12 @@ class Dataset(Parts):
         return self._change.rows is None and not self._change.length
 
     @property
+    def origin(self) -> tuple[int, npt.NDArray[np.int64] | None, int]:
+        """Fingerprint of the whole dataset, the chosen samples of it (None: all), and how many there are to choose from."""
+        whole = replace(self._change, rows=None).of(self._opened, self.field_numbers)
+        return self._opened.fingerprint, self._change.rows, len(whole)
+
+    @property
     def reader_choice(self) -> str:
         """What reads, and for reader="auto" why: "mmap: it fits into memory, ...". `reader` stays what was asked for."""
         reason = self._opened.reader_reason

@@ -32,6 +32,9 @@ class ImageFields:
         self._mix: _Mix | None = None
         self._layout: BatchLayout | None = None
 
+    def field_plan(self, source: Dataset | ArrayDataset) -> None:
+        """Images are fields by themselves: there is no plan that makes fields of others."""
+
     def plans(self, source: Dataset | ArrayDataset) -> _Plans:
         """Numbers of fields, as the engine counts them, and what it makes of them."""
         self._follow(source)

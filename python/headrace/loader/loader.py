@@ -32,9 +32,9 @@ import torch.utils.data  # noqa: E402
 from headrace.loader.cuda import check_device  # noqa: E402
 from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
 from headrace.loader.extras import add_extras  # noqa: E402
-from headrace.loader.image_fields import ImageFields  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
 from headrace.loader.pinning import pin  # noqa: E402
+from headrace.loader.prep_fields import fields_of  # noqa: E402
 from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device  # noqa: E402
 from headrace.loader.python_engine import PythonEngine  # noqa: E402
 from headrace.loader.source import Source, as_arrays, warn_of_ignored  # noqa: E402
@@ -109,7 +109,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             int64 of shape (batch + 1,)) over the batch's memory, sample i being values[offsets[i]:offsets[i + 1]]; with `<name>.valid` if nullable.
         snapshot_every_n_steps: as torchdata's StatefulDataLoader; of no effect but for parallel="process".
         prepare: a headrace.images.Compose, run natively on the field of encoded images, or a dict of them by field name; default what the dataset asks for
-            (ImageFolder's transform). Draws depend on (seed, epoch, sample) alone.
+            (ImageFolder's transform). Draws depend on (seed, epoch, sample) alone. Or a fitted headrace.prep.Pipeline, whose fields batches then have.
         device: "cuda", "cuda:N" or a torch.device: tensors arrive there, also those in tuples, dicts, lists and what collate_fn makes; for any dataset.
             Copies run on a stream of their own, one batch ahead of the consumer; its current stream waits for them, the host does not. pin_memory is
             not needed then. None or "cpu": batches stay on the host. ValueError without such a device.
@@ -244,8 +244,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 self.timeout, self.multiprocessing_context = timeout, multiprocessing_context
             self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
             return
-        self._image_fields = ImageFields(prepare)
-        self._image_fields.plans(self.source)  # What does not fit is said here.
+        self._prepared_fields = fields_of(prepare, bool(shuffle) or sampler is not None or batch_sampler is not None)
+        self._prepared_fields.layout(self.source)  # What does not fit is said here.
         num_workers, prefetch_factor, self.automatic = find_automatic(self.source.native, num_workers, prefetch_factor, budget or Budget())
         if not 0 <= timeout < math.inf:
             raise ValueError(f"timeout must be a number of seconds, 0 to wait for ever, got {timeout}")
@@ -633,8 +633,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             # Samples are cut out again: padding would be for nothing.
             ragged=self.ragged if self._custom_collate is None else "offsets",
             on_error=self.on_error,
-            images=self._image_fields.plans(self.source),
-            mix=self._image_fields.mix(self.source),
+            images=self._prepared_fields.plans(self.source),
+            mix=self._prepared_fields.mix(self.source),
+            field_plan=self._prepared_fields.field_plan(self.source),
         )
         # A copy to a device begins as soon as the batch is there: it must not wait for its consumer to make it.
         self.automatic.tune(pipeline, workers=self.num_workers, budget=budget, needs_thread=self.timeout > 0 or self.device is not None)
@@ -654,7 +655,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     @property
     def _layout(self) -> BatchLayout:
-        return self._image_fields.layout(self.source)
+        return self._prepared_fields.layout(self.source)
 
     @property
     def _has_extras(self) -> bool:

@@ -1,0 +1,29 @@
+// Moments of the columns of one small block that lies in cache, in two passes: mean first, then powers of what is left.
+//
+// Owns nothing; any thread. The same bits on every processor: this layer is compiled without contraction to fused multiply-adds.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace headrace::statistics {
+
+inline constexpr std::size_t kPanel = 128;        // columns of a block, at most
+inline constexpr std::size_t kTileValues = 4096;  // values of a block: 32 KiB
+inline constexpr std::size_t kTilePadding = 64;   // what a tile must have room for behind them
+
+// Of each column: what is counted, mean (and what float64 cannot hold of it), sums of (x - mean)^2 and ^3 over finite values; least and
+// greatest of them.
+struct BlockMoments {
+  std::int64_t count[kPanel], nulls[kPanel], infinities[kPanel];
+  double mean[kPanel], mean_low[kPanel], m2[kPanel], m3[kPanel], min[kPanel], max[kPanel];
+};
+
+// Rows of one sub-row: narrow rows are taken several at a time, so that vectors are full. Blocks hold a multiple of it where they can.
+constexpr std::size_t rows_abreast(std::size_t columns) { return columns < 32 ? 32 / columns : 1; }
+
+// tile: rows * columns values, NaN for null; the padding behind them is overwritten.
+// REQUIRES: rows >= 1, 1 <= columns <= kPanel, rows * columns <= kTileValues; aligned to 64 bytes, with kTilePadding values of room.
+void block_moments(double* tile, std::size_t rows, std::size_t columns, BlockMoments& out);
+
+}  // namespace headrace::statistics

@@ -1,0 +1,200 @@
+#include "headrace/statistics/quantile_sketch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "headrace/base/philox.h"
+
+namespace headrace::statistics {
+namespace {
+
+constexpr std::size_t kLeast = 64;  // capacity of the low levels: larger ones cost less time a value, and no accuracy
+constexpr std::size_t kMostLevels = 62;
+constexpr std::uint64_t kCoins = 256;  // of a Philox block
+
+double between(double a, double b, double share) {
+  const double step = b - a;
+  if (!std::isfinite(step)) return a * (1 - share) + b * share;
+  return share >= 0.5 ? b - step * (1 - share) : a + step * share;  // As numpy: exact at both ends.
+}
+
+}  // namespace
+
+std::size_t QuantileSketch::capacity_for(double rank_error) {
+  return static_cast<std::size_t>(std::ceil(std::pow(2.296 / rank_error, 1 / 0.9723)));
+}
+
+QuantileSketch::QuantileSketch(std::size_t capacity, std::size_t exact_values, std::uint64_t seed, std::uint64_t stream)
+    : capacity_(capacity),
+      exact_values_(std::max(capacity, exact_values)),
+      key_{seed, stream},
+      min_(std::numeric_limits<double>::infinity()),
+      max_(-min_),
+      levels_(1),
+      room_(exact_values_) {}
+
+std::size_t QuantileSketch::level_capacity(std::size_t level) const {
+  const double share = std::pow(2.0 / 3.0, static_cast<double>(levels_.size() - 1 - level));
+  return std::max(kLeast, static_cast<std::size_t>(std::ceil(static_cast<double>(capacity_) * share)));
+}
+
+std::size_t QuantileSketch::all_capacity() const {
+  if (is_exact()) return exact_values_;
+  std::size_t all = 0;
+  for (std::size_t level = 0; level < levels_.size(); ++level) all += level_capacity(level);
+  return all;
+}
+
+bool QuantileSketch::coin() {
+  const std::uint64_t number = compactions_++;
+  if (number % kCoins == 0) bits_ = Philox{key_}.block(number / kCoins);
+  return (bits_[number % kCoins / 64] >> (number % 64) & 1) != 0;
+}
+
+// Half of a level's values go to the next one up; of an odd number, the last stays.
+void QuantileSketch::compact(std::size_t level) {
+  if (level + 1 == levels_.size()) levels_.emplace_back();
+  std::vector<double>& from = levels_[level];
+  std::vector<double>& to = levels_[level + 1];
+  if (level == 0) std::sort(from.begin(), from.end());
+  const std::size_t pairs = from.size() / 2, before = to.size();
+  const bool is_odd = from.size() % 2 != 0;
+  const double last = is_odd ? from.back() : 0;
+  const std::size_t offset = coin() ? 1 : 0;
+  to.resize(before + pairs);
+  for (std::size_t i = 0; i < pairs; ++i) to[before + i] = from[2 * i + offset];
+  std::inplace_merge(to.begin(), to.begin() + static_cast<std::ptrdiff_t>(before), to.end());
+  from.clear();
+  if (is_odd) from.push_back(last);
+  held_ -= pairs;
+}
+
+// Compacts the lowest levels that are full, until there is room.
+void QuantileSketch::compress() {
+  while (held_ >= room_) {
+    std::size_t level = 0;
+    while (level + 1 < levels_.size() && levels_[level].size() < level_capacity(level)) ++level;
+    compact(level);
+    room_ = all_capacity();
+  }
+}
+
+void QuantileSketch::add(const double* values, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    min_ = std::min(min_, values[i]);
+    max_ = std::max(max_, values[i]);
+  }
+  count_ += count;
+  while (count > 0) {
+    if (held_ >= room_) compress();
+    const std::size_t taken = std::min(count, room_ - held_);
+    levels_[0].insert(levels_[0].end(), values, values + taken);
+    held_ += taken;
+    values += taken;
+    count -= taken;
+  }
+}
+
+void QuantileSketch::merge(const QuantileSketch& other) {
+  if (other.count_ == 0) return;
+  if (other.is_exact()) {
+    const std::vector<double> values = other.levels_[0];  // The other may be this one.
+    add(values.data(), values.size());
+    return;
+  }
+  const std::vector<std::vector<double>> theirs = other.levels_;
+  count_ += other.count_;
+  min_ = std::min(min_, other.min_);
+  max_ = std::max(max_, other.max_);
+  if (levels_.size() < theirs.size()) levels_.resize(theirs.size());
+  for (std::size_t level = 0; level < theirs.size(); ++level) {
+    std::vector<double>& to = levels_[level];
+    const auto before = static_cast<std::ptrdiff_t>(to.size());
+    to.insert(to.end(), theirs[level].begin(), theirs[level].end());
+    if (level > 0) std::inplace_merge(to.begin(), to.begin() + before, to.end());
+    held_ += theirs[level].size();
+  }
+  room_ = all_capacity();
+  compress();
+}
+
+std::vector<QuantileSketch::Weighted> QuantileSketch::sorted() const {
+  std::vector<Weighted> all;
+  all.reserve(held_);
+  for (std::size_t level = 0; level < levels_.size(); ++level) {
+    for (const double value : levels_[level]) all.push_back({value, std::uint64_t{1} << level});
+  }
+  std::sort(all.begin(), all.end(), [](const Weighted& a, const Weighted& b) { return a.value < b.value; });
+  return all;
+}
+
+void QuantileSketch::quantiles(const double* q, std::size_t count, double* out) const {
+  std::vector<Weighted> all = sorted();
+  std::uint64_t sum = 0;
+  for (Weighted& one : all) one.weight = sum += one.weight;  // Now: ranks up to and with it.
+  const auto value_at = [&](std::uint64_t rank) {
+    if (rank == 0) return min_;
+    if (rank + 1 >= count_) return max_;
+    return std::upper_bound(all.begin(), all.end(), rank, [](std::uint64_t r, const Weighted& one) { return r < one.weight; })->value;
+  };
+  for (std::size_t i = 0; i < count; ++i) {
+    const double place = q[i] * static_cast<double>(count_ - 1);
+    const auto below = static_cast<std::uint64_t>(place);
+    out[i] = between(value_at(below), value_at(below + 1), place - static_cast<double>(below));
+  }
+}
+
+std::pair<std::uint64_t, std::uint64_t> QuantileSketch::rank(double x) const {
+  std::uint64_t below = 0, equal = 0;
+  for (std::size_t level = 0; level < levels_.size(); ++level) {
+    for (const double value : levels_[level]) {
+      below += value < x ? std::uint64_t{1} << level : 0;
+      equal += value == x ? std::uint64_t{1} << level : 0;
+    }
+  }
+  return {below, equal};
+}
+
+void QuantileSketch::save(ByteWriter& out) const {
+  out.write(count_);
+  out.write(compactions_);
+  out.write(min_);
+  out.write(max_);
+  out.write(static_cast<std::uint64_t>(levels_.size()));
+  for (const auto& level : levels_) {
+    out.write(static_cast<std::uint64_t>(level.size()));
+    out.write_bytes({reinterpret_cast<const std::uint8_t*>(level.data()), level.size() * sizeof(double)});
+  }
+}
+
+bool QuantileSketch::load(ByteReader& in) {
+  count_ = in.read<std::uint64_t>();
+  compactions_ = in.read<std::uint64_t>();
+  min_ = in.read<double>();
+  max_ = in.read<double>();
+  const auto levels = in.read<std::uint64_t>();
+  if (!in.ok() || levels < 1 || levels > kMostLevels || count_ >> 62 != 0) return false;
+  levels_.assign(levels, {});
+  held_ = 0;
+  std::uint64_t weight = 0;
+  for (std::size_t level = 0; level < levels; ++level) {
+    const auto size = in.read<std::uint64_t>();
+    if (!in.ok() || size > in.remaining() / sizeof(double) || size > (count_ >> level)) return false;
+    const Bytes bytes = in.read_bytes(size * sizeof(double));
+    std::vector<double>& values = levels_[level];
+    values.resize(size);
+    if (size > 0) std::memcpy(values.data(), bytes.data(), bytes.size());
+    const bool sane = std::all_of(values.begin(), values.end(), [&](double v) { return v >= min_ && v <= max_ && std::isfinite(v); });
+    if (!sane || (level > 0 && !std::is_sorted(values.begin(), values.end()))) return false;
+    held_ += size;
+    weight += size << level;
+  }
+  if (weight != count_) return false;
+  room_ = all_capacity();
+  if (held_ > room_) return false;
+  bits_ = Philox{key_}.block(compactions_ / kCoins);
+  return true;
+}
+
+}  // namespace headrace::statistics

@@ -1,0 +1,65 @@
+"""What a `headrace.prep.Pipeline` makes of a loader's fields: the engine's plan, and how batches look then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace import _native
+from headrace.datasets.arrays import ArrayDataset
+from headrace.datasets.layout import BatchLayout, CollatedLayout
+from headrace.datasets.shards import Dataset
+from headrace.loader.image_fields import ImageFields
+from headrace.prep.pipeline import Pipeline
+
+__all__ = ["PrepFields", "fields_of"]
+
+
+class PrepFields:
+    """The native plan of a pipeline for a loader's dataset. Its methods raise the errors of Pipeline.check_loader() and Pipeline.program()."""
+
+    def __init__(self, pipe: Pipeline, is_shuffled: bool) -> None:
+        self._pipe = pipe
+        self._is_shuffled = is_shuffled
+        self._made_for: Dataset | ArrayDataset | None = None
+        self._plan: _native.FieldPlan | None = None
+        self._layout: BatchLayout | None = None
+
+    def plans(self, source: Dataset | ArrayDataset) -> list[tuple[int, _native.ImagePlan]]:
+        """No images."""
+        return []
+
+    def mix(self, source: Dataset | ArrayDataset) -> None:
+        """Nothing is mixed between samples."""
+
+    def field_plan(self, source: Dataset | ArrayDataset) -> _native.FieldPlan:
+        """What the engine runs."""
+        self._follow(source)
+        assert self._plan is not None
+        return self._plan
+
+    def layout(self, source: Dataset | ArrayDataset) -> BatchLayout:
+        """How batches become what the user receives: the dataset's container, with the fields that the pipeline delivers."""
+        self._follow(source)
+        assert self._layout is not None
+        return self._layout
+
+    def _follow(self, source: Dataset | ArrayDataset) -> None:
+        if self._made_for is source:
+            return
+        self._pipe.check_loader(source, self._is_shuffled)
+        program = self._pipe.program(source.schema.fields)
+        fields = program.fields()
+        container = source.schema.container
+        if container == "single" and len(fields) > 1:
+            container = "tuple"
+        kind = CollatedLayout if isinstance(source.layout, CollatedLayout) else BatchLayout
+        self._plan, self._layout = program.compile(), kind(fields, container)
+        self._made_for = source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PrepFields, (self._pipe, self._is_shuffled)
+
+
+def fields_of(prepare: Any, is_shuffled: bool) -> ImageFields | PrepFields:
+    """What serves this `prepare=`."""
+    return PrepFields(prepare, is_shuffled) if isinstance(prepare, Pipeline) else ImageFields(prepare)

@@ -1,0 +1,172 @@
+"""Where a pipeline's rows come from: a dataset, through the engine, or arrays and frames in memory. Both run the same native plan."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from headrace import _native
+from headrace.datasets.arrays import ArrayDataset, is_tensor
+from headrace.datasets.shards import Dataset
+
+__all__ = ["ArrayRows", "DatasetRows", "Rows", "rows_of"]
+
+_BATCH_BYTES = 4 << 20  # of the values that a batch reads
+Columns = dict[str, npt.NDArray[Any]]
+
+
+class DatasetRows:
+    """The samples of a dataset in their order, in batches of a fixed number: what is learned depends on neither chunks nor threads."""
+
+    def __init__(self, dataset: Dataset | ArrayDataset) -> None:
+        self.dataset = dataset
+        self.fields = list(dataset.schema.fields)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def batches(self, plan: _native.FieldPlan, names: Sequence[str], threads: int, inputs: Sequence[str] = ()) -> Iterator[Columns]:
+        """What the plan makes, by these names; arrays are the batch's own memory, alive as long as they are."""
+        for batch in self.native_batches(plan, threads):
+            yield {name: batch.numpy(i) for i, name in enumerate(names)}
+
+    def native_batches(self, plan: _native.FieldPlan | None, threads: int) -> Iterator[_native.Batch]:
+        """The engine's batches."""
+        pipeline = _native.Pipeline(
+            self.dataset.native,
+            fields=self.dataset.field_numbers,
+            batch_size=batch_rows(self.fields),
+            num_threads=threads,
+            ragged="offsets",
+            field_plan=plan,
+        )
+        pipeline.start(0, 0)
+        while (batch := pipeline.next()) is not None:
+            yield batch
+
+
+class ArrayRows:
+    """Rows of arrays: numbers with their validity, or texts with their offsets."""
+
+    def __init__(self, columns: Mapping[str, Any], known: Mapping[str, _native.Field] | None = None) -> None:
+        """columns: arrays, tensors, or sequences of str and None; all of one length. known: fields of another kind, which no step looks at.
+
+        Raises TypeError, ValueError naming the field.
+        """
+        self.given = dict(columns)
+        self.parts: dict[str, tuple[Any, Any, Any]] = {}
+        self.fields: list[_native.Field] = []
+        lengths = {}
+        for name, values in self.given.items():
+            if name.endswith(".valid") and name.removesuffix(".valid") in self.given:
+                continue
+            if known is not None and name in known:
+                self.fields.append(known[name])
+                lengths[name] = len(values)
+                continue
+            field, parts, lengths[name] = _parts_of(name, values, self.given.get(f"{name}.valid"))
+            self.fields.append(field)
+            self.parts[name] = parts
+        if not self.fields:
+            raise ValueError("there are no fields")
+        if len(set(lengths.values())) > 1:
+            raise ValueError("the fields differ in length: " + ", ".join(f"{name} has {length}" for name, length in lengths.items()))
+        self._rows = next(iter(lengths.values()))
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def batches(self, plan: _native.FieldPlan, names: Sequence[str], threads: int, inputs: Sequence[str] = ()) -> Iterator[Columns]:
+        """What the plan makes, by these names, as DatasetRows.batches() does."""
+        step = batch_rows(self.fields)
+        for begin in range(0, self._rows, step):
+            yield self.run(plan, names, threads, inputs, begin, min(self._rows, begin + step))
+
+    def run(
+        self, plan: _native.FieldPlan, names: Sequence[str], threads: int, inputs: Sequence[str], begin: int = 0, end: int | None = None
+    ) -> Columns:
+        """The same for the rows from begin to end."""
+        end = self._rows if end is None else end
+        cut = [_cut(self.parts[name], begin, end) for name in inputs]
+        return dict(zip(names, plan.apply(cut, end - begin, threads), strict=True))
+
+
+Rows = DatasetRows | ArrayRows
+
+
+def batch_rows(fields: Sequence[_native.Field]) -> int:
+    """Rows of a batch: a function of the fields alone."""
+    row = sum(
+        math.prod(field.shape) * (np.dtype(field.dtype).itemsize if field.dtype != "bfloat16" else 2)
+        for field in fields
+        if field.kind == "tensor"
+    )
+    return int(min(max(_BATCH_BYTES // max(row, 16), 256), 1 << 16))
+
+
+def rows_of(data: Any) -> Rows:
+    """A dataset, a mapping of arrays, a pandas or polars frame. Raises TypeError for anything else."""
+    if isinstance(data, Dataset | ArrayDataset):
+        return DatasetRows(data)
+    if isinstance(data, Mapping):
+        return ArrayRows(data)
+    if hasattr(data, "columns") and hasattr(data, "__getitem__"):
+        return ArrayRows({str(name): _series(data[name]) for name in data.columns})
+    raise TypeError(f"expected a headrace dataset, a dict of arrays, or a pandas or polars frame; got {type(data).__name__}")
+
+
+def _series(series: Any) -> Any:
+    """A frame's column as a numpy array: missing numbers as NaN."""
+    if hasattr(series, "to_pandas"):  # polars
+        if str(series.dtype) in ("String", "Utf8", "Categorical", "Enum"):
+            return series.to_list()
+        return series.to_numpy()
+    if series.dtype.kind in "iufb" and series.isna().any():  # pandas' nullable dtypes
+        return series.to_numpy(dtype=np.float64, na_value=np.nan)
+    if series.dtype.kind in "iufb":
+        return series.to_numpy(dtype=series.dtype.name.lower())
+    return series.to_numpy()
+
+
+def _parts_of(name: str, values: Any, valid: Any) -> tuple[_native.Field, tuple[Any, Any, Any], int]:
+    if is_tensor(values):
+        values = values.detach().cpu().numpy()
+    if valid is not None:
+        valid = np.ascontiguousarray(np.asarray(valid), dtype=np.bool_)
+    if not isinstance(values, np.ndarray) or values.dtype.kind in "OUST":
+        return _texts_of(name, list(values))
+    if values.ndim == 0 or values.dtype.kind not in "biufmM":
+        raise TypeError(
+            f"field {name!r}: an array of {values.dtype} with {values.ndim} dimensions; expected rows of numbers, dates or texts"
+        )
+    array = np.ascontiguousarray(values)
+    field = _native.Field(name, dtype=str(array.dtype), shape=array.shape[1:], nullable=valid is not None)
+    return field, (array, valid, None), len(array)
+
+
+def _texts_of(name: str, values: list[Any]) -> tuple[_native.Field, tuple[Any, Any, Any], int]:
+    for value in values:
+        if value is not None and not isinstance(value, str) and value == value:  # NaN: a missing text of pandas
+            raise TypeError(f"field {name!r}: {value!r} among its values; expected texts (str) or None")
+    valid = np.array([isinstance(value, str) for value in values], np.bool_)
+    encoded = [value.encode() if isinstance(value, str) else b"" for value in values]
+    offsets = np.array([0, *itertools.accumulate(map(len, encoded))], np.int64)
+    return (
+        _native.Field(name, kind="string", nullable=True),
+        (np.frombuffer(b"".join(encoded) or b"\0", np.uint8), valid, offsets),
+        len(values),
+    )
+
+
+def _cut(parts: tuple[Any, Any, Any], begin: int, end: int) -> tuple[Any, Any, Any]:
+    values, valid, offsets = parts
+    return (
+        values if offsets is not None else values[begin:end],
+        None if valid is None else valid[begin:end],
+        None if offsets is None else offsets[begin : end + 1],
+    )

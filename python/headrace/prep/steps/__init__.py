@@ -1,0 +1,1 @@
+"""The steps, a file for each kind."""
