@@ -418,6 +418,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.check_worker_number_rationality()
         return SeededWorkers(self, self._pass_seed)
 
+    def check_worker_number_rationality(self) -> None:
+        """Torch's warning of more worker processes than cores; threads are none."""
+        if self.parallel != "thread" or self.is_disabled:
+            super().check_worker_number_rationality()
+
     def forget_workers(self, seed: int | None) -> None:
         """A place was loaded: persistent workers are started again, with the seed that they had then."""
         self._iterator, self._workers_seed = None, seed
@@ -567,7 +572,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         # The copy goes on from here by itself.
-        return {**self.__dict__, "_latest": None, "_python": None, "_workers_seed": None, "_iterator": None, "place": copy.deepcopy(self.place)}
+        return {
+            **self.__dict__,
+            "_latest": None,
+            "_python": None,
+            "_workers_seed": None,
+            "_iterator": None,
+            "place": copy.deepcopy(self.place),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from headrace.errors import LoaderTimeoutError
 from headrace.loader.fetching import BatchLost, note
 from headrace.loader.state import LoaderState
-from headrace.loader.worker_process import Places, leave, what_they_do
+from headrace.loader.worker_process import Places, leave, lost_worker, what_they_do
 
 __all__ = ["Watch", "watched"]
 
@@ -97,6 +98,11 @@ class _Watched:
             workers = getattr(self, "_workers", None)
             if workers is not None and _LATE.match(str(error)):
                 raise watch.late(str(error), workers) from None
+            if workers is not None and isinstance(error, OSError | EOFError) and (lost := lost_worker(workers)):
+                # It died while it handed a batch over: what is broken then is the connection.
+                died = RuntimeError(lost)
+                watch.failed(died, workers)
+                raise died from error
             watch.failed(error, workers)
             raise
         finally:
@@ -104,12 +110,10 @@ class _Watched:
         watch.delivered()
         return batch
 
-    def _shutdown_workers(self) -> None:
-        shut_down: Callable[[], None] = super()._shutdown_workers  # type: ignore[misc]
-        if getattr(self, "_shutdown", True):
-            shut_down()
-        else:
-            leave(self, shut_down)
+    def _shutdown_workers(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if getattr(self, "_shutdown", True) or is_finalizing():  # Then multiprocessing has ended them.
+            return
+        leave(self, super()._shutdown_workers)  # type: ignore[misc]
 
 
 @functools.cache
