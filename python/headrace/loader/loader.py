@@ -18,7 +18,7 @@ from headrace.errors import import_extra
 from headrace.loader.engines import EnginePool
 from headrace.loader.followers import Followers
 from headrace.loader.profiles import automatic_workers
-from headrace.loader.state import VERSION, LoaderState, identity_of, read_state
+from headrace.loader.state import VERSION, LoaderState, cuts_of, identity_of, read_state
 from headrace.loader.stats import add_rates
 from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.options import one_of, whole_number
@@ -97,8 +97,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             a bool tensor that is True for what no filling added: batch["valid"] in a dict, the last item of a tuple or list, else (batch, valid).
         check_ranks: at the start of each pass compare dataset, order, place and batch size across the ranks of torch.distributed, if there are several
             that share this loader's data (one small all_gather, which each of them must take part in): RanksDifferError naming who differs in what.
-        batch_by: headrace.tokens(...) or headrace.pack(...) in place of batch_size: batches by what their samples hold. They are planned once an epoch, and
-            a place is one of this number of ranks.
+        batch_by: headrace.tokens(...) or headrace.pack(...) in place of batch_size: batches by what their samples hold. They are planned once an epoch.
         on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` different samples of a loader.
         parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset, see fallback_reason); "process" (torch's own machinery, whatever the
             dataset); "thread" (Python threads build the batches of a Python dataset, in torch's order; nothing is pickled or forked).
@@ -432,7 +431,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not self.is_native or (self.is_fed and self.planned is None):
             return super().__len__()
         if self.planned is not None:
-            return self.planned.num_batches(self.place.epoch + self.place.finished)
+            cuts = () if self.place.finished else self.place.cuts_for(self.planned.share.find().world_size)[0]
+            return self.planned.num_batches(self.place.epoch + self.place.finished, cuts)
         self._look_again()
         return self.partition.num_batches(self.epoch_samples)
 
@@ -490,6 +490,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         out = {"version": VERSION, **identity_of(self), "epoch": state.epoch, "position": state.position, "finished": state.finished}
         if state.skipped:
             out["skipped"] = list(state.skipped)
+        if self.planned is not None and not state.finished:
+            out["ranks"], out["cuts"] = state.ranks or self.planned.share.find().world_size, [list(cut) for cut in state.cuts]
         drawn = {} if state.finished else dict(state.drawn)
         if self.is_fed and (epoch := self.followers.epoch()) is not None:
             drawn.setdefault("epoch", epoch)  # Of the pass under way, or of the next.
@@ -519,7 +521,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return self.epoch_samples
         if self.planned is not None:
             epoch = state_dict.get("epoch") if isinstance(state_dict, Mapping) else None
-            return self.planned.num_batches(epoch) if type(epoch) is int and 0 <= epoch < 1 << 63 else 0
+            cuts, ranks = cuts_of(state_dict) if isinstance(state_dict, Mapping) else ((), 0)
+            return self.planned.num_batches(epoch, cuts, ranks or None) if type(epoch) is int and 0 <= epoch < 1 << 63 else 0
         try:
             return len(self)
         except TypeError:  # A sampler without a length, as torch allows.
@@ -552,7 +555,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         add_rates(stats)
         stats["skipped"] = len(self.place.skipped)
         if self.planned is not None:
-            stats["padding_share"] = self.planned.plan(self.place.epoch).padding_share
+            stats["padding_share"] = self.planned.plan(self.place.epoch, self.place.cuts).padding_share
         stats["epoch"], stats["position"] = self.place.epoch, self.place.position
         return stats
 
