@@ -52,7 +52,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("kind", ["native", "thread"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_large_batches_with_little_shared_memory(tmp_path: Path, kind: str) -> None:
     with job(tmp_path, LARGE, kind, wrapper=small_shm()) as running:
         assert running.end() == ("all\n", "")
@@ -83,7 +83,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("kind", ["native", "thread"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_thousand_batches_that_are_kept_hold_no_descriptors(tmp_path: Path, kind: str) -> None:
     with job(tmp_path, KEPT, kind) as running:
         assert running.end() == ("all True\n", "")

@@ -74,10 +74,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     A `headrace.Dataset` is read, decoded, shuffled and assembled by native threads, straight into the memory of the tensors; `headrace.from_arrays`
     likewise. Torch's own TensorDataset, Subset, ConcatDataset and StackDataset of such are read in place by the same threads, in torch's order, bit for bit
     (unless collate_fn or worker_init_fn ask for Python); tensors or indices that they are given later count from the next pass on.
-    Hugging Face datasets are read through their Arrow buffers. Any other dataset runs as torch runs it: on torchdata's StatefulDataLoader where that is
-    installed, so that state_dict() works; its errors say which sample, epoch and batch. parallel="thread": each sample's torch, numpy and random generators
-    are keyed by (seed, epoch, index), whatever num_workers is; handles that threads must not share are opened again for each. on_error works with
-    num_workers=0 and in threads. HEADRACE_DISABLE=1 in the environment makes every loader plain torch.
+    Hugging Face datasets are read through their Arrow buffers. Any other dataset runs as torch runs it, with a place; on torchdata's StatefulDataLoader where
+    dataset or sampler have a state of their own, and for streams. Its errors, and a timeout, say which sample, epoch and batch. parallel="thread": each
+    sample's torch, numpy and random generators are keyed by (seed, epoch, index), whatever num_workers is; handles that threads must not share are opened
+    again for each. on_error works with num_workers=0 and in threads. HEADRACE_DISABLE=1 in the environment makes every loader plain torch.
 
     Native options (keyword-only; each is an attribute of the same name, as it was given):
         seed: of headrace's own order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone. None: 0 for headrace's own
@@ -104,7 +104,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
         strings: strings, bytes and images as "lists" of str and bytes, an object a sample; or as "offsets", without any: the pair (values uint8, offsets
             int64 of shape (batch + 1,)) over the batch's memory, sample i being values[offsets[i]:offsets[i + 1]]; with `<name>.valid` if nullable.
-        snapshot_every_n_steps: as torchdata's StatefulDataLoader; of no effect but for parallel="process".
+        snapshot_every_n_steps: as torchdata's StatefulDataLoader; of no effect but where that serves.
         prepare: a headrace.images.Compose, run natively on the field of encoded images, or a dict of them by field name; default what the dataset asks for
             (ImageFolder's transform). Draws depend on (seed, epoch, sample) alone.
         device: "cuda", "cuda:N" or a torch.device: tensors arrive there, also those in tuples, dicts, lists and what collate_fn makes; for any dataset.

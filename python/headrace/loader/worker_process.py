@@ -23,6 +23,7 @@ import torch.utils.data.dataloader as torch_loader
 
 from headrace import _native
 from headrace.loader.fetching import COLLATING, NOTHING, TOGETHER, UNKNOWN, Fetcher
+from headrace.loader.pipe_transport import send_bytes, why_cramped
 
 __all__ = ["Places", "SeededWorkers", "WorkerStart", "leave", "lost_worker", "start_of", "what_they_do"]
 
@@ -74,9 +75,11 @@ class Places:
 class WorkerStart:
     """The worker_init_fn of a worker process. Torch's fetchers there name the sample that fails from then on. Then calls the user's own. Pickles."""
 
-    def __init__(self, users: Callable[[int], None] | None, places: Places, *, is_direct: bool, has_timeout: bool) -> None:
+    def __init__(
+        self, users: Callable[[int], None] | None, places: Places, *, is_direct: bool, has_timeout: bool, is_cramped: bool
+    ) -> None:
         """is_direct: the maker is the parent: no fork server is in between."""
-        self.users, self._places, self._is_direct, self._has_timeout = users, places, is_direct, has_timeout
+        self.users, self._places, self._is_direct, self._has_timeout, self._is_cramped = users, places, is_direct, has_timeout, is_cramped
         self._maker = os.getpid()
         self._is_main = threading.current_thread() is threading.main_thread()
 
@@ -86,6 +89,8 @@ class WorkerStart:
         self._end_with_maker()
         if self._has_timeout:
             _tell_where()
+        if self._is_cramped:
+            send_bytes()
         _note_in_this_process(self._places.of(worker))
         if self.users is not None:
             self.users(worker)
@@ -132,7 +137,10 @@ def start_of(loader: Any) -> tuple[WorkerStart, Places]:
         0
     ]
     places = Places(loader.num_workers, is_inherited=how == "fork")
-    return WorkerStart(loader.worker_init_fn, places, is_direct=how != "forkserver", has_timeout=loader.timeout > 0), places
+    start = WorkerStart(
+        loader.worker_init_fn, places, is_direct=how != "forkserver", has_timeout=loader.timeout > 0, is_cramped=why_cramped() != ""
+    )
+    return start, places
 
 
 def _watch(parent: int) -> None:
