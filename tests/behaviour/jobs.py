@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 KINDS = ["native", "process", "thread"]
-PATIENCE = 60.0  # seconds that something may take before a test says that it does not happen; nothing asserts a speed
+PATIENCE = float(
+    os.environ.get("HEADRACE_PATIENCE", "60")
+)  # seconds until a test says that something does not happen; nothing asserts a speed
 
 # What every script begins with. A file of its own, so that workers which are not forked find its classes.
 PRELUDE = '''

@@ -138,18 +138,17 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
 @pytest.mark.parametrize(
     ("kind", "context"),
     [("native", "none"), ("thread", "stuck"), ("process", "none"), ("process", "stuck"), ("process", "spawn"), ("process", "forkserver")],
 )
-@pytest.mark.parametrize("to_all", [False, True])
+@pytest.mark.parametrize(("number", "to_all"), [(signal.SIGTERM, True), (signal.SIGHUP, False), (signal.SIGKILL, False)])
 def test_a_job_that_is_ended_leaves_nothing(tmp_path: Path, kind: str, context: str, number: int, to_all: bool) -> None:
     """Under torch, workers that are in a sample live on for as long as that takes."""
     with job(tmp_path, FOREVER, kind, context) as running:
         assert running.line() == "ready"
         running.members()
-        if to_all and number != signal.SIGKILL:
+        if to_all:
             os.killpg(running.pid, number)
         else:
             os.kill(running.pid, number)

@@ -67,7 +67,10 @@ class Places:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self._file >= 0:
-            file = os.open(f"/proc/{self._maker}/fd/{self._file}", os.O_RDWR)
+            try:
+                file = os.open(f"/proc/{self._maker}/fd/{self._file}", os.O_RDWR)
+            except FileNotFoundError:  # The pass is over, or its maker ended, before this worker had started.
+                return
             self.at = memoryview(mmap.mmap(file, self._size)).cast("q")
             os.close(file)
 
@@ -181,12 +184,12 @@ def _note_in_this_process(place: memoryview | None) -> None:
 
 
 def what_they_do(workers: list[Any], places: Places, *, with_stacks: bool) -> list[str]:
-    """A line for each worker that is at something, or was when it ended; with the stacks of those that live."""
+    """A line for each worker that was at something when it ended; with_stacks, also for those that are at something, with their stacks."""
     lines = []
     for number, worker in enumerate(workers):
         at = UNKNOWN if places.at is None else places.at[number]
         is_alive = worker.is_alive()
-        if at == NOTHING or (at == UNKNOWN and not (is_alive and with_stacks)):
+        if at == NOTHING or (is_alive and not with_stacks) or (at == UNKNOWN and not is_alive):
             continue
         doing = _WORDS.get(at, f", at dataset index {at}")
         ended = "" if is_alive else f", ended: {_how(worker.exitcode)}"
