@@ -18,6 +18,7 @@ ALLOWED_SKIPS = {
     "needs a GPU": "CI machines have none; the tests run where torch sees one",
     "needs a filesystem with O_DIRECT": "overlay and tmpfs may refuse it",
     "needs huge pages": "the kernel may have none to give",
+    "needs a mount": "a /dev/shm of one's own takes root and mount namespaces, which containers may refuse",
     "needs io_uring": "containers often forbid its system calls",
     "needs an unprivileged user": "CI runs as root, to which file permissions do not apply",
 }

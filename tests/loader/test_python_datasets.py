@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator
 from typing import Any
@@ -246,3 +247,82 @@ def test_a_stream_longer_than_it_says_is_warned_of() -> None:
     assert len(loader) == 9
     with pytest.warns(UserWarning, match="was reported to be 9"):
         assert len(list(loader)) == 23
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_place_is_plain_and_of_any_number_of_workers(name: str) -> None:
+    loader = hr.DataLoader(Squares(), num_workers=2, **options_of(name))
+    iterator = iter(loader)
+    for _ in range(3):
+        next(iterator)
+    state = json.loads(json.dumps(loader.state_dict()))
+    assert (state["epoch"], state["position"], state["finished"]) == (0, 3, False)
+    rest = flat(iterator)
+    assert loader.state_dict()["finished"]
+    for workers, context in ((0, None), (1, None), (3, None), (1, "forkserver")):
+        torch.manual_seed(99)
+        resumed = hr.DataLoader(Squares(), num_workers=workers, multiprocessing_context=context, **options_of(name))
+        resumed.load_state_dict(state)
+        assert flat(resumed) == rest
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_state_asked_for_before_the_first_pass_is_that_pass(workers: int) -> None:
+    torch.manual_seed(4)
+    expected = flat(data.DataLoader(Squares(), 5, True, num_workers=workers))
+    after = torch.get_rng_state()
+    torch.manual_seed(4)
+    loader = hr.DataLoader(Squares(), 5, True, num_workers=workers)
+    state = loader.state_dict()
+    assert loader.state_dict() == state
+    assert flat(loader) == expected
+    assert torch.equal(torch.get_rng_state(), after)  # Asking has drawn nothing that the pass would not have drawn.
+    assert flat(loader) != expected
+    loader.load_state_dict(state)
+    assert flat(loader) == expected
+
+
+def test_workers_that_persist_follow_every_pass_and_are_resumed_with_their_seed() -> None:
+    options: dict[str, Any] = {"batch_size": 5, "shuffle": True, "num_workers": 2, "persistent_workers": True}
+    torch.manual_seed(4)
+    theirs: Any = data.DataLoader(Squares(), **options)
+    expected = [flat(theirs) for _ in range(3)]
+    torch.manual_seed(4)
+    loader = hr.DataLoader(Squares(), **options)
+    assert flat(loader) == expected[0]
+    iterator: Any = iter(loader)
+    workers = [worker.pid for worker in iterator._workers]
+    next(iterator)
+    state = loader.state_dict()
+    assert flat(iterator) == expected[1][1:]
+    assert flat(loader) == expected[2]
+    again: Any = iter(loader)
+    assert [worker.pid for worker in again._workers] == workers
+    seed = again._base_seed
+    loader.load_state_dict(state)
+    resumed: Any = iter(loader)
+    assert resumed._base_seed == seed == state["key"]
+    assert [worker.pid for worker in resumed._workers] != workers
+    assert flat(resumed) == expected[1][1:]
+
+
+class Remembering(Squares):
+    def state_dict(self) -> dict[str, Any]:
+        return {"size": self.size}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.size = state["size"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_datasets_with_a_state_of_their_own_are_torchdatas(workers: int) -> None:
+    loader = hr.DataLoader(Remembering(), 5, num_workers=workers)
+    assert loader.stats()["engine"] == "torchdata"
+    iterator = iter(loader)
+    next(iterator)
+    state = loader.state_dict()
+    rest = flat(iterator)
+    resumed = hr.DataLoader(Remembering(), 5, num_workers=workers)
+    resumed.load_state_dict(state)
+    assert flat(resumed) == rest
+    assert "size" in str(state)

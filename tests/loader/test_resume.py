@@ -91,6 +91,47 @@ def test_2_ranks_of_2_threads_go_on_as_4_of_8_and_as_1_of_none(tmp_path: Path, o
         assert len(seen) == 96
 
 
+def mixture_of(folder: Path) -> Any:
+    """600 positions over three sources, one of them in memory; `id` is different in all."""
+    stored = [numbered(folder / f"s{k}", count, chunk_samples=32) for k, count in enumerate((300, 200))]
+    columns = [{"id": np.asarray(one[:]["id"]) + 1000 * k} for k, one in enumerate(stored)]
+    return hr.mix([hr.from_arrays(one) for one in columns], weights=[1, 3], num_samples=600)
+
+
+@pytest.mark.parametrize("kind", ["mixture", "weights", "skip"])
+def test_other_orders_of_2_ranks_go_on_as_4_of_8_threads_and_as_1_of_none(tmp_path: Path, kind: str) -> None:
+    options: dict[str, Any] = {"seed": 6}
+    left_out: set[int] = set()
+    if kind == "mixture":
+        dataset = mixture_of(tmp_path)
+    else:
+        dataset = numbered(tmp_path / "d", 640, chunk_samples=8)
+        if kind == "weights":
+            options["weights"] = np.arange(640) % 5 + 1.0
+        else:
+            damage(tmp_path / "d", 0, [40, 160, 600])
+            left_out = {*range(40, 48), *range(160, 168), *range(600, 608)}
+            options |= {"shuffle": True, "on_error": "skip"}
+            dataset = hr.open(tmp_path / "d")
+    reference = flat(ids_of(hr.DataLoader(dataset, 16, rank=0, world_size=1, **options)))
+    saved = [hr.DataLoader(dataset, 16, rank=rank, world_size=2, num_workers=2, **options) for rank in range(2)]
+    iterators = [iter(loader) for loader in saved]
+    seen = [i for iterator in iterators for _ in range(3) for i in next(iterator)["id"].tolist()]
+    states = [loader.state_dict() for loader in saved]
+    assert all({**state, "skipped": None} == {**states[0], "skipped": None} for state in states)  # What failed is each rank's own.
+    for world, threads in ((4, 8), (1, 0)):
+        rest = []
+        for rank in range(world):
+            loader = hr.DataLoader(dataset, 16, rank=rank, world_size=world, num_workers=threads, uneven="exact", **options)
+            loader.load_state_dict(json.loads(json.dumps(states[rank % 2])))
+            rest += [i for batch in loader for i in batch["id"][batch["valid"]].tolist()]
+            assert {*loader.state_dict().get("skipped", ())} <= left_out
+        assert sorted(seen + rest) == sorted(reference)
+        assert not left_out & {*seen, *rest}
+        if kind == "skip":
+            assert len(reference) == 640 - len(left_out)
+
+
 def test_after_an_append_the_old_version_resumes_and_the_new_one_refuses(tmp_path: Path) -> None:
     dataset = numbered(tmp_path / "d", 100)
     loader = hr.DataLoader(dataset, 10, True)

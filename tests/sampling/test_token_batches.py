@@ -174,7 +174,7 @@ def test_places_of_other_plans_are_refused(dataset: hr.Dataset) -> None:
     state = make().state_dict()
     for other, words in (
         (make(5000), r"order: saved 'tokens 4096 .*now 'tokens 5000"),
-        (make(rank=0, world_size=2), "ranks 1 pad.*ranks 2 pad"),
+        (make(rank=0, world_size=2, uneven="drop"), "True pad.*True drop|False pad.*False drop"),
         (make(seed=1), "seed: saved 0, now 1"),
     ):
         with pytest.raises(hr.ChangedError, match=words):
@@ -233,3 +233,58 @@ def test_a_loader_made_again_from_its_attributes_has_the_same_batches(dataset: h
         assert other.planned is not None
         assert other.state_dict()["order"] == loader.state_dict()["order"]
         assert [batch["id"].tolist() for batch in other] == expected
+
+
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_other_numbers_of_ranks_go_on_with_what_is_left(dataset: hr.Dataset, pack: bool, shuffle: bool) -> None:
+    batch_by = hr.pack(BUDGET, key="tokens", window=700) if pack else hr.tokens(BUDGET, key="tokens", window=700)
+    options: dict[str, Any] = {"ragged": "offsets", "shuffle": shuffle, "seed": 9}
+
+    def go_on(state: Any, world_size: int, threads: int, steps: int | None) -> tuple[list[int], Any]:
+        """What all ranks of so many read in so many steps, and the state that they all give."""
+        seen, states, lengths = [], [], set()
+        for loader in ranks(dataset, batch_by, world_size, num_workers=threads, **options):
+            if state is not None:
+                loader.load_state_dict(json.loads(json.dumps(state)))
+            lengths.add(len(loader))
+            iterator = iter(loader)
+            taken = [next(iterator) for _ in range(steps)] if steps is not None else list(iterator)
+            seen += [i for batch in taken for i in batch["id"].tolist()]
+            assert all(len(batch["tokens"][0]) <= BUDGET for batch in taken if pack)
+            states.append(loader.state_dict())
+            del iterator
+        assert len(lengths) == 1
+        assert all(one == states[0] for one in states)
+        return seen, states[0]
+
+    first, state = go_on(None, 2, 2, 7)
+    assert state["ranks"] == 2
+    assert state["cuts"] == []
+    for world_size, threads in ((4, 8), (1, 0), (2, 2)):
+        rest, end = go_on(state, world_size, threads, None)
+        assert sorted(first + rest) == list(range(N))
+        assert end["finished"]
+        # Again, in the middle of what is left; then on yet another number.
+        second, again = go_on(state, world_size, threads, 5)
+        third, twice = go_on(again, 3, 1, 4)
+        assert twice["cuts"] == ([[2, 7], [world_size, 5]] if world_size != 2 else [[2, 12]])
+        assert go_on(twice, 3, 2, 0)[1] == twice
+        rest, _ = go_on(twice, 2, 0, None)
+        assert sorted(first + second + third + rest) == list(range(N))
+    # The next epoch is whole, and that of an uninterrupted run.
+    loader, whole = (hr.DataLoader(dataset, batch_by=batch_by, **options) for _ in range(2))
+    loader.load_state_dict(state)
+    list(loader)
+    list(whole)
+    assert [batch["id"].tolist() for batch in loader] == [batch["id"].tolist() for batch in whole]
+
+
+def test_a_tampered_cut_is_refused(dataset: hr.Dataset) -> None:
+    loader = hr.DataLoader(dataset, batch_by=hr.tokens(BUDGET, key="tokens"))
+    state = loader.state_dict()
+    for more in ({"cuts": [[1]]}, {"cuts": [[0, 3]]}, {"cuts": 3}, {"cuts": [[2, -1]]}, {"ranks": "2"}, {"ranks": -1}, {"ranks": 1 << 40}):
+        with pytest.raises(ValueError, match="expected pairs of ranks and steps"):
+            loader.load_state_dict({**state, **more})
+    with pytest.raises(ValueError, match="is no place in an epoch of"):
+        loader.load_state_dict({**state, "ranks": 4, "position": 5000})

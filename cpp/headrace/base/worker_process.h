@@ -8,8 +8,8 @@
 
 namespace headrace {
 
-// From now on SIGTERM from `maker`, or from the parent, ends this process at once with status 0, and from anyone else does nothing: who ends a job signals
-// its whole group, and the maker must still get its batches until it has written its checkpoint.
+// From now on SIGTERM from `maker`, or from the parent, ends this process at once with status 0, and from anyone else does nothing: who
+// ends a job signals its whole group, and the maker must still get its batches until it has written its checkpoint.
 Status end_by_word_of(int maker);
 
 // Has the kernel kill this process when the thread that started it ends. Returns whether it will: elsewhere than on Linux, it does not.

@@ -99,8 +99,10 @@ void register_process(py::module_& m) {
       py::arg("count"),
       "Bound the threads of the process's pool, which all loaders, writers and verifiers share; for work that starts from now on.\n\n"
       "Raises ValueError unless 1 <= count <= 1024.");
-  m.def("end_by_word_of", [](int maker) { check(end_by_word_of(maker)); }, py::arg("maker"),
-        "In a worker process: SIGTERM from the process `maker` or the parent ends this one at once with status 0; from others it does nothing.");
+  m.def(
+      "end_by_word_of", [](int maker) { check(end_by_word_of(maker)); }, py::arg("maker"),
+      "In a worker process: SIGTERM from the process `maker` or the parent ends this one at once with status 0; from others it does "
+      "nothing.");
   m.def("end_with_parent", &end_with_parent,
         "In a worker process: have the kernel kill it when the thread that started it ends. Returns whether it will.");
   m.def(

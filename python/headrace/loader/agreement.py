@@ -53,7 +53,7 @@ def _describe(loader: DataLoader, epoch: int, position: int) -> list[int]:
     same = identity_of(loader, {"epoch": epoch, "finished": False})
     share = loader.partition
     planned = loader.planned
-    steps = share.num_batches(loader.epoch_samples, position) if planned is None else planned.num_batches(epoch) - position
+    steps = share.num_batches(loader.epoch_samples, position) if planned is None else len(planned) - position
     numbers = [epoch, position, steps, _signed(loader.order_seed), share.batch_size, share.world_size, same["num_samples"]]
     texts = [same["fingerprint"], f"{same['order']} {same['window']} {same.get('shares')}", f"{share.drop_last} {share.uneven}"]
     return numbers + [_signed(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")) for text in texts]

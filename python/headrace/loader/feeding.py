@@ -84,7 +84,8 @@ class IndexFeed:
 
     def _random(self, sampler: data.RandomSampler) -> npt.NDArray[np.int64]:
         size, count = len(sampler.data_source), sampler.num_samples
-        if sampler.generator is None:
+        # A place says what its pass began with, whatever the sampler would begin with now.
+        if "seed" in self._resume or (sampler.generator is None and "generator" not in self._resume):
             self.drawn["seed"] = self._resume.get("seed", None)
             if self.drawn["seed"] is None:
                 self.drawn["seed"] = int(torch.empty((), dtype=torch.int64).random_().item())

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch.utils.data as data
-
 from headrace import _native
 
 __all__ = ["COLLATING", "NOTHING", "TOGETHER", "UNKNOWN", "BatchLost", "Fetcher", "key_of", "note"]
@@ -51,7 +49,18 @@ class Fetcher:
         self.place: memoryview | None = None
 
     def fetch(self, indices: Any) -> Any:
-        """One batch. Raises what the dataset or collate_fn raises, with a note; BatchLost."""
+        """One batch. Raises what the dataset or collate_fn raises, with a note; BatchLost. A StopIteration, which would end the epoch without a word, as
+        Python's generators raise it: a RuntimeError.
+        """
+        try:
+            return self._fetch(indices)
+        except StopIteration as error:
+            stopped = RuntimeError("the dataset or collate_fn raised StopIteration")
+            for line in getattr(error, "__notes__", ()):
+                note(stopped, line)
+            raise stopped from error
+
+    def _fetch(self, indices: Any) -> Any:
         if not self.auto_collation:
             samples = self._sample(indices)
         elif self.on_error == "raise" and getattr(self.dataset, "__getitems__", None):

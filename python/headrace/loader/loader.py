@@ -18,7 +18,7 @@ from headrace.errors import import_extra
 from headrace.loader.automatic import Budget, find_automatic
 from headrace.loader.engines import EnginePool
 from headrace.loader.followers import Followers
-from headrace.loader.state import VERSION, LoaderState, identity_of, read_state
+from headrace.loader.state import VERSION, LoaderState, cuts_of, identity_of, read_state
 from headrace.loader.stats import add_rates
 from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.options import one_of, whole_number
@@ -75,10 +75,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     A `headrace.Dataset` is read, decoded, shuffled and assembled by native threads, straight into the memory of the tensors; `headrace.from_arrays`
     likewise. Torch's own TensorDataset, Subset, ConcatDataset and StackDataset of such are read in place by the same threads, in torch's order, bit for bit
     (unless collate_fn or worker_init_fn ask for Python); tensors or indices that they are given later count from the next pass on.
-    Hugging Face datasets are read through their Arrow buffers. Any other dataset runs as torch runs it: on torchdata's StatefulDataLoader where that is
-    installed, so that state_dict() works; its errors say which sample, epoch and batch. parallel="thread": each sample's torch, numpy and random generators
-    are keyed by (seed, epoch, index), whatever num_workers is; handles that threads must not share are opened again for each. on_error works with
-    num_workers=0 and in threads. HEADRACE_DISABLE=1 in the environment makes every loader plain torch.
+    Hugging Face datasets are read through their Arrow buffers. Any other dataset runs as torch runs it, with a place; on torchdata's StatefulDataLoader where
+    dataset or sampler have a state of their own, and for streams. Its errors, and a timeout, say which sample, epoch and batch. parallel="thread": each
+    sample's torch, numpy and random generators are keyed by (seed, epoch, index), whatever num_workers is; handles that threads must not share are opened
+    again for each. on_error works with num_workers=0 and in threads. HEADRACE_DISABLE=1 in the environment makes every loader plain torch.
 
     Native options (keyword-only; each is an attribute of the same name, as it was given):
         seed: of headrace's own order; the same on every rank. The order of an epoch is a function of (seed, epoch) alone. None: 0 for headrace's own
@@ -99,15 +99,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             a bool tensor that is True for what no filling added: batch["valid"] in a dict, the last item of a tuple or list, else (batch, valid).
         check_ranks: at the start of each pass compare dataset, order, place and batch size across the ranks of torch.distributed, if there are several
             that share this loader's data (one small all_gather, which each of them must take part in): RanksDifferError naming who differs in what.
-        batch_by: headrace.tokens(...) or headrace.pack(...) in place of batch_size: batches by what their samples hold. They are planned once an epoch, and
-            a place is one of this number of ranks.
+        batch_by: headrace.tokens(...) or headrace.pack(...) in place of batch_size: batches by what their samples hold. They are planned once an epoch.
         on_error: "raise", "skip" (leave a damaged sample out) or "replace" (draw another); at most `max_errors` different samples of a loader.
         parallel: "auto"; "native" (TypeError if the engine cannot serve the dataset, see fallback_reason); "process" (torch's own machinery, whatever the
             dataset); "thread" (Python threads build the batches of a Python dataset, in torch's order; nothing is pickled or forked).
         ragged: "padded" (with `<name>.length`) or "offsets" ((values, offsets)).
         strings: strings, bytes and images as "lists" of str and bytes, an object a sample; or as "offsets", without any: the pair (values uint8, offsets
             int64 of shape (batch + 1,)) over the batch's memory, sample i being values[offsets[i]:offsets[i + 1]]; with `<name>.valid` if nullable.
-        snapshot_every_n_steps: as torchdata's StatefulDataLoader; of no effect but for parallel="process".
+        snapshot_every_n_steps: as torchdata's StatefulDataLoader; of no effect but where that serves.
         prepare: a headrace.images.Compose, run natively on the field of encoded images, or a dict of them by field name; default what the dataset asks for
             (ImageFolder's transform). Draws depend on (seed, epoch, sample) alone. Or a fitted headrace.prep.Pipeline, whose fields batches then have.
         device: "cuda", "cuda:N" or a torch.device: tensors arrive there, also those in tuples, dicts, lists and what collate_fn makes; for any dataset.
@@ -421,6 +420,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.check_worker_number_rationality()
         return SeededWorkers(self, self._pass_seed)
 
+    def check_worker_number_rationality(self) -> None:
+        """Torch's warning of more worker processes than cores; threads are none."""
+        if self.parallel != "thread" or self.is_disabled:
+            super().check_worker_number_rationality()
+
     def forget_workers(self, seed: int | None) -> None:
         """A place was loaded: persistent workers are started again, with the seed that they had then."""
         self._iterator, self._workers_seed = None, seed
@@ -430,7 +434,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not self.is_native or (self.is_fed and self.planned is None):
             return super().__len__()
         if self.planned is not None:
-            return self.planned.num_batches(self.place.epoch + self.place.finished)
+            cuts = () if self.place.finished else self.place.cuts_for(self.planned.share.find().world_size)[0]
+            return self.planned.num_batches(self.place.epoch + self.place.finished, cuts)
         self._look_again()
         return self.partition.num_batches(self.epoch_samples)
 
@@ -488,6 +493,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         out = {"version": VERSION, **identity_of(self), "epoch": state.epoch, "position": state.position, "finished": state.finished}
         if state.skipped:
             out["skipped"] = list(state.skipped)
+        if self.planned is not None and not state.finished:
+            out["ranks"], out["cuts"] = state.ranks or self.planned.share.find().world_size, [list(cut) for cut in state.cuts]
         drawn = {} if state.finished else dict(state.drawn)
         if self.is_fed and (epoch := self.followers.epoch()) is not None:
             drawn.setdefault("epoch", epoch)  # Of the pass under way, or of the next.
@@ -517,7 +524,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return self.epoch_samples
         if self.planned is not None:
             epoch = state_dict.get("epoch") if isinstance(state_dict, Mapping) else None
-            return self.planned.num_batches(epoch) if type(epoch) is int and 0 <= epoch < 1 << 63 else 0
+            cuts, ranks = cuts_of(state_dict) if isinstance(state_dict, Mapping) else ((), 0)
+            return self.planned.num_batches(epoch, cuts, ranks or None) if type(epoch) is int and 0 <= epoch < 1 << 63 else 0
         try:
             return len(self)
         except TypeError:  # A sampler without a length, as torch allows.
@@ -551,7 +559,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         add_rates(stats)
         stats["skipped"] = len(self.place.skipped)
         if self.planned is not None:
-            stats["padding_share"] = self.planned.plan(self.place.epoch).padding_share
+            stats["padding_share"] = self.planned.plan(self.place.epoch, self.place.cuts).padding_share
         stats["epoch"], stats["position"] = self.place.epoch, self.place.position
         return stats
 
@@ -571,7 +579,14 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     def __getstate__(self) -> dict[str, Any]:
         # The copy goes on from here by itself.
-        return {**self.__dict__, "_latest": None, "_python": None, "_workers_seed": None, "_iterator": None, "place": copy.deepcopy(self.place)}
+        return {
+            **self.__dict__,
+            "_latest": None,
+            "_python": None,
+            "_workers_seed": None,
+            "_iterator": None,
+            "place": copy.deepcopy(self.place),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

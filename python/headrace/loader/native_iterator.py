@@ -37,6 +37,9 @@ class NativeIterator:
         self._is_closed = False
         self._passed = 0  # batches delivered or failed in this pass
         self._state = loader.place.begin()
+        if loader.planned is not None:
+            self._state.for_ranks(loader.partition.world_size)
+            loader.planned.set_pass(self._state.epoch, self._state.cuts)
         check_agreement(loader, self._state.epoch, self._state.position)
         self._convert = loader.converter()
         self._source = loader.source
@@ -46,8 +49,6 @@ class NativeIterator:
         self.pipeline: _native.Pipeline | None = loader.take_pipeline(self._native)
         self._batches: IndexFeed | None = None  # while a sampler's batches are still to come
         self._begin: int | None = None  # batches before this pass, where a sampler's order is followed
-        if loader.planned is not None:
-            loader.planned.set_epoch(self._state.epoch)
         if loader.is_fed:
             self._batches = self._fed_batches()
             self._ahead = (loader.prefetch_factor or 2) * loader.num_workers + 1

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
+
+import torch.utils.data._utils.signal_handling as torch_signals
 
 from headrace.errors import LoaderTimeoutError
 from headrace.loader.fetching import BatchLost, note
 from headrace.loader.state import LoaderState
-from headrace.loader.worker_process import Places, leave, what_they_do
+from headrace.loader.worker_process import Places, leave, lost_worker, what_they_do
 
 __all__ = ["Watch", "watched"]
 
@@ -50,6 +54,12 @@ class Watch:
         if not self._counts_itself:
             self.place.deliver(self.place.position + 1)
 
+    def note_lost(self, error: Exception, workers: list[Any] | None) -> None:
+        """Say at what the workers were that ended, if it is of them that the error speaks."""
+        if workers is not None and self._places is not None and _LOST.match(str(error)):
+            for line in what_they_do(workers, self._places, with_stacks=False):
+                note(error, f"headrace: {line}")
+
     def late(self, text: str, workers: list[Any]) -> LoaderTimeoutError:
         """It waited for as long as it may. The same batch may be waited for again."""
         self.counts["errors"] += 1
@@ -64,9 +74,7 @@ class Watch:
     def failed(self, error: Exception, workers: list[Any] | None) -> None:
         """It raised. workers: torch's processes, of an iterator that has them."""
         self.counts["errors"] += 1
-        if workers is not None and self._places is not None and _LOST.match(str(error)):
-            for line in what_they_do(workers, self._places, with_stacks=False):
-                note(error, f"headrace: {line}")
+        self.note_lost(error, workers)
         # A worker process sends an error as text: its notes are in the message, and are made notes again.
         for line in _NOTED.findall(str(error)):
             note(error, line)
@@ -97,6 +105,11 @@ class _Watched:
             workers = getattr(self, "_workers", None)
             if workers is not None and _LATE.match(str(error)):
                 raise watch.late(str(error), workers) from None
+            if workers is not None and isinstance(error, OSError | EOFError) and (lost := lost_worker(workers)):
+                # It died while it handed a batch over: what is broken then is the connection.
+                died = RuntimeError(lost)
+                watch.failed(died, workers)
+                raise died from error
             watch.failed(error, workers)
             raise
         finally:
@@ -104,17 +117,37 @@ class _Watched:
         watch.delivered()
         return batch
 
-    def _shutdown_workers(self) -> None:
-        shut_down: Callable[[], None] = super()._shutdown_workers  # type: ignore[misc]
-        if getattr(self, "_shutdown", True):
-            shut_down()
-        else:
-            leave(self, shut_down)
+    def _shutdown_workers(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if getattr(self, "_shutdown", True) or is_finalizing():  # Then multiprocessing has ended them.
+            return
+        leave(self, super()._shutdown_workers)  # type: ignore[misc]
 
 
 @functools.cache
 def _class_of(kind: Any) -> Any:
     return type(kind.__name__, (_Watched, kind), {"__module__": kind.__module__})
+
+
+_with_workers: weakref.WeakSet[Any] = weakref.WeakSet()  # watched iterators
+
+
+def _note_in_handler() -> None:
+    """Torch hears of a worker's end by a signal, and raises wherever the main thread is: mostly in a step of the training, not in next()."""
+    module: Any = torch_signals
+    original = module._error_if_any_worker_fails
+    if getattr(original, "notes_more", False):
+        return
+
+    def error_if_any_worker_fails() -> None:
+        try:
+            original()
+        except RuntimeError as error:
+            for iterator in list(_with_workers):
+                iterator._headrace_watch.note_lost(error, iterator._workers)
+            raise
+
+    error_if_any_worker_fails.notes_more = True  # type: ignore[attr-defined]
+    module._error_if_any_worker_fails = error_if_any_worker_fails
 
 
 def watched(iterator: Any, watch: Watch) -> Any:
@@ -123,4 +156,7 @@ def watched(iterator: Any, watch: Watch) -> Any:
         kind: Any = type(iterator)
         iterator.__class__ = _class_of(kind)
     iterator._headrace_watch = watch
+    if hasattr(iterator, "_workers"):
+        _with_workers.add(iterator)
+        _note_in_handler()
     return iterator

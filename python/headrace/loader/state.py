@@ -17,7 +17,7 @@ from headrace.sampling.weighted import WeightedOrder
 if TYPE_CHECKING:
     from headrace.loader.loader import DataLoader
 
-__all__ = ["LoaderState", "identity_of", "read_state"]
+__all__ = ["LoaderState", "cuts_of", "identity_of", "read_state"]
 
 VERSION = 1
 
@@ -35,6 +35,8 @@ class LoaderState:
     drawn: dict[str, Any] = field(
         default_factory=dict
     )  # what a sampler's draws of this epoch began with (loader/feeding.py), and its own epoch
+    cuts: tuple[tuple[int, int], ...] = ()  # of planned batches: (ranks, steps) of those who read of this epoch before, in turn
+    ranks: int = 0  # of whom `position` counts planned batches; 0 until known
     key: int | None = None  # of the random numbers of a Python dataset's samples in threads; None until drawn
 
     def begin(self) -> LoaderState:
@@ -45,7 +47,21 @@ class LoaderState:
         if self.finished or (self.position > 0 and not self.resume):
             return LoaderState(self.epoch + 1, skipped=self.skipped)
         kept, key = (self.drawn, self.key) if self.resume else ({}, None)
-        return LoaderState(self.epoch, self.position, self.resume, skipped=self.skipped, drawn=kept, key=key)
+        begun = LoaderState(self.epoch, self.position, self.resume, skipped=self.skipped, drawn=kept, key=key)
+        if self.resume:
+            begun.cuts, begun.ranks = self.cuts, self.ranks
+        return begun
+
+    def for_ranks(self, ranks: int) -> None:
+        """Count planned batches of so many ranks from now on: what others read is cut off, and what is left planned anew."""
+        self.cuts, position = self.cuts_for(ranks)
+        self.position, self.ranks = position, ranks
+
+    def cuts_for(self, ranks: int) -> tuple[tuple[tuple[int, int], ...], int]:
+        """Cuts and position if so many ranks go on from here."""
+        if self.position == 0 or self.ranks in (0, ranks):
+            return self.cuts, self.position
+        return (*self.cuts, (self.ranks, self.position)), 0
 
     def deliver(self, position: int) -> None:
         """Count a batch as delivered."""
@@ -122,7 +138,25 @@ def read_state(saved: Mapping[str, Any], identity: Mapping[str, Any], limit: int
     size = identity["num_samples"]
     if not isinstance(skipped, list) or any(type(i) is not int or not 0 <= i < size for i in skipped):
         raise ValueError(f"load_state_dict: skipped is {str(skipped)[:100]}; expected a list of sample numbers below {size}")
-    return LoaderState(epoch, position, resume=not finished, finished=finished, skipped=list(skipped), drawn=dict(drawn))
+    cuts, ranks = cuts_of(saved)
+    return LoaderState(
+        epoch, position, resume=not finished, finished=finished, skipped=list(skipped), drawn=dict(drawn), cuts=cuts, ranks=ranks
+    )
+
+
+def cuts_of(saved: Mapping[str, Any]) -> tuple[tuple[tuple[int, int], ...], int]:
+    """Who read of the epoch before, and how many ranks the position counts batches of; nothing and 0 where batches are not planned. Raises ValueError."""
+    cuts, ranks = saved.get("cuts", []), saved.get("ranks", 0)
+    if (
+        not isinstance(cuts, list)
+        or any(not isinstance(cut, list) or len(cut) != 2 or any(type(n) is not int or not 0 < n < 1 << 31 for n in cut) for cut in cuts)
+        or type(ranks) is not int
+        or not 0 <= ranks < 1 << 31
+    ):
+        raise ValueError(
+            f"load_state_dict: cuts {str(cuts)[:100]}, ranks {str(ranks)[:20]}; expected pairs of ranks and steps, and a number of ranks"
+        )
+    return tuple((ranks, steps) for ranks, steps in cuts), ranks
 
 
 def check_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
+import torch.utils.data._utils.collate as torch_collate
 import torch.utils.data._utils.worker as torch_worker
 
 __all__ = ["enter_worker", "leave_worker"]
@@ -25,7 +27,11 @@ def leave_worker() -> None:
 
 
 def _current() -> Any:
-    return getattr(_here, "info", None)
+    info = getattr(_here, "info", None)
+    # Torch's collate asks whether to build a batch in shared memory, for another process, at a descriptor a tensor. Threads have no use for that.
+    if info is not None and sys._getframe(2).f_globals.get("__name__") == torch_collate.__name__:
+        return None
+    return info
 
 
 def _install() -> None:

@@ -13,16 +13,19 @@ import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch.utils.data as data
+import torch.utils.data._utils.worker as torch_worker
 import torch.utils.data.dataloader as torch_loader
 
 from headrace import _native
 from headrace.loader.fetching import COLLATING, NOTHING, TOGETHER, UNKNOWN, Fetcher
+from headrace.loader.pipe_transport import send_bytes, why_cramped
 
-__all__ = ["Places", "WorkerStart", "SeededWorkers", "leave", "start_of", "what_they_do"]
+__all__ = ["Places", "SeededWorkers", "WorkerStart", "leave", "lost_worker", "start_of", "what_they_do"]
 
 _LEAVE_SECONDS = 0.1  # that whoever drops an iterator waits for its workers
 _GRACE_SECONDS = 5.0  # that a worker may take to end the sample it is in, as under torch
@@ -38,16 +41,19 @@ _STACK_SIGNAL = signal.SIGRTMIN + 11 if hasattr(signal, "SIGRTMIN") else None
 class Places:
     """The dataset index that each worker is at, in memory that maker and workers share. Nameless, so nothing can be left behind.
 
-    Pickles, for workers that are not forked; they find it through the maker's descriptor. `at` is None where the system has no such memory.
+    Forked workers inherit it; others find it through the maker's descriptor, where the system has such memory. Elsewhere `at` is None.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, is_inherited: bool) -> None:
         self._size, self._maker = 8 * workers, os.getpid()
-        self._file = os.memfd_create("headrace-places") if hasattr(os, "memfd_create") else -1
-        if self._file >= 0:
+        self._file = -1
+        if not is_inherited and hasattr(os, "memfd_create"):
+            self._file = os.memfd_create("headrace-places")
+            weakref.finalize(self, os.close, self._file).atexit = False
             os.ftruncate(self._file, self._size)
-        self._map(self._file)
-        if self.at is not None:
+        self.at: memoryview | None = None
+        if is_inherited or self._file >= 0:
+            self.at = memoryview(mmap.mmap(self._file, self._size)).cast("q")
             for number in range(workers):
                 self.at[number] = NOTHING
 
@@ -55,31 +61,28 @@ class Places:
         """Where a worker writes its own."""
         return None if self.at is None else self.at[worker : worker + 1]
 
-    def _map(self, file: int) -> None:
-        self.at: memoryview | None = None if file < 0 else memoryview(mmap.mmap(file, self._size)).cast("q")
-
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "at": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        own, self._file = self._file, -1
-        if own >= 0:
-            file = os.open(f"/proc/{self._maker}/fd/{own}", os.O_RDWR)
-            self._map(file)
+        if self._file >= 0:
+            try:
+                file = os.open(f"/proc/{self._maker}/fd/{self._file}", os.O_RDWR)
+            except FileNotFoundError:  # The pass is over, or its maker ended, before this worker had started.
+                return
+            self.at = memoryview(mmap.mmap(file, self._size)).cast("q")
             os.close(file)
-
-    def __del__(self) -> None:
-        if self._file >= 0 and os.getpid() == self._maker:
-            os.close(self._file)
 
 
 class WorkerStart:
     """The worker_init_fn of a worker process. Torch's fetchers there name the sample that fails from then on. Then calls the user's own. Pickles."""
 
-    def __init__(self, users: Callable[[int], None] | None, places: Places, *, is_direct: bool, has_timeout: bool) -> None:
+    def __init__(
+        self, users: Callable[[int], None] | None, places: Places, *, is_direct: bool, has_timeout: bool, is_cramped: bool
+    ) -> None:
         """is_direct: the maker is the parent: no fork server is in between."""
-        self.users, self._places, self._is_direct, self._has_timeout = users, places, is_direct, has_timeout
+        self.users, self._places, self._is_direct, self._has_timeout, self._is_cramped = users, places, is_direct, has_timeout, is_cramped
         self._maker = os.getpid()
         self._is_main = threading.current_thread() is threading.main_thread()
 
@@ -89,18 +92,24 @@ class WorkerStart:
         self._end_with_maker()
         if self._has_timeout:
             _tell_where()
+        if self._is_cramped:
+            send_bytes()
         _note_in_this_process(self._places.of(worker))
         if self.users is not None:
             self.users(worker)
 
     def _end_with_maker(self) -> None:
-        # The kernel looks at the thread that forked: of a fork server the main one, of a maker any that iterates, and that may end before.
-        kernel_does = (self._is_main or not self._is_direct) and _native.end_with_parent()
-        parent = self._maker if self._is_direct else os.getppid()
-        if os.getppid() != parent:  # It ended before it was asked to be watched.
-            os._exit(1)
-        if not kernel_does:
-            threading.Thread(target=_watch, args=(parent,), name="headrace-watch", daemon=True).start()
+        if self._is_direct:
+            # The kernel looks at the thread that forked. The main one lives as long as the maker; another may end long before the loader.
+            kernel_does = self._is_main and _native.end_with_parent()
+            if os.getppid() != self._maker:  # It ended before it was asked to be watched.
+                os._exit(1)
+            if kernel_does:
+                return
+        else:
+            # A fork server dies of a signal to the whole job, and torch's workers with it: they take it for their maker. The thread knows better.
+            torch_worker.ManagerWatchdog.is_alive = lambda watchdog: True  # type: ignore[method-assign, assignment]
+        threading.Thread(target=_watch, args=(self._maker if self._is_direct else 0,), name="headrace-watch", daemon=True).start()
 
 
 class SeededWorkers(torch_loader._MultiProcessingDataLoaderIter):
@@ -119,20 +128,31 @@ class SeededWorkers(torch_loader._MultiProcessingDataLoaderIter):
         pass
 
 
-SeededWorkers.__name__ = SeededWorkers.__qualname__ = torch_loader._MultiProcessingDataLoaderIter.__name__  # What profilers show, and regular expressions find.
+SeededWorkers.__name__ = SeededWorkers.__qualname__ = (
+    torch_loader._MultiProcessingDataLoaderIter.__name__
+)  # What profilers show, and regular expressions find.
 
 
 def start_of(loader: Any) -> tuple[WorkerStart, Places]:
     """For the workers of a pass that begins now."""
-    places = Places(loader.num_workers)
-    context = loader.multiprocessing_context or multiprocessing
-    is_direct = context.get_start_method() != "forkserver"
-    return WorkerStart(loader.worker_init_fn, places, is_direct=is_direct, has_timeout=loader.timeout > 0), places
+    # allow_none: to ask for the default would settle it, and the user may still choose.
+    how = (loader.multiprocessing_context or multiprocessing).get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[
+        0
+    ]
+    places = Places(loader.num_workers, is_inherited=how == "fork")
+    start = WorkerStart(
+        loader.worker_init_fn, places, is_direct=how != "forkserver", has_timeout=loader.timeout > 0, is_cramped=why_cramped() != ""
+    )
+    return start, places
 
 
 def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
+    """End this process when its maker did. parent: that one; 0 where a fork server is the parent, which lives as long as any of its workers."""
+    if parent:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_SECONDS)
+    elif (maker := multiprocessing.parent_process()) is not None:
+        maker.join()
     os._exit(1)
 
 
@@ -164,18 +184,30 @@ def _note_in_this_process(place: memoryview | None) -> None:
 
 
 def what_they_do(workers: list[Any], places: Places, *, with_stacks: bool) -> list[str]:
-    """A line for each worker that is at something, or was when it ended; with the stacks of those that live."""
+    """A line for each worker that was at something when it ended; with_stacks, also for those that are at something, with their stacks."""
     lines = []
     for number, worker in enumerate(workers):
         at = UNKNOWN if places.at is None else places.at[number]
         is_alive = worker.is_alive()
-        if at == NOTHING or (at == UNKNOWN and not (is_alive and with_stacks)):
+        if at == NOTHING or (is_alive and not with_stacks) or (at == UNKNOWN and not is_alive):
             continue
         doing = _WORDS.get(at, f", at dataset index {at}")
         ended = "" if is_alive else f", ended: {_how(worker.exitcode)}"
         stack = _stack_of(worker.pid) if is_alive and with_stacks else ""
         lines.append(f"worker process {number} (pid {worker.pid}){doing}{ended}{stack}")
     return lines
+
+
+def lost_worker(workers: list[Any]) -> str:
+    """What torch says of a worker that died, if one did just now; else empty. Its connections break a little before it counts as dead."""
+    end = time.monotonic() + _LOOK_SECONDS
+    while True:
+        for worker in workers:
+            if not worker.is_alive() and worker.exitcode != 0:
+                return f"DataLoader worker (pid {worker.pid}) ended unexpectedly while it handed over a batch: {_how(worker.exitcode)}"
+        if time.monotonic() > end:
+            return ""
+        time.sleep(_LOOK_SECONDS / 50)
 
 
 def _how(exit_code: int) -> str:
@@ -243,7 +275,8 @@ class _Leaving:
 
 def leave(iterator: Any, shut_down: Callable[[], None]) -> None:
     """Run torch's shutdown of an iterator's workers without waiting for the samples that they are in."""
-    workers, left = iterator._workers, []
+    workers: list[Any] = iterator._workers
+    left: list[Any] = []
     end = time.monotonic() + _LEAVE_SECONDS
     iterator._workers = [_Leaving(worker, end, left) for worker in workers]
     try:

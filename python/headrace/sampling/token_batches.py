@@ -6,6 +6,7 @@ the caller's thread, and 8 bytes a sample of this rank. Depends on numpy and the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 
 Indices = npt.NDArray[np.int64]
+Cuts = tuple[tuple[int, int], ...]
 
 
 class Measured(Protocol):
@@ -66,8 +68,8 @@ def tokens(max_tokens: int, lengths: npt.ArrayLike | str | None = None, *, key: 
     `hr.DataLoader(ds, batch_by=hr.tokens(16384, key="text"), shuffle=True)`. Samples of about the same length come together: the epoch's order is cut in
     windows, sorted inside them, and the batches of a window come in random order (in the sorted one without shuffle). A step has batches of as many samples
     on each rank (but for some of the last window's), and an epoch as many steps; every sample comes once, and where the last ones are fewer than ranks,
-    uneven="pad" repeats some of them and "drop" leaves them out. A saved place is one of this number of ranks. `stats()["padding_share"]` says what share
-    of the tokens is padding.
+    uneven="pad" repeats some of them and "drop" leaves them out. A place that was saved by another number of ranks is gone on from: what those had not
+    read of the epoch is planned for these. `stats()["padding_share"]` says what share of the tokens is padding.
     lengths: one number a sample; or key (also in place of lengths): a ragged field (its inner samples count), strings or bytes (bytes count), which is
     read once. window: samples.
     Raises ValueError, also from the loader: for a sample of more than max_tokens.
@@ -135,73 +137,100 @@ class _Plan:
 
 
 class PlannedBatches:
-    """The batches of this rank, as a batch_sampler: arrays of indices. Planned once an epoch, and again when rank or world size became others."""
+    """The batches of this rank, as a batch_sampler: arrays of indices. Planned once an epoch, and again when rank or world size became others.
+
+    Cuts are what other numbers of ranks read of an epoch before: (ranks, steps) in turn. The rest of it is planned as an epoch is.
+    """
 
     def __init__(self, spec: TokenBatches, dataset: Measured, *, seed: int, shuffle: bool, share: Share) -> None:
         self.spec, self.seed, self.shuffle, self.share = spec, seed, shuffle, share
         self.drop_last = share.uneven == "drop"
         self.batch_size = 1  # of which torch's loaders want to know; batches differ
         self.epoch = 0
+        self._cuts: Cuts = ()
         self._lengths = spec.lengths_of(dataset)
-        self._plans: dict[tuple[int, int, int], _Plan] = {}
+        self._plans: dict[Any, _Plan] = {}
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch."""
-        self.epoch = epoch
+        """Choose the epoch, whole."""
+        self.set_pass(epoch, ())
 
-    def plan(self, epoch: int) -> _Plan:
-        """The batches of this rank in an epoch."""
+    def set_pass(self, epoch: int, cuts: Cuts) -> None:
+        """Choose the epoch, and what was read of it."""
+        self.epoch, self._cuts = epoch, cuts
+
+    def plan(self, epoch: int, cuts: Cuts = ()) -> _Plan:
+        """The batches of this rank in what cuts leave of an epoch."""
         partition = self.share.find()
-        key = epoch, partition.rank, partition.world_size
+        key = epoch, cuts, partition.rank, partition.world_size
         if key not in self._plans:
-            made = self._make(epoch, partition.rank, partition.world_size)
+            made = self._make(epoch, cuts, partition.rank, partition.world_size)
             self._plans = {**dict(list(self._plans.items())[-1:]), key: made}  # This epoch's and the one before or after it.
         return self._plans[key]
 
-    def num_batches(self, epoch: int) -> int:
-        """Steps of an epoch, the same on every rank."""
-        return len(self.plan(epoch))
+    def num_batches(self, epoch: int, cuts: Cuts = (), world_size: int | None = None) -> int:
+        """Steps of an epoch, the same on every rank. world_size: if there were so many."""
+        if world_size is None or world_size == self.share.find().world_size:
+            return len(self.plan(epoch, cuts))
+        return sum(1 for _ in self._steps(epoch, cuts, world_size))
 
     def __iter__(self) -> Iterator[Indices]:
-        plan = self.plan(self.epoch)
+        plan = self.plan(self.epoch, self._cuts)
         for begin, end in zip(plan.offsets.tolist(), plan.offsets[1:].tolist(), strict=False):
             yield plan.samples[begin:end]
 
     def __len__(self) -> int:
-        return self.num_batches(self.epoch)
+        return self.num_batches(self.epoch, self._cuts)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_plans": {}}
 
     def describe(self) -> str:
-        """What decides the batches beside dataset and seed, equal for equal ones."""
+        """What decides the batches beside dataset, seed and ranks, equal for equal ones."""
         lengths = f"{_native.xxh3_64(self._lengths.data):016x}"
-        kind, world_size = "pack" if self.spec.is_packed else "tokens", self.share.find().world_size
-        return f"{kind} {self.spec.max_tokens} window {self.spec.window} lengths {lengths} shuffle {self.shuffle} ranks {world_size} {self.share.uneven}"
+        kind = "pack" if self.spec.is_packed else "tokens"
+        return f"{kind} {self.spec.max_tokens} window {self.spec.window} lengths {lengths} shuffle {self.shuffle} {self.share.uneven}"
 
-    def _make(self, epoch: int, rank: int, world_size: int) -> _Plan:
-        size = len(self._lengths)
-        order = _native.Order(size, self.seed, epoch, "global" if self.shuffle else "sequential")
-        samples, sizes, step = [], [], 0
+    def _make(self, epoch: int, cuts: Cuts, rank: int, world_size: int) -> _Plan:
+        samples, sizes = [], []
         held = wanted = 0  # tokens, and what batches are padded to
-        left = np.empty(0, dtype=np.int64)
-        for window, begin in enumerate(range(0, size, self.spec.window)):
-            end = min(begin + self.spec.window, size)
-            pool = np.concatenate([left, order.indices(begin, end)])
-            batches, left = self._cut(pool, world_size, is_last=end == size)
-            turns = self._turns(len(batches) // world_size, window, epoch)
-            for turn in turns:
-                # Of the batches of a step, in the order of their lengths, each rank takes another one in each step.
-                mine = batches[turn * world_size + (rank + step) % world_size]
-                step += 1
-                samples.append(mine)
-                sizes.append(len(mine))
-                lengths = self._lengths[mine]
-                held += int(lengths.sum())
-                wanted += self.spec.max_tokens if self.spec.is_packed else len(mine) * int(lengths.max(initial=0))
+        for step, batches in enumerate(self._steps(epoch, cuts, world_size)):
+            # Of the batches of a step, in the order of their lengths, each rank takes another one in each step.
+            mine = batches[(rank + step) % world_size]
+            samples.append(mine)
+            sizes.append(len(mine))
+            lengths = self._lengths[mine]
+            held += int(lengths.sum())
+            wanted += self.spec.max_tokens if self.spec.is_packed else len(mine) * int(lengths.max(initial=0))
         offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
         joined = np.concatenate(samples) if samples else np.empty(0, dtype=np.int64)
         return _Plan(joined, offsets, 1 - held / wanted if wanted else 0.0)
+
+    def _steps(self, epoch: int, cuts: Cuts, world_size: int) -> Iterator[list[Indices]]:
+        """The batches of all ranks, step by step."""
+        size = len(self._lengths)
+        order = _native.Order(size, self.seed, epoch, "global" if self.shuffle else "sequential")
+        read = self._read(epoch, cuts)
+        left = np.empty(0, dtype=np.int64)
+        for window, begin in enumerate(range(0, size, self.spec.window)):
+            end = min(begin + self.spec.window, size)
+            fresh = order.indices(begin, end)
+            pool = np.concatenate([left, fresh if read is None else fresh[~read[fresh]]])
+            batches, left = self._cut(pool, world_size, is_last=end == size)
+            for turn in self._turns(len(batches) // world_size, window, epoch):
+                yield batches[turn * world_size : (turn + 1) * world_size]
+
+    def _read(self, epoch: int, cuts: Cuts) -> npt.NDArray[np.bool_] | None:
+        """Which samples were read before; None if none were."""
+        if not cuts:
+            return None
+        ranks, steps = cuts[-1]
+        earlier = self._read(epoch, cuts[:-1])
+        read = np.zeros(len(self._lengths), dtype=np.bool_) if earlier is None else earlier
+        for batches in itertools.islice(self._steps(epoch, cuts[:-1], ranks), steps):
+            for batch in batches:
+                read[batch] = True
+        return read
 
     def _turns(self, steps: int, window: int, epoch: int) -> list[int]:
         """In what order the steps of a window come."""

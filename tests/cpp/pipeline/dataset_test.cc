@@ -1,0 +1,168 @@
+#include "headrace/pipeline/dataset.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "headrace/pipeline/pipeline.h"
+#include "pipeline/small_dataset.h"
+#include "temp_dir.h"
+
+using namespace headrace;
+using namespace headrace::pipeline;
+
+namespace {
+
+std::shared_ptr<Dataset> small(const std::string& path, std::uint64_t count, std::uint32_t chunk_samples,
+                               std::uint64_t shard_bytes = 1ull << 30) {
+  REQUIRE(write_small(path, count, chunk_samples, shard_bytes).is_ok());
+  auto dataset = Dataset::open(path, 0, {});
+  REQUIRE_MESSAGE(dataset.is_ok(), dataset.status().message());
+  return *dataset;
+}
+
+// The first value of "raw" of each sample, which is its number in the dataset that holds it, in the order of delivery.
+std::vector<std::uint64_t> numbers(const std::shared_ptr<Dataset>& dataset, int threads, OrderKind order = OrderKind::kSequential) {
+  PipelineOptions options;
+  options.fields = {0};
+  options.partition.batch_size = 7;
+  options.order = order;
+  options.window = 2;
+  options.num_threads = threads;
+  auto pipeline = Pipeline::create(dataset, options);
+  REQUIRE_MESSAGE(pipeline.is_ok(), pipeline.status().message());
+  REQUIRE((*pipeline)->start(0, 0).is_ok());
+  std::vector<std::uint64_t> seen;
+  while (true) {
+    Batch batch;
+    const auto next = (*pipeline)->next(50'000'000, &batch);
+    REQUIRE_MESSAGE(next.is_ok(), next.status().message());
+    if (*next == Pipeline::Next::kEnd) return seen;
+    if (*next == Pipeline::Next::kNotYet) continue;
+    const auto* raw = reinterpret_cast<const float*>(batch.at(batch.fields[0].values_at));
+    const std::size_t row = batch.fields[0].values_bytes / batch.indices.size() / sizeof(float);
+    for (std::size_t slot = 0; slot < batch.indices.size(); ++slot) seen.push_back(static_cast<std::uint64_t>(raw[slot * row]));
+  }
+}
+
+std::vector<std::uint64_t> counted(std::initializer_list<std::uint64_t> counts) {
+  std::vector<std::uint64_t> out;
+  for (const std::uint64_t count : counts)
+    for (std::uint64_t i = 0; i < count; ++i) out.push_back(i);
+  return out;
+}
+
+View chosen(std::vector<std::uint64_t> rows) {
+  View view;
+  view.fields = {0, 1, 2, 3};
+  view.rows = std::make_shared<const std::vector<std::uint64_t>>(std::move(rows));
+  return view;
+}
+
+}  // namespace
+
+TEST_CASE("a concatenation holds the samples of its datasets one after the other, for any number of threads") {
+  const TempDir dir;
+  const auto first = small(dir.path() + "/a", 100, 16, 1000);
+  const auto second = small(dir.path() + "/b", 1, 8);
+  const auto third = small(dir.path() + "/c", 37, 5);
+  auto joined = Dataset::concat({first, second, third});
+  REQUIRE_MESSAGE(joined.is_ok(), joined.status().message());
+  const std::shared_ptr<Dataset> all = *joined;
+  CHECK(all->num_samples() == 138);
+  CHECK(all->manifest().shards.size() == first->manifest().shards.size() + 2);
+  for (const int threads : {0, 1, 2, 8}) CHECK(numbers(all, threads) == counted({100, 1, 37}));
+  for (const OrderKind order : {OrderKind::kGlobal, OrderKind::kWindow}) {
+    std::vector<std::uint64_t> shuffled = numbers(all, 2, order), sorted = counted({100, 1, 37});
+    CHECK(shuffled != sorted);
+    std::sort(shuffled.begin(), shuffled.end());
+    std::sort(sorted.begin(), sorted.end());
+    CHECK(shuffled == sorted);
+  }
+}
+
+TEST_CASE("a concatenation is told from others by which datasets it holds, and in what order") {
+  const TempDir dir;
+  const auto first = small(dir.path() + "/a", 20, 16);
+  const auto second = small(dir.path() + "/b", 21, 16);
+  const auto fingerprint = [](const std::vector<std::shared_ptr<const Dataset>>& datasets) {
+    return (*Dataset::concat(datasets))->fingerprint();
+  };
+  CHECK(fingerprint({first, second}) == fingerprint({first, second}));
+  CHECK(fingerprint({first, second}) != fingerprint({second, first}));
+  CHECK(fingerprint({first}) != fingerprint({first, first}));
+  CHECK((*Dataset::concat({first, first}))->num_samples() == 40);
+}
+
+TEST_CASE("what cannot be concatenated is refused") {
+  const TempDir dir;
+  const auto dataset = small(dir.path() + "/a", 20, 16);
+  CHECK(Dataset::concat({}).status().code() == Code::kInvalidArgument);
+  const auto view = Dataset::view_of(dataset, chosen({1}));
+  REQUIRE(view.is_ok());
+  CHECK(Dataset::concat({dataset, *view}).status().code() == Code::kInvalidArgument);
+  format::Schema one;
+  one.fields.push_back(named("raw", format::Kind::kTensor, "float32", {5}));
+  auto writer = format::DatasetWriter::create(dir.path() + "/other", one, {});
+  REQUIRE(writer.is_ok());
+  const std::vector<float> values(5);
+  const format::ColumnView columns[] = {{{reinterpret_cast<const std::uint8_t*>(values.data()), 20}, nullptr, nullptr}};
+  REQUIRE((*writer)->extend(columns, 1).is_ok());
+  REQUIRE((*writer)->commit().is_ok());
+  const auto other = Dataset::open(dir.path() + "/other", 0, {});
+  REQUIRE(other.is_ok());
+  const Status refused = Dataset::concat({dataset, *other}).status();
+  CHECK(refused.code() == Code::kInvalidArgument);
+  CHECK(refused.message().find("/other differ from those of") != std::string::npos);
+}
+
+TEST_CASE("a view of chosen rows delivers them in their order, also twice, of several shards, for any number of threads") {
+  const TempDir dir;
+  const auto dataset = small(dir.path() + "/a", 200, 16, 1000);
+  REQUIRE(dataset->manifest().shards.size() > 2);
+  std::vector<std::uint64_t> rows{199, 0, 7, 7, 100};
+  for (std::uint64_t i = 0; i < 60; ++i) rows.push_back(i * 37 % 200);
+  auto view = Dataset::view_of(dataset, chosen(rows));
+  REQUIRE_MESSAGE(view.is_ok(), view.status().message());
+  CHECK((*view)->num_samples() == rows.size());
+  CHECK((*view)->num_rows() == 200);
+  for (const int threads : {0, 1, 2, 8}) CHECK(numbers(*view, threads) == rows);
+  std::vector<std::uint64_t> shuffled = numbers(*view, 2, OrderKind::kWindow);
+  std::sort(shuffled.begin(), shuffled.end());
+  std::sort(rows.begin(), rows.end());
+  CHECK(shuffled == rows);
+}
+
+TEST_CASE("chosen rows of a view of runs are those runs, and of a concatenation its rows") {
+  const TempDir dir;
+  const auto dataset = small(dir.path() + "/a", 50, 16);
+  View runs = chosen({3, 0});
+  runs.fields = {0};
+  runs.length = 4;
+  runs.stride = 10;
+  auto view = Dataset::view_of(dataset, runs);
+  REQUIRE_MESSAGE(view.is_ok(), view.status().message());
+  CHECK(numbers(*view, 1) == std::vector<std::uint64_t>{30, 0});
+  auto joined = Dataset::concat({dataset, dataset});
+  REQUIRE(joined.is_ok());
+  auto of_joined = Dataset::view_of(*joined, chosen({99, 50, 49}));
+  REQUIRE(of_joined.is_ok());
+  CHECK(numbers(*of_joined, 2) == std::vector<std::uint64_t>{49, 0, 49});
+}
+
+TEST_CASE("rows that are not there are refused, none are no samples, and others are another dataset") {
+  const TempDir dir;
+  const auto dataset = small(dir.path() + "/a", 50, 16);
+  const Status refused = Dataset::view_of(dataset, chosen({4, 50})).status();
+  CHECK(refused.code() == Code::kInvalidArgument);
+  CHECK(refused.message() == "row 50 is outside the 50 samples");
+  const auto empty = Dataset::view_of(dataset, chosen({}));
+  REQUIRE(empty.is_ok());
+  CHECK((*empty)->num_samples() == 0);
+  const auto fingerprint = [&](std::vector<std::uint64_t> rows) {
+    return (*Dataset::view_of(dataset, chosen(std::move(rows))))->fingerprint();
+  };
+  CHECK(fingerprint({1, 2}) == fingerprint({1, 2}));
+  CHECK(fingerprint({1, 2}) != fingerprint({2, 1}));
+  CHECK(fingerprint({1, 2}) != dataset->fingerprint());
+}
