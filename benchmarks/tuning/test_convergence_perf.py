@@ -97,7 +97,9 @@ def test_decode(report: Any, paths: dict[str, str], cores: int | None) -> None:
 
 @pytest.mark.gate
 def test_storage(report: Any, slow_disk: str) -> None:
-    measure(report, "storage", binds=_STORAGE, path=slow_disk, batch_size=4, reader="pread", prefetch_bytes=24 << 20, turn=0.6, converge=10.0)
+    measure(
+        report, "storage", binds=_STORAGE, path=slow_disk, batch_size=4, reader="pread", prefetch_bytes=24 << 20, turn=0.6, converge=10.0
+    )
 
 
 @pytest.mark.gate

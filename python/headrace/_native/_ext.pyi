@@ -393,6 +393,8 @@ class Pipeline:
         """Whether next() has a batch, or the error of one, at once. Always False with num_threads=0."""
     def replay(self, epoch: int, step: int) -> Batch:
         """Build the batch of any step anew, on the calling thread, without disturbing the pass."""
+    def replay_at(self, epoch: int, position: int) -> Batch:
+        """The same of the batch that begins at a global position, whatever the sizes before it were. Raises ValueError."""
     def stats(self) -> dict[str, Any]: ...
     def stop(self) -> None:
         """End the pass; returns at once, running work is dropped when it ends."""

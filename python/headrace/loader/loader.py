@@ -8,6 +8,7 @@ import os
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from headrace import _native
@@ -20,6 +21,7 @@ from headrace.loader.engines import EnginePool
 from headrace.loader.followers import Followers
 from headrace.loader.state import VERSION, LoaderState, identity_of, read_state
 from headrace.loader.stats import add_rates
+from headrace.sampling.batch_schedule import BatchSchedule
 from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition, Share
@@ -64,7 +66,14 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
 }
 
 # What a loader of torch's around the same dataset does not do, and what means that nothing is asked for.
-_ENGINE_ALONE: dict[str, Any] = {"prepare": None, "on_error": "raise", "ragged": "padded", "strings": "lists", "device": None}
+_ENGINE_ALONE: dict[str, Any] = {
+    "batch_schedule": None,
+    "prepare": None,
+    "on_error": "raise",
+    "ragged": "padded",
+    "strings": "lists",
+    "device": None,
+}
 
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
@@ -86,6 +95,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             "weighted", or an order from headrace.sampling: each position draws a sample by its weight, with replacement.
         weights: for order="weighted", one number a sample (headrace.sampling.weighted says more); afterwards `order` holds them and this is None.
         window: chunks mixed at a time under order="window".
+        batch_size: also a headrace.BatchSchedule, whose sizes change at steps or when told; the attribute holds the size of the batches to come.
         budget: a headrace.Budget of cores, memory and pinned memory that nothing automatic goes beyond.
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
         rank, world_size: share of each global batch; default from torch.distributed once initialised, else from the launcher's environment (torchrun,
@@ -125,7 +135,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __init__(
         self,
         dataset: Any,
-        batch_size: int | None = 1,
+        batch_size: int | BatchSchedule | None = 1,
         shuffle: bool | None = None,
         sampler: Any = None,
         batch_sampler: Iterable[Any] | None = None,
@@ -165,6 +175,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     ) -> None:
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
         self.parallel = one_of("parallel", parallel, ("auto", "native", "process", "thread"))
+        self.batch_schedule: BatchSchedule | None = None
+        if isinstance(batch_size, BatchSchedule):
+            self.batch_schedule, batch_size = batch_size, batch_size.batch_size
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
         self.snapshot_every_n_steps = snapshot_every_n_steps
         self.is_disabled = os.environ.get("HEADRACE_DISABLE", "") not in ("", "0")
@@ -214,6 +227,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 given = []
             if parallel == "thread" or num_workers == 0:
                 given = [name for name in given if name not in ("on_error", "max_errors", *(("seed",) if parallel == "thread" else ()))]
+            given += ["batch_size (a BatchSchedule)"] if self.batch_schedule is not None else []
             if given:
                 raise ValueError(
                     f"{', '.join(given)}: only for datasets that the native engine reads, in batches; got {type(dataset).__name__} with "
@@ -283,6 +297,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         )
         if self.is_fed and not isinstance(order, str):
             raise ValueError("weights and mixtures have an order of their own; leave sampler, batch_sampler and generator out")
+        if self.is_fed and self.batch_schedule is not None:
+            raise ValueError("a BatchSchedule cuts headrace's own order; leave sampler, batch_sampler, generator and batch_by out")
         if self.is_fed and placed:
             raise ValueError(
                 "rank, world_size, mesh and uneven cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
@@ -325,7 +341,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         elif self._own is None:
             self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last, uneven=uneven)
         else:
-            self.partition = self._own.share.find()
+            self.find_partition()
             batches = OrderBatchSampler(self._own, self.partition.batch_size, drop_last)
             batches.lost = tuple(name for name, usual in _ENGINE_ALONE.items() if getattr(self, name) != usual)
             self.__dict__["batch_sampler"] = batches  # Torch refuses to have this set, too.
@@ -373,7 +389,16 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self.planned is not None:
             self.partition = self.planned.share.find()
         elif self._own is not None:
-            self.partition = self._own.share.find()
+            self.find_partition()
+
+    def find_partition(self) -> None:
+        """Look for this process's share of headrace's own order, and for the size that a schedule says."""
+        assert self._own is not None
+        self.partition = self._own.share.find()
+        if self.batch_schedule is not None:
+            size = self.batch_schedule.batch_size
+            self.partition = replace(self.partition, batch_size=size)
+            self.__dict__["batch_size"] = size  # torch refuses to have it set.
 
     def hear_sampler(self) -> None:
         """Follow an epoch that a trainer chose at the sampler, as if it were a DistributedSampler of torch's."""
@@ -407,6 +432,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self.planned is not None:
             return self.planned.num_batches(self.place.epoch + self.place.finished)
         self._look_again()
+        if self.batch_schedule is not None:
+            return self.batch_schedule.num_batches(self.epoch_samples, self.partition, is_over=self.place.finished)
         return self.partition.num_batches(self.epoch_samples)
 
     @property
@@ -437,15 +464,22 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._require_native("replay")
         if self.is_fed:
             raise TypeError("replay() needs headrace's own order; this loader follows a sampler, batch_sampler or generator")
-        step = whole_number("step", step, 0, max(len(self), 1))
+        step = whole_number("step", step, 0, max(len(self), 1) if self.batch_schedule is None else 1 << 63)
         epoch = self.place.epoch if epoch is None else whole_number("epoch", epoch, 0, 1 << 63)
+        position, partition = step * self.partition.global_batch, self.partition
+        if self.batch_schedule is not None:
+            if epoch != self.place.epoch:
+                raise ValueError(
+                    f"with a BatchSchedule, replay() knows the steps of the epoch under way, {self.place.epoch}, not of epoch {epoch}"
+                )
+            position, partition = self.batch_schedule.place_of(step, self.epoch_samples, self.partition)
         native = self.source.native
-        pipeline = self.take_pipeline(native)
+        pipeline = self.take_pipeline(native, partition)
         try:
             self.tell_shares(pipeline, epoch)
-            batch = pipeline.replay(epoch, step)
+            batch = pipeline.replay_at(epoch, position)
         finally:
-            self.give_pipeline(native, self.partition, pipeline)
+            self.give_pipeline(native, partition, pipeline)
         device = check_device(self.device)
         return self.convert(batch) if device is None else Transfer(device).copy(self.to_host(batch), self.slab_of(batch))
 
@@ -461,6 +495,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return self._python.state_dict()
         state = self.place
         out = {"version": VERSION, **identity_of(self), "epoch": state.epoch, "position": state.position, "finished": state.finished}
+        if self.batch_schedule is not None:
+            out["schedule"] = self.batch_schedule.state_dict()
         if state.skipped:
             out["skipped"] = list(state.skipped)
         drawn = {} if state.finished else dict(state.drawn)
@@ -480,7 +516,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self._python.load_state_dict(state_dict)
             return
         self._source.refresh()
-        self.place = read_state(state_dict, identity_of(self, state_dict), self._last_position(state_dict))
+        place = read_state(state_dict, identity_of(self, state_dict), self._last_position(state_dict))
+        if self.batch_schedule is not None:
+            self.batch_schedule.load_state_dict(state_dict.get("schedule"))
+        self.place = place
         self._was_loaded = True
         if self._own is not None:
             self._tell(self.place.epoch)
@@ -578,9 +617,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 f"{what}() needs a headrace dataset read in batches; this loader runs {type(self.dataset).__name__} as torch does"
             )
 
-    def take_pipeline(self, native: _native.Dataset) -> _native.Pipeline:
-        """An engine that no iterator uses, over this table; one made before a fork is left to its parent."""
-        pipeline = self._engines.take(native, self.partition)
+    def take_pipeline(self, native: _native.Dataset, partition: Partition | None = None) -> _native.Pipeline:
+        """An engine that no iterator uses, over this table and for this share (by default the loader's); one made before a fork is left to its parent."""
+        partition = partition or self.partition
+        pipeline = self._engines.take(native, partition)
         if pipeline is not None:
             return pipeline
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
@@ -590,11 +630,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         pipeline = _native.Pipeline(
             native,
             fields=self.source.field_numbers,
-            batch_size=self.partition.batch_size,
-            drop_last=self.partition.drop_last,
+            batch_size=partition.batch_size,
+            drop_last=partition.drop_last,
             drop_uneven=self.uneven == "drop",
-            rank=self.partition.rank,
-            world_size=self.partition.world_size,
+            rank=partition.rank,
+            world_size=partition.world_size,
             order="sequential" if self.is_fed or not self.shuffle else self.order if isinstance(self.order, str) else self.order.name,
             weights=None if weights is None else weights.table,
             mixture=None if mixed is None else mixed.native(self.place.epoch),

@@ -3,6 +3,7 @@
 | file | holds |
 |---|---|
 | `search` | `search()`: trials, each beside the defaults, and the profile of the best |
+| `batch_size` | `batch_size()`: the largest batch that fits a step, and the knee of its throughput |
 | `measure` | the rate of one choice of options, next to that of the defaults |
 
 Profiles are kept by `loader/profiles.py`; `num_workers="auto"` follows them.
@@ -11,6 +12,7 @@ Profiles are kept by `loader/profiles.py`; `num_workers="auto"` follows them.
 from __future__ import annotations
 
 from headrace.loader.profiles import Profile, load_profile, profile_path
+from headrace.tune.batch_size import BatchSizes, MeasuredSize, batch_size
 from headrace.tune.search import Search, Trial, search
 
-__all__ = ["Profile", "Search", "Trial", "load_profile", "profile_path", "search"]
+__all__ = ["BatchSizes", "MeasuredSize", "Profile", "Search", "Trial", "batch_size", "load_profile", "profile_path", "search"]
