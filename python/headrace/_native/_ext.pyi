@@ -461,6 +461,9 @@ def set_cache_bytes(count: int | None) -> None:
     Children forked afterwards start with the same bound and an empty cache. Raises ValueError unless 0 <= count < 2**48.
     """
 
+def chosen_cache_bytes() -> int | None:
+    """What set_cache_bytes() was last given in this process or its parents."""
+
 def cache_stats() -> dict[str, int]:
     """The cache of decoded blocks: {"bytes", "capacity_bytes", "blocks", "hits", "misses", "evictions", "refusals", "failures"}.
 
