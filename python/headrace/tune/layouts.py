@@ -82,8 +82,8 @@ def layouts(
     The sample, whole chunks spread over the dataset, at most `sample_bytes` of raw values, is written once as the dataset is laid out now, and once a
     trial; loaders of both run in turn, with memory for an eighth of its decoded blocks: the process's cache is set to that meanwhile, so nothing else
     should run in it. So rates are those of files in the page cache whose blocks are mostly decoded again; a dataset that stays in memory decoded is as
-    fast in any layout from its second epoch on. Nothing is written but below `folder` (default: where temporary files go), and nothing is left there. most_size: of the dataset rewritten / as
-    it is now; layouts above it cannot be best. num_workers: of the loaders, default the usable cores.
+    fast in any layout from its second epoch on. Nothing is written but below `folder` (default: where temporary files go), and nothing is left there.
+    most_size: of the dataset rewritten / as it is now; layouts above it cannot be best. num_workers: of the loaders, default the usable cores.
     `headrace.writing.rewrite.rewrite(dataset, path, **write_options(dataset, best.options))` writes the whole, as `headrace tune --rewrite --to` does.
 
     A trial that fails (a full disk, a codec that cannot hold a field) counts as failed, and the search goes on; Ctrl-C ends it with what was found.
