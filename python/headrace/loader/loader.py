@@ -27,6 +27,7 @@ from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition, Share
 from headrace.sampling.token_batches import PlannedBatches, TokenBatches
 from headrace.sampling.weighted import WeightedOrder, choose_order
+from headrace.sampling.window_choice import automatic_window, window_target
 
 import_extra("torch", "torch", "headrace.DataLoader")
 import torch.utils.data  # noqa: E402
@@ -94,7 +95,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             chunk once). Used if shuffle=True.
             "weighted", or an order from headrace.sampling: each position draws a sample by its weight, with replacement.
         weights: for order="weighted", one number a sample (headrace.sampling.weighted says more); afterwards `order` holds them and this is None.
-        window: chunks mixed at a time under order="window".
+        window: chunks mixed at a time under order="window". "auto": the fewest (1, 2, 4, ...) whose order is within a distance of 0.1 of a uniform permutation
+            ("auto:0.05": of that), as `headrace.evaluate.order` measures it; the attribute holds the number, which is a function of chunks and seed.
         batch_size: also a headrace.BatchSchedule, whose sizes change at steps or when told; the attribute holds the size of the batches to come.
         budget: a headrace.Budget of cores, memory and pinned memory that nothing automatic goes beyond.
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
@@ -155,7 +157,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         seed: int | None = None,
         order: str | WeightedOrder | MixedOrder = "global",
         weights: Any = None,
-        window: int = 32,
+        window: int | str = 32,
         prefetch_bytes: int | None = None,
         budget: Budget | None = None,
         rank: int | None = None,
@@ -189,7 +191,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.seed = seed
         self.order_seed = 0 if seed is None else whole_number("seed", seed, 0, 1 << 64)
         self.order, self.weights = order, weights
-        self.window = whole_number("window", window, 1, 1 << 32)
+        target = window_target(window) if isinstance(window, str) else None
+        self.window = 32 if isinstance(window, str) else whole_number("window", window, 1, 1 << 32)
         self.prefetch_bytes = None if prefetch_bytes is None else whole_number("prefetch_bytes", prefetch_bytes, 1, 1 << 63)
         self.budget = budget
         self.on_error = one_of("on_error", on_error, ("raise", "skip", "replace"))
@@ -287,6 +290,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not isinstance(order, WeightedOrder | MixedOrder):
             one_of("order", order, ("global", "window"))
         self.order, self.weights, self.shuffle = order, None, bool(shuffle)
+        if target is not None and shuffle and order == "window":
+            self.window = automatic_window(target, self.source.native.chunk_layout, self.order_seed)
         placed = rank is not None or world_size is not None or mesh is not None or uneven != "pad"
         ordered = placed or seed is not None or order != "global"
         self.is_fed = (
