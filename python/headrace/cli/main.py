@@ -22,6 +22,7 @@ _COMMANDS = {
     "gc": "find, or remove, what killed writers left in a dataset's directory",
     "bench": "measure how fast a dataset can be delivered, or storage be read, and what limits it",
     "tune": "search num_workers, prefetch, reader and window for the fastest loader, and keep what was found",
+    "top": "show the loaders of running processes that publish, live",
     "report": "turn results (--json, JSON lines of a monitor) into one self-contained HTML page with plots",
     "demo": "convert the New York flights of 2013, train on them, and compare with torch's DataLoader",
 }
