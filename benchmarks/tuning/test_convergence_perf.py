@@ -1,4 +1,4 @@
-"""num_workers="auto" against the best of thirteen fixed settings, by what binds; on all cores, on one, under a quota, and four loaders at once."""
+"""num_workers="auto" against the best of nine fixed settings, by what binds; on all cores, on one, under a quota, and four loaders at once."""
 
 from __future__ import annotations
 
