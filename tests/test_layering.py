@@ -62,7 +62,8 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     "tune": _DATA | {"loader", "bench", "evaluate"},  # searches options by measuring
     "demo": _DATA | {"loader", "bench", "evaluate", "tune"},  # the main job on real input; returns data like bench
     "report": {"errors"},  # text, tables, progress, plots: knows values, not headrace
-    "cli": _DATA | {"loader", "integrations", "bench", "evaluate", "tune", "demo", "report"},  # one file a command; nobody imports it
+    "cli": _DATA
+    | {"loader", "integrations", "bench", "evaluate", "tune", "demo", "report", "monitor"},  # one file a command; nobody imports it
     "__main__": {"cli"},  # python -m headrace
     "__init__": _DATA | {"loader", "integrations", "monitor", "bench", "evaluate", "tune"},  # the public names, heavy ones on first use
 }

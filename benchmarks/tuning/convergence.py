@@ -56,7 +56,13 @@ class Side:
         dataset = headrace.open(scenario.path, reader=scenario.reader)
         self.loaders = [
             headrace.DataLoader(
-                dataset, scenario.batch_size, shuffle=True, order=scenario.order, seed=seed, prefetch_bytes=scenario.prefetch_bytes, **options
+                dataset,
+                scenario.batch_size,
+                shuffle=True,
+                order=scenario.order,
+                seed=seed,
+                prefetch_bytes=scenario.prefetch_bytes,
+                **options,
             )
             for seed in range(scenario.loaders)
         ]
@@ -124,15 +130,13 @@ def run(scenario: Scenario) -> dict[str, Any]:
     auto = Side(scenario, num_workers="auto")
     begin = time.monotonic()
     settled, changes = 0.0, -1
-    while (now := time.monotonic() - begin) < scenario.converge:
+    while time.monotonic() - begin < scenario.converge:
         auto.turn(min(0.5, scenario.converge))
         made = sum(loader.stats()["setting_changes"] for loader in auto.loaders)
         if made != changes:
             settled, changes = time.monotonic() - begin, made
     settings = [(workers, factor) for workers in WORKERS for factor in FACTORS if workers > 0 or factor == 1]
-    fixed = {
-        setting: Side(scenario, num_workers=setting[0], prefetch_factor=setting[1] if setting[0] else None) for setting in settings
-    }
+    fixed = {setting: Side(scenario, num_workers=setting[0], prefetch_factor=setting[1] if setting[0] else None) for setting in settings}
     rates: dict[Any, list[float]] = {setting: [] for setting in settings}
     for number in range(scenario.rounds):
         for setting in settings if number % 2 == 0 else settings[::-1]:

@@ -1,4 +1,4 @@
-"""num_workers="auto" against the best of thirteen fixed settings, by what binds; on all cores, on one, under a quota, and four loaders at once."""
+"""num_workers="auto" against the best of nine fixed settings, by what binds; on all cores, on one, under a quota, and four loaders at once."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ def test_decode(report: Any, paths: dict[str, str], cores: int | None) -> None:
 
 @pytest.mark.gate
 def test_storage(report: Any, slow_disk: str) -> None:
-    measure(report, "storage", binds=_STORAGE, path=slow_disk, batch_size=4, reader="pread", prefetch_bytes=24 << 20, turn=0.6, converge=10.0)
+    measure(
+        report, "storage", binds=_STORAGE, path=slow_disk, batch_size=4, reader="pread", prefetch_bytes=24 << 20, turn=0.6, converge=10.0
+    )
 
 
 @pytest.mark.gate

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from headrace.loader.automatic import Budget
     from headrace.loader.loader import DataLoader
     from headrace.loader.wrap import wrap
+    from headrace.sampling.batch_schedule import BatchSchedule
     from headrace.sampling.token_batches import pack, tokens
     from headrace.writing.convert import convert
     from headrace.writing.verify import verify
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ArrayDataset": "headrace.datasets.arrays",
+    "BatchSchedule": "headrace.sampling.batch_schedule",
     "Budget": "headrace.loader.automatic",
     "DataLoader": "headrace.loader.loader",
     "Dataset": "headrace.datasets.shards",
@@ -91,6 +93,7 @@ _MODULES = {"evaluate", "images", "monitor", "prep", "sampling", "tune"}
 
 __all__ = [
     "ArrayDataset",
+    "BatchSchedule",
     "Budget",
     "ChangedError",
     "ClosedError",

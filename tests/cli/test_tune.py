@@ -37,3 +37,16 @@ def test_json_and_no_save(dataset: str, tmp_path: Path) -> None:
     assert len(done.json["trials"]) == 4
     assert done.json["saved"] is None
     assert not (tmp_path / "cache").exists()
+
+
+def test_layouts_are_predicted_and_written_when_told(dataset: str, tmp_path: Path) -> None:
+    options = ("--rewrite", "--trials", "2", "--seconds", "0.02", "--sample-mib", "1")
+    done = headrace_command("tune", dataset, *options, "--plot", str(tmp_path / "history.png"))
+    assert done.code == 0, done.err
+    assert "as it is" in done.out
+    assert (tmp_path / "history.png").stat().st_size > 1000
+    done = headrace_command("tune", dataset, *options, "--to", str(tmp_path / "new"), "--json")
+    assert done.json["written"] == str(tmp_path / "new")
+    np.testing.assert_array_equal(headrace.open(tmp_path / "new")[:]["x"], np.arange(20_000))
+    assert headrace_command("tune", dataset, "--rewrite", "--to", dataset).code != 0
+    assert headrace_command("tune", dataset, "--to", "x").code == 2

@@ -473,6 +473,7 @@ NATIVE_ONLY: dict[str, Any] = {
     "order": "window",
     "window": 3,
     "prefetch_bytes": 1 << 20,
+    "budget": hr.Budget(cores=1),
     "rank": 0,
     "world_size": 1,
     "on_error": "skip",

@@ -163,6 +163,12 @@ void register_pipeline(py::module_& m) {
             return std::make_shared<Batch>(unwrap(without_lock([&] { return p.replay(epoch, step); })));
           },
           py::arg("epoch"), py::arg("step"))
+      .def(
+          "replay_at",
+          [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) {
+            return std::make_shared<Batch>(unwrap(without_lock([&] { return p.replay_at(epoch, position); })));
+          },
+          py::arg("epoch"), py::arg("position"))
       .def("stats", &stats_dict)
       .def("stop", [](Pipeline& p) {
         py::gil_scoped_release release;

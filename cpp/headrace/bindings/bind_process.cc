@@ -120,6 +120,7 @@ void register_process(py::module_& m) {
       "most.\n"
       "Raises ValueError unless 0 <= count < 2**48.");
   m.def("cache_stats", &cache_stats);
+  m.def("chosen_cache_bytes", &io::BlockCache::chosen_capacity);
   m.def("build_info", &build_info);
   m.def("available_memory_bytes", &available_memory_bytes);
   m.def(

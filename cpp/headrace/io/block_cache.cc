@@ -74,6 +74,11 @@ void BlockCache::set_shared_capacity(std::optional<std::size_t> bytes) {
   shared().set_capacity(bytes);
 }
 
+std::optional<std::size_t> BlockCache::chosen_capacity() {
+  const std::size_t bytes = chosen_bytes.load();
+  return bytes == kNotChosen ? std::nullopt : std::optional<std::size_t>(bytes);
+}
+
 BlockCache::BlockCache(std::size_t capacity_bytes) : BlockCache() { set_capacity(capacity_bytes); }
 
 BlockCache::~BlockCache() = default;

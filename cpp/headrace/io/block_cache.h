@@ -52,6 +52,7 @@ class BlockCache {
   ~BlockCache();
   // The budget of this process and of children that it forks from now on; none: what reserve() brings.
   static void set_shared_capacity(std::optional<std::size_t> bytes);
+  static std::optional<std::size_t> chosen_capacity();  // as it was set
 
   // The block under `key`, made by `make` if it is not there. `hit` (if given) says whether it was, or was being made. Who waited for a
   // block gets what its maker got, be it a failure or a block that is not kept.

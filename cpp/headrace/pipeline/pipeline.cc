@@ -431,18 +431,26 @@ Result<Batch> Pipeline::replay(std::uint64_t epoch, std::uint64_t step) {
     return Status(Code::kInvalidArgument, strf("step is %llu; an epoch has %llu steps", static_cast<unsigned long long>(step),
                                                static_cast<unsigned long long>(batches)));
   }
+  return replay_at(epoch, step * options_.partition.global_batch());
+}
+
+Result<Batch> Pipeline::replay_at(std::uint64_t epoch, std::uint64_t position) {
+  HR_RETURN_IF_ERROR(check_usable());
+  if (options_.partition.num_batches(epoch_size(), position) == 0) {
+    return Status(Code::kInvalidArgument, strf("no batch begins at position %llu of an epoch of %llu samples",
+                                               static_cast<unsigned long long>(position), static_cast<unsigned long long>(epoch_size())));
+  }
   auto pass = std::make_shared<Pass>();
   pass->shared = shared_;
   pass->order = make_order(epoch);
   pass->epoch = epoch;
   auto job = std::make_shared<Job>(shared_);
-  job->step = step;
-  const std::uint64_t position = step * options_.partition.global_batch();
+  job->step = position / options_.partition.global_batch();
   job->share = options_.partition.share(epoch_size(), position);
   job->position_after = std::min(epoch_size(), position + options_.partition.global_batch());
   pass->submit(0, [pass, job] { run_job(pass, job); });
   while (!pass->own.empty()) pass->run_own();
-  if (!job->status.is_ok()) return job->status.with_context(strf("step %llu", static_cast<unsigned long long>(step)));
+  if (!job->status.is_ok()) return job->status.with_context(strf("step %llu", static_cast<unsigned long long>(job->step)));
   return std::move(job->batch);
 }
 

@@ -102,6 +102,8 @@ class Pipeline {
   std::string describe_wait() const;
 
   Result<Batch> replay(std::uint64_t epoch, std::uint64_t step);
+  // The batch that begins at a position, where batches before it may have had other sizes.
+  Result<Batch> replay_at(std::uint64_t epoch, std::uint64_t position);
   void stop();
   PipelineStats stats() const;
   const WaitCounts& waits() const { return shared_->counters.waits; }

@@ -547,6 +547,8 @@ class Pipeline:
         """Whether next() has a batch, or the error of one, at once. Always False with num_threads=0."""
     def replay(self, epoch: int, step: int) -> Batch:
         """Build the batch of any step anew, on the calling thread, without disturbing the pass."""
+    def replay_at(self, epoch: int, position: int) -> Batch:
+        """The same of the batch that begins at a global position, whatever the sizes before it were. Raises ValueError."""
     def stats(self) -> dict[str, Any]: ...
     def stop(self) -> None:
         """End the pass; returns at once, running work is dropped when it ends."""
@@ -612,6 +614,9 @@ def set_cache_bytes(count: int | None) -> None:
     None, the start: each dataset brings 32 MiB, or half the prefetch_bytes of its loader, while it lives; a fourth of the memory at most.
     Children forked afterwards start with the same bound and an empty cache. Raises ValueError unless 0 <= count < 2**48.
     """
+
+def chosen_cache_bytes() -> int | None:
+    """What set_cache_bytes() was last given in this process or its parents."""
 
 def cache_stats() -> dict[str, int]:
     """The cache of decoded blocks: {"bytes", "capacity_bytes", "blocks", "hits", "misses", "evictions", "refusals", "failures"}.

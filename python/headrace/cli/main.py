@@ -23,6 +23,8 @@ _COMMANDS = {
     "bench": "measure how fast a dataset can be delivered, or storage be read, and what limits it",
     "evaluate": "say how good predictions in a file are, with intervals, and whether one of two models is better",
     "tune": "search num_workers, prefetch, reader and window for the fastest loader, and keep what was found",
+    "top": "show the loaders of running processes that publish, live",
+    "report": "turn results (--json, JSON lines of a monitor) into one self-contained HTML page with plots",
     "demo": "convert the New York flights of 2013, train on them, and compare with torch's DataLoader",
 }
 

@@ -1,11 +1,11 @@
-"""`headrace tune`: search a loader's options on this machine, and keep what was found for num_workers="auto"."""
+"""`headrace tune`: search a loader's options on this machine, and keep what was found for num_workers="auto"; `--rewrite`: how to store the dataset."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from headrace.cli.console import OK, Console, at_least, choices, number_above_zero
+from headrace.cli.console import OK, Console, UsageError, at_least, choices, number_above_zero
 from headrace.report import humanise
 from headrace.report.table import Column, key_values, table
 
@@ -40,6 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compute-ms", type=number_above_zero, default=None, metavar="T", help="a consumer that takes T ms for a batch")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choices (default: 0)")
     parser.add_argument("--no-save", action="store_true", help="only report")
+    parser.add_argument(
+        "--rewrite", action="store_true", help="search codec, filter and sizes on disk instead, on a sample: predicts, and rewrites nothing"
+    )
+    parser.add_argument("--to", metavar="DIR", help="with --rewrite: write the whole dataset there in the best layout found")
+    parser.add_argument(
+        "--most-size", type=number_above_zero, default=None, metavar="R", help="with --rewrite: no layout above R times the present bytes"
+    )
+    parser.add_argument(
+        "--sample-mib", type=at_least(1), default=64, metavar="N", help="with --rewrite: raw MiB of the sample (default: 64)"
+    )
     parser.add_argument("--plot", metavar="FILE", help="also draw the trials into a .png or .svg file")
 
 
@@ -49,6 +59,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         from headrace.report.plot import require_plotting
 
         require_plotting()
+    if arguments.rewrite:
+        from headrace.cli.tune_rewrite import run_rewrite
+
+        return run_rewrite(arguments, console)
+    if arguments.to or arguments.most_size is not None:
+        raise UsageError("--to and --most-size go with --rewrite")
     import time
 
     from headrace.tune import search
@@ -116,16 +132,21 @@ def _show(found: Any, arguments: argparse.Namespace, console: Console) -> None:
 
 def _draw(found: Any, arguments: argparse.Namespace) -> None:
     """Each trial's ratio, and the best so far."""
+    draw_history(arguments.plot, f"{arguments.dataset}: samples/s of each trial / those of the defaults", found.trials)
+
+
+def draw_history(path: str, title: str, trials: Any) -> None:
+    """The ratio of each trial, and the best so far."""
     from headrace.report.plot import Line, draw_lines
 
-    good = [trial for trial in found.trials if trial.ratio is not None]
+    good = [trial for trial in trials if trial.ratio is not None]
     best: list[float] = []
     for trial in good:
         best.append(max([trial.ratio, *best[-1:]]))
     numbers = [trial.number + 1 for trial in good]
     draw_lines(
-        arguments.plot,
-        title=f"{arguments.dataset}: samples/s of each trial / those of the defaults",
+        path,
+        title=title,
         x_label="trial",
         y_label="ratio",
         lines=[

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.sampling.options import whole_number
+from headrace.sampling.window_choice import distance_from_uniform
 
 __all__ = ["OrderQuality", "order"]
 
@@ -92,7 +93,7 @@ def order(
         uniform_displacement=(samples - 1 / samples) / (3 * samples),
         neighbour_survival=survival,
         uniform_survival=2 / samples,
-        distance=_distance(positions, found, samples, bins),
+        distance=distance_from_uniform(positions, found, samples, bins),
         bins=bins,
         batch_label_entropy=entropy,
         uniform_label_entropy=uniform_entropy,
@@ -148,17 +149,6 @@ def _looked_at(indices_of: Callable[[int, int], Indices], samples: int) -> tuple
     begins = np.linspace(0, samples - _SEGMENT, _SEGMENTS).astype(np.int64)
     positions = (begins[:, None] + np.arange(_SEGMENT)).reshape(-1)
     return positions, np.concatenate([indices_of(int(begin), int(begin) + _SEGMENT) for begin in begins])
-
-
-def _distance(positions: Indices, found: Indices, samples: int, bins: int) -> float:
-    # An epoch that draws with replacement may be longer than there are samples: bins of what there is.
-    size = max(samples, int(found.max()) + 1)
-    cell = (positions * bins // samples) * bins + found * bins // size
-    counts = np.bincount(cell, minlength=bins * bins) / len(found)
-    spread = 0.5 * float(np.abs(counts - 1 / (bins * bins)).sum())
-    # Of a cell of expected count m, the mean absolute deviation is sqrt(2 m / pi).
-    chance = 0.5 * bins * math.sqrt(2 / (math.pi * len(found)))
-    return max(0.0, min(1.0, (spread - chance) / max(1e-9, 1 - 1 / bins - chance)))
 
 
 def _entropy(counts: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:

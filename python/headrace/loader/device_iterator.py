@@ -43,6 +43,8 @@ class DeviceIterator(NativeIterator):
 
     def _next_alone(self) -> Any:
         self._transfer.release_done()  # First: the engine may use that memory again.
+        if self._items and self.changes_size():
+            self._items.clear()  # Cut before somebody changed the size.
         while self._items or self.pipeline is not None:
             if not self._items:
                 self._items.append(self._load())
@@ -81,7 +83,7 @@ class DeviceIterator(NativeIterator):
 
     def _look_ahead(self) -> None:
         """Take the next batch and begin its copies, if nothing of it has to be waited for."""
-        if self.pipeline is None or not self.pipeline.is_ready() or not self._transfer.has_room():
+        if self.pipeline is None or not self.pipeline.is_ready() or not self._transfer.has_room() or self.changes_size(1):
             return
         item = self._load()
         self._items.append(item)

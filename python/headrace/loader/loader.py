@@ -8,6 +8,7 @@ import os
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from headrace import _native
@@ -20,11 +21,13 @@ from headrace.loader.engines import EnginePool
 from headrace.loader.followers import Followers
 from headrace.loader.state import VERSION, LoaderState, cuts_of, identity_of, read_state
 from headrace.loader.stats import add_rates
+from headrace.sampling.batch_schedule import BatchSchedule
 from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition, Share
 from headrace.sampling.token_batches import PlannedBatches, TokenBatches
 from headrace.sampling.weighted import WeightedOrder, choose_order
+from headrace.sampling.window_choice import automatic_window, window_target
 
 import_extra("torch", "torch", "headrace.DataLoader")
 import torch.utils.data  # noqa: E402
@@ -66,7 +69,14 @@ _NATIVE_DEFAULTS: dict[str, Any] = {
 }
 
 # What a loader of torch's around the same dataset does not do, and what means that nothing is asked for.
-_ENGINE_ALONE: dict[str, Any] = {"prepare": None, "on_error": "raise", "ragged": "padded", "strings": "lists", "device": None}
+_ENGINE_ALONE: dict[str, Any] = {
+    "batch_schedule": None,
+    "prepare": None,
+    "on_error": "raise",
+    "ragged": "padded",
+    "strings": "lists",
+    "device": None,
+}
 
 
 class DataLoader(torch.utils.data.DataLoader[Any]):
@@ -87,7 +97,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             chunk once). Used if shuffle=True.
             "weighted", or an order from headrace.sampling: each position draws a sample by its weight, with replacement.
         weights: for order="weighted", one number a sample (headrace.sampling.weighted says more); afterwards `order` holds them and this is None.
-        window: chunks mixed at a time under order="window".
+        window: chunks mixed at a time under order="window". "auto": the fewest (1, 2, 4, ...) whose order is within a distance of 0.1 of a uniform permutation
+            ("auto:0.05": of that), as `headrace.evaluate.order` measures it; the attribute holds the number, which is a function of chunks and seed.
+        batch_size: also a headrace.BatchSchedule, whose sizes change at steps or when told; the attribute holds the size of the batches to come.
         budget: a headrace.Budget of cores, memory and pinned memory that nothing automatic goes beyond.
         prefetch_bytes: bound of batches under way and of decoded blocks; default a tenth of the memory, at most 2 GiB.
         rank, world_size: share of each global batch; default from torch.distributed once initialised, else from the launcher's environment (torchrun,
@@ -126,7 +138,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     def __init__(
         self,
         dataset: Any,
-        batch_size: int | None = 1,
+        batch_size: int | BatchSchedule | None = 1,
         shuffle: bool | None = None,
         sampler: Any = None,
         batch_sampler: Iterable[Any] | None = None,
@@ -146,7 +158,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         seed: int | None = None,
         order: str | WeightedOrder | MixedOrder = "global",
         weights: Any = None,
-        window: int = 32,
+        window: int | str = 32,
         prefetch_bytes: int | None = None,
         budget: Budget | None = None,
         rank: int | None = None,
@@ -166,6 +178,9 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
     ) -> None:
         options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
         self.parallel = one_of("parallel", parallel, ("auto", "native", "process", "thread"))
+        self.batch_schedule: BatchSchedule | None = None
+        if isinstance(batch_size, BatchSchedule):
+            self.batch_schedule, batch_size = batch_size, batch_size.batch_size
         plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
         self.snapshot_every_n_steps = snapshot_every_n_steps
         self.is_disabled = os.environ.get("HEADRACE_DISABLE", "") not in ("", "0")
@@ -177,7 +192,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.seed = seed
         self.order_seed = 0 if seed is None else whole_number("seed", seed, 0, 1 << 64)
         self.order, self.weights = order, weights
-        self.window = whole_number("window", window, 1, 1 << 32)
+        target = window_target(window) if isinstance(window, str) else None
+        self.window = 32 if isinstance(window, str) else whole_number("window", window, 1, 1 << 32)
         self.prefetch_bytes = None if prefetch_bytes is None else whole_number("prefetch_bytes", prefetch_bytes, 1, 1 << 63)
         self.budget = budget
         self.on_error = one_of("on_error", on_error, ("raise", "skip", "replace"))
@@ -216,6 +232,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 given = []
             if parallel == "thread" or num_workers == 0:
                 given = [name for name in given if name not in ("on_error", "max_errors", *(("seed",) if parallel == "thread" else ()))]
+            given += ["batch_size (a BatchSchedule)"] if self.batch_schedule is not None else []
             if given:
                 raise ValueError(
                     f"{', '.join(given)}: only for datasets that the native engine reads, in batches; got {type(dataset).__name__} with "
@@ -275,6 +292,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if not isinstance(order, WeightedOrder | MixedOrder):
             one_of("order", order, ("global", "window"))
         self.order, self.weights, self.shuffle = order, None, bool(shuffle)
+        if target is not None and shuffle and order == "window":
+            self.window = automatic_window(target, self.source.native.chunk_layout, self.order_seed)
         placed = rank is not None or world_size is not None or mesh is not None or uneven != "pad"
         ordered = placed or seed is not None or order != "global"
         self.is_fed = (
@@ -285,6 +304,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         )
         if self.is_fed and not isinstance(order, str):
             raise ValueError("weights and mixtures have an order of their own; leave sampler, batch_sampler and generator out")
+        if self.is_fed and self.batch_schedule is not None:
+            raise ValueError("a BatchSchedule cuts headrace's own order; leave sampler, batch_sampler, generator and batch_by out")
         if self.is_fed and placed:
             raise ValueError(
                 "rank, world_size, mesh and uneven cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
@@ -327,7 +348,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         elif self._own is None:
             self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last, uneven=uneven)
         else:
-            self.partition = self._own.share.find()
+            self.find_partition()
             batches = OrderBatchSampler(self._own, self.partition.batch_size, drop_last)
             batches.lost = tuple(name for name, usual in _ENGINE_ALONE.items() if getattr(self, name) != usual)
             self.__dict__["batch_sampler"] = batches  # Torch refuses to have this set, too.
@@ -375,7 +396,16 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         if self.planned is not None:
             self.partition = self.planned.share.find()
         elif self._own is not None:
-            self.partition = self._own.share.find()
+            self.find_partition()
+
+    def find_partition(self) -> None:
+        """Look for this process's share of headrace's own order, and for the size that a schedule says."""
+        assert self._own is not None
+        self.partition = self._own.share.find()
+        if self.batch_schedule is not None:
+            size = self.batch_schedule.batch_size
+            self.partition = replace(self.partition, batch_size=size)
+            self.__dict__["batch_size"] = size  # torch refuses to have it set.
 
     def hear_sampler(self) -> None:
         """Follow an epoch that a trainer chose at the sampler, as if it were a DistributedSampler of torch's."""
@@ -437,6 +467,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             cuts = () if self.place.finished else self.place.cuts_for(self.planned.share.find().world_size)[0]
             return self.planned.num_batches(self.place.epoch + self.place.finished, cuts)
         self._look_again()
+        if self.batch_schedule is not None:
+            return self.batch_schedule.num_batches(self.epoch_samples, self.partition, is_over=self.place.finished)
         return self.partition.num_batches(self.epoch_samples)
 
     @property
@@ -467,15 +499,22 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._require_native("replay")
         if self.is_fed:
             raise TypeError("replay() needs headrace's own order; this loader follows a sampler, batch_sampler or generator")
-        step = whole_number("step", step, 0, max(len(self), 1))
+        step = whole_number("step", step, 0, max(len(self), 1) if self.batch_schedule is None else 1 << 63)
         epoch = self.place.epoch if epoch is None else whole_number("epoch", epoch, 0, 1 << 63)
+        position, partition = step * self.partition.global_batch, self.partition
+        if self.batch_schedule is not None:
+            if epoch != self.place.epoch:
+                raise ValueError(
+                    f"with a BatchSchedule, replay() knows the steps of the epoch under way, {self.place.epoch}, not of epoch {epoch}"
+                )
+            position, partition = self.batch_schedule.place_of(step, self.epoch_samples, self.partition)
         native = self.source.native
-        pipeline = self.take_pipeline(native)
+        pipeline = self.take_pipeline(native, partition)
         try:
             self.tell_shares(pipeline, epoch)
-            batch = pipeline.replay(epoch, step)
+            batch = pipeline.replay_at(epoch, position)
         finally:
-            self.give_pipeline(native, self.partition, pipeline)
+            self.give_pipeline(native, partition, pipeline)
         device = check_device(self.device)
         return self.convert(batch) if device is None else Transfer(device).copy(self.to_host(batch), self.slab_of(batch))
 
@@ -491,6 +530,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return self._python.state_dict()
         state = self.place
         out = {"version": VERSION, **identity_of(self), "epoch": state.epoch, "position": state.position, "finished": state.finished}
+        if self.batch_schedule is not None:
+            out["schedule"] = self.batch_schedule.state_dict()
         if state.skipped:
             out["skipped"] = list(state.skipped)
         if self.planned is not None and not state.finished:
@@ -512,7 +553,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self._python.load_state_dict(state_dict)
             return
         self._source.refresh()
-        self.place = read_state(state_dict, identity_of(self, state_dict), self._last_position(state_dict))
+        place = read_state(state_dict, identity_of(self, state_dict), self._last_position(state_dict))
+        if self.batch_schedule is not None:
+            self.batch_schedule.load_state_dict(state_dict.get("schedule"))
+        self.place = place
         self._was_loaded = True
         if self._own is not None:
             self._tell(self.place.epoch)
@@ -618,9 +662,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 f"{what}() needs a headrace dataset read in batches; this loader runs {type(self.dataset).__name__} as torch does"
             )
 
-    def take_pipeline(self, native: _native.Dataset) -> _native.Pipeline:
-        """An engine that no iterator uses, over this table; one made before a fork is left to its parent."""
-        pipeline = self._engines.take(native, self.partition)
+    def take_pipeline(self, native: _native.Dataset, partition: Partition | None = None) -> _native.Pipeline:
+        """An engine that no iterator uses, over this table and for this share (by default the loader's); one made before a fork is left to its parent."""
+        partition = partition or self.partition
+        pipeline = self._engines.take(native, partition)
         if pipeline is not None:
             return pipeline
         ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
@@ -630,11 +675,11 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         pipeline = _native.Pipeline(
             native,
             fields=self.source.field_numbers,
-            batch_size=self.partition.batch_size,
-            drop_last=self.partition.drop_last,
+            batch_size=partition.batch_size,
+            drop_last=partition.drop_last,
             drop_uneven=self.uneven == "drop",
-            rank=self.partition.rank,
-            world_size=self.partition.world_size,
+            rank=partition.rank,
+            world_size=partition.world_size,
             order="sequential" if self.is_fed or not self.shuffle else self.order if isinstance(self.order, str) else self.order.name,
             weights=None if weights is None else weights.table,
             mixture=None if mixed is None else mixed.native(self.place.epoch),

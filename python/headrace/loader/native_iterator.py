@@ -47,6 +47,9 @@ class NativeIterator:
         self._partition = loader.partition
         self._memory = self._source if isinstance(self._source, ArrayDataset) else None  # read in place, and moved by others
         self.pipeline: _native.Pipeline | None = loader.take_pipeline(self._native)
+        self._schedule = loader.batch_schedule
+        if self._schedule is not None and self._state.position == 0:
+            self._schedule.begin_epoch()
         self._batches: IndexFeed | None = None  # while a sampler's batches are still to come
         self._begin: int | None = None  # batches before this pass, where a sampler's order is followed
         if loader.is_fed:
@@ -112,6 +115,8 @@ class NativeIterator:
         self._check_memory()  # First: without threads, next() reads.
         if self._passed == 0:
             self._follow_late_epoch(pipeline)
+        if self.changes_size():
+            pipeline = self._change_size(pipeline)
         if self._batches is not None:
             self._feed(pipeline)
         self._passed += 1
@@ -128,6 +133,21 @@ class NativeIterator:
                 self._source.note_fallback()
             self._passed = batch.step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
         return batch
+
+    def changes_size(self, ahead: int = 0) -> bool:
+        """Whether the batch that comes after `ahead` that are not yet delivered has another size, by a schedule, than the engine makes."""
+        return self._schedule is not None and self._schedule.size_at(self._schedule.step + ahead) != self._partition.batch_size
+
+    def _change_size(self, pipeline: _native.Pipeline) -> _native.Pipeline:
+        """Begin anew at the next sample: what the engine has under way was cut otherwise."""
+        loader = self._loader
+        pipeline.stop()
+        loader.give_pipeline(self._native, self._partition, pipeline)
+        loader.find_partition()
+        self._partition = loader.partition
+        self.pipeline = pipeline = loader.take_pipeline(self._native)
+        self._start_ordered(pipeline)
+        return pipeline
 
     def _check_memory(self) -> None:
         """End the pass if what it reads has moved: its engine would go on with memory that is freed."""
@@ -148,6 +168,8 @@ class NativeIterator:
             return False
         step, position, skipped = batch.place
         self._state.deliver(position if self._begin is None else self._begin + step + 1)
+        if self._schedule is not None:
+            self._schedule.deliver()
         if skipped:
             self._count_skipped(batch)
             return len(batch) > 0

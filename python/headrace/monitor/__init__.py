@@ -6,6 +6,7 @@
 | `reading` | what it sees: rates since the last look, and totals |
 | `alerts` | rules on readings, and what they do |
 | `exporters` | where readings go |
+| `publish` | a socket that `headrace top` reads |
 
     with hr.monitor.watch(loader, to=[hr.monitor.JsonLines("loader.jsonl")], alerts=[hr.monitor.Alert("stall_share", above=0.3, for_seconds=60)]):
         train(loader)
@@ -17,7 +18,8 @@ from __future__ import annotations
 
 from headrace.monitor.alerts import Alert, Webhook
 from headrace.monitor.exporters import JsonLines, Prometheus, TensorBoard
+from headrace.monitor.publish import Publish
 from headrace.monitor.reading import METRICS, Reading
 from headrace.monitor.watch import Watch, watch
 
-__all__ = ["METRICS", "Alert", "JsonLines", "Prometheus", "Reading", "TensorBoard", "Watch", "Webhook", "watch"]
+__all__ = ["METRICS", "Alert", "JsonLines", "Prometheus", "Publish", "Reading", "TensorBoard", "Watch", "Webhook", "watch"]

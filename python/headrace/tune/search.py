@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from headrace.loader.profiles import Profile, load_profile, machine_key, save_pr
 from headrace.sampling.options import one_of, whole_number
 from headrace.tune.measure import Options, Side, make_side, rates
 
-__all__ = ["Search", "Trial", "search"]
+__all__ = ["SAMPLERS", "Search", "Trial", "importance_of", "sampler_of", "search"]
 
 _LOGGER = logging.getLogger("headrace")
 _PREFETCH = (1, 2, 4, 8)
@@ -89,7 +89,7 @@ def search(
     space = _space(most, readers, order)
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # What went wrong is in the trials.
-    study = optuna.create_study(direction="maximize", sampler=_sampler(optuna, sampler, seed, space))
+    study = optuna.create_study(direction="maximize", sampler=sampler_of(optuna, sampler, seed, space))
     known = [] if sampler == "grid" else _known(load_profile(opened.native), batch_size, order, space)
     for options in known:
         study.enqueue_trial(options)
@@ -128,7 +128,7 @@ def search(
         defaults=defaults,
         trials=done,
         best=best,
-        importance=_importance(optuna, study),
+        importance=importance_of(optuna, study),
         profile=profile,
         saved=saved,
         interrupted=interrupted,
@@ -181,7 +181,7 @@ class _Run:
             self._defaults.close()
 
 
-Space = dict[str, Sequence[Any]]
+Space = Mapping[str, Sequence[Any]]
 
 
 def _space(most_workers: int, readers: Sequence[str], order: str) -> Space:
@@ -198,7 +198,8 @@ def _size(space: Space) -> int:
     return size
 
 
-def _sampler(optuna: Any, name: str, seed: int, space: Space) -> Any:
+def sampler_of(optuna: Any, name: str, seed: int, space: Space) -> Any:
+    """One of SAMPLERS."""
     if name == "grid":
         return optuna.samplers.GridSampler({key: list(values) for key, values in space.items()}, seed=seed)
     kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler, "gp": optuna.samplers.GPSampler}
@@ -235,7 +236,8 @@ def _save(profile: Profile) -> str | None:
         return None
 
 
-def _importance(optuna: Any, study: Any) -> dict[str, float]:
+def importance_of(optuna: Any, study: Any) -> dict[str, float]:
+    """Share of each option in how much the trials of a study differ; empty if there are too few."""
     complete = [trial for trial in study.trials if trial.value is not None]
     if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
         return {}
