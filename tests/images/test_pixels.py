@@ -212,9 +212,13 @@ def test_bad_images_are_errors_that_say_what_is_wrong() -> None:
 @pytest.mark.parametrize(
     "options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True}, {"restart_marker_blocks": 5}]
 )
-def test_where_nothing_is_scaled_the_default_is_exact(options: dict[str, object]) -> None:
+def test_where_nothing_is_scaled_parts_are_exact(options: dict[str, object]) -> None:
     encoded = jpeg(photo(333, 251), **options)
-    steps = [images.RandomResizedCrop(240, scale=(0.02, 0.6)), images.RandomHorizontalFlip(), images.RandomVerticalFlip()]
-    fast, exact = images.Compose(steps), images.Compose(steps, exact=True)
-    for sample in range(60):
-        np.testing.assert_array_equal(fast(encoded, sample=sample), exact(encoded, sample=sample))
+    whole = np.asarray(decoded(encoded))
+    rng = np.random.default_rng(4)
+    for exact in (False, True):
+        for _ in range(60):
+            height, width = int(rng.integers(1, 252)), int(rng.integers(1, 334))
+            top, left = round((251 - height) / 2), round((333 - width) / 2)
+            crop = images.Compose([images.CenterCrop((height, width))], layout="HWC", exact=exact)
+            np.testing.assert_array_equal(crop(encoded), whole[top : top + height, left : left + width])
