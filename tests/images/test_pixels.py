@@ -63,6 +63,28 @@ def test_orientation(orientation: int) -> None:
     assert np.abs(scaled - planes(turned.resize((20, 20), 2))).mean() < 4
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_other_formats(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    encoded = other(photo(50, 31), kind, exif=exif.tobytes())
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))).convert("RGB")
+    whole = images.Compose([images.CenterCrop((turned.height, turned.width))])
+    np.testing.assert_array_equal(whole(encoded), planes(turned))
+    as_stored = images.Compose([images.CenterCrop((31, 50))], exif=False)
+    np.testing.assert_array_equal(as_stored(encoded), planes(decoded(encoded)))
+    part = images.Compose([images.CenterCrop((11, 9))])
+    left, top = round((turned.width - 9) / 2), round((turned.height - 11) / 2)
+    np.testing.assert_array_equal(part(encoded), planes(turned.crop((left, top, left + 9, top + 11))))
+    bare = np.asarray(decoded(encoded))
+    at = encoded.index(b"eXIf" if kind == "PNG" else b"EXIF")
+    for cut in range(at - 4, at + 12):  # Whatever lengths say, nothing outside is read.
+        damaged = encoded[:cut] + b"\xff" + encoded[cut + 1 :]
+        with contextlib.suppress(HeadraceError, ValueError):
+            assert whole(damaged).size == bare.size
+
+
 def test_resize_of_the_shorter_side_and_centre_crop() -> None:
     for (width, height), size, longest in itertools.product([(500, 375), (375, 500), (401, 399)], (64, 224), (None, 230)):
         encoded = jpeg(photo(width, height))

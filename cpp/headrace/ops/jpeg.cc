@@ -1,5 +1,5 @@
-// The one file that knows libjpeg, setjmp and longjmp, hence its length: between setjmp() and the library's calls live no objects with
-// destructors.
+// The file that knows how libjpeg decodes, setjmp and longjmp, hence its length: between setjmp() and the library's calls live no objects
+// with destructors.
 #include "headrace/ops/jpeg.h"
 
 #include <jpeglib.h>
