@@ -7,12 +7,15 @@
 #include <new>
 #include <string>
 #include <tuple>
+#include <utility>
 
 #include "headrace/bindings/interpreter_lock.h"
 #include "headrace/bindings/raise.h"
 #include "headrace/bindings/register.h"
+#include "headrace/ops/image_encode.h"
 #include "headrace/ops/image_mix.h"
 #include "headrace/ops/image_plan.h"
+#include "headrace/ops/whole_image.h"
 #include "headrace/pipeline/permutation.h"
 
 namespace py = pybind11;
@@ -172,10 +175,44 @@ py::bytes repack_jpeg(const py::bytes& encoded) {
   return {reinterpret_cast<const char*>(made.data()), made.size()};
 }
 
+py::bytes encode_image(const py::bytes& encoded, std::uint32_t max_side, int quality, bool pixels) {
+  const std::string_view bytes(encoded);
+  ops::EncodeOptions options;
+  options.max_side = max_side;
+  options.quality = quality;
+  options.store = pixels ? ops::StoreAs::kPixels : ops::StoreAs::kJpeg;
+  const std::vector<std::uint8_t> made = unwrap(without_lock([&]() -> Result<std::vector<std::uint8_t>> {
+    try {
+      return ops::encode_image({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()}, options);
+    } catch (const std::bad_alloc&) {
+      return Status(Code::kOutOfMemory, "encode an image: out of memory");
+    }
+  }));
+  return {reinterpret_cast<const char*>(made.data()), made.size()};
+}
+
+// (width, height) as stored, of the header alone.
+std::pair<std::uint32_t, std::uint32_t> image_size(const py::bytes& encoded) {
+  const std::string_view text(encoded);
+  const Bytes bytes{reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+  const ops::ImageKind kind = ops::image_kind(bytes);
+  if (kind == ops::ImageKind::kJpeg) {
+    ops::JpegDecoder& decoder = ops::decoder_of_thread();
+    check(decoder.open(bytes, {}));
+    return {decoder.width(), decoder.height()};
+  }
+  ops::WholeImage image;
+  check(image.open(kind, bytes, {}));
+  return {image.width(), image.height()};
+}
+
 }  // namespace
 
 void register_image(py::module_& m) {
   m.def("repack_jpeg", &repack_jpeg, py::arg("encoded"));
+  m.def("encode_image", &encode_image, py::arg("encoded"), py::kw_only(), py::arg("max_side") = 0, py::arg("quality") = 90,
+        py::arg("pixels") = false);
+  m.def("image_size", &image_size, py::arg("encoded"));
   py::class_<ops::ImageMix, std::shared_ptr<ops::ImageMix>>(m, "ImageMix")
       .def(py::init(&make_mix), py::arg("choices"), py::arg("num_classes"))
       .def_property_readonly("num_classes", &ops::ImageMix::classes)

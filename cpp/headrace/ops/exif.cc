@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "headrace/ops/whole_image.h"
+
 namespace headrace::ops {
 namespace {
 
@@ -39,9 +41,13 @@ int orientation_of(Bytes tiff) {
   return 1;
 }
 
-}  // namespace
+// Some writers put JPEG's name of the segment before it.
+int orientation_behind_name(Bytes exif) {
+  const bool is_named = exif.size() > 6 && std::memcmp(exif.data(), "Exif\0\0", 6) == 0;
+  return orientation_of(is_named ? exif.subspan(6) : exif);
+}
 
-int exif_orientation(Bytes jpeg) {
+int jpeg_orientation(Bytes jpeg) {
   std::size_t at = 2;  // behind the start-of-image marker
   while (at + 4 <= jpeg.size() && jpeg[at] == 0xFF) {
     const std::uint8_t marker = jpeg[at + 1];
@@ -55,6 +61,41 @@ int exif_orientation(Bytes jpeg) {
     const Bytes payload = jpeg.subspan(at + 4, length - 2);
     if (marker == 0xE1 && payload.size() > 6 && std::memcmp(payload.data(), "Exif\0\0", 6) == 0) return orientation_of(payload.subspan(6));
     at += 2 + length;
+  }
+  return 1;
+}
+
+// Chunks of PNG: length, name, content, checksum; it may stand behind the pixels.
+int png_orientation(Bytes png) {
+  for (std::size_t at = 8; at + 12 <= png.size();) {
+    const std::size_t length = Tiff(png, true).u32(at);
+    if (length > png.size() - at - 12) return 1;
+    if (std::memcmp(png.data() + at + 4, "eXIf", 4) == 0) return orientation_behind_name(png.subspan(at + 8, length));
+    at += 12 + length;
+  }
+  return 1;
+}
+
+// Chunks of RIFF: name, length, content up to an even size.
+int webp_orientation(Bytes webp) {
+  for (std::size_t at = 12; at + 8 <= webp.size();) {
+    const std::size_t length = Tiff(webp, false).u32(at + 4);
+    if (length > webp.size() - at - 8) return 1;
+    if (std::memcmp(webp.data() + at, "EXIF", 4) == 0) return orientation_behind_name(webp.subspan(at + 8, length));
+    at += 8 + length + length % 2;
+  }
+  return 1;
+}
+
+}  // namespace
+
+int exif_orientation(Bytes image) {
+  switch (image_kind(image)) {
+    case ImageKind::kJpeg: return jpeg_orientation(image);
+    case ImageKind::kPng: return png_orientation(image);
+    case ImageKind::kWebp: return webp_orientation(image);
+    case ImageKind::kPpm:
+    case ImageKind::kUnknown: break;
   }
   return 1;
 }

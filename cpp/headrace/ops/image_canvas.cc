@@ -37,19 +37,14 @@ void ImageCanvas::show_all(std::uint32_t width, std::uint32_t height) {
 Status ImageCanvas::open(Bytes encoded, const ImageOptions& options) {
   options_ = &options;
   encoded_ = true;
-  orientation_ = 1;
   const ImageKind kind = image_kind(encoded);
   is_jpeg_ = kind == ImageKind::kJpeg;
-  if (!is_jpeg_) {
-    HR_RETURN_IF_ERROR(whole_.open(kind, encoded, options.limits));
-    show_all(whole_.width(), whole_.height());
-    return Status::ok();
-  }
   JpegDecoder& decoder = decoder_of_thread();
-  HR_RETURN_IF_ERROR(decoder.open(encoded, options.limits));
+  HR_RETURN_IF_ERROR(is_jpeg_ ? decoder.open(encoded, options.limits) : whole_.open(kind, encoded, options.limits));
+  const std::uint32_t width = is_jpeg_ ? decoder.width() : whole_.width(), height = is_jpeg_ ? decoder.height() : whole_.height();
   orientation_ = options.exif ? exif_orientation(encoded) : 1;
   const bool swapped = swaps(orientation_);
-  show_all(swapped ? decoder.height() : decoder.width(), swapped ? decoder.width() : decoder.height());
+  show_all(swapped ? height : width, swapped ? width : height);
   return Status::ok();
 }
 
@@ -144,18 +139,18 @@ Status ImageCanvas::decode(std::uint32_t denominator) {
 }
 
 Status ImageCanvas::decode_part(const ImageRect& part, std::uint32_t denominator, PixelView* view) {
-  if (!is_jpeg_) {
-    HR_ASSIGN_OR_RETURN(const PixelView all, whole_.pixels());
-    *view = {all.data + part.y * all.stride + part.x * std::size_t{3}, all.stride, part.width, part.height};
-    return Status::ok();
-  }
-  if (orientation_ != 1) return decode_turned(part, denominator, view);
-  return decoder_of_thread().decode(part, denominator, options_->exact, view);
+  return orientation_ == 1 ? decode_stored(part, denominator, view) : decode_turned(part, denominator, view);
+}
+
+Status ImageCanvas::decode_stored(const ImageRect& part, std::uint32_t denominator, PixelView* view) {
+  if (is_jpeg_) return decoder_of_thread().decode(part, denominator, options_->exact, view);
+  HR_ASSIGN_OR_RETURN(const PixelView all, whole_.pixels());
+  *view = {all.data + part.y * all.stride + part.x * std::size_t{3}, all.stride, part.width, part.height};
+  return Status::ok();
 }
 
 // Decodes what is stored where `part` will be seen, and turns it.
 Status ImageCanvas::decode_turned(const ImageRect& part, std::uint32_t denominator, PixelView* view) {
-  JpegDecoder& decoder = decoder_of_thread();
   const std::uint32_t width = JpegDecoder::scaled(source_width_, denominator), height = JpegDecoder::scaled(source_height_, denominator);
   ImageRect stored = part;
   // Seen right to left, columns count from the other end.
@@ -164,7 +159,7 @@ Status ImageCanvas::decode_turned(const ImageRect& part, std::uint32_t denominat
   const bool swapped = swaps(orientation_);
   if (swapped) stored = {stored.y, stored.x, stored.height, stored.width};
   PixelView from;
-  HR_RETURN_IF_ERROR(decoder.decode(stored, denominator, options_->exact, &from));
+  HR_RETURN_IF_ERROR(decode_stored(stored, denominator, &from));
   turned_.resize(std::max(turned_.size(), std::size_t{part.width} * part.height * 3));
   for (std::uint32_t y = 0; y < part.height; ++y) {
     const std::uint32_t row = mirrors_y(orientation_) ? part.height - 1 - y : y;

@@ -39,6 +39,7 @@ class ImageCanvas {
   std::uint32_t choose_denominator() const;
   Status decode(std::uint32_t denominator);
   Status decode_part(const ImageRect& part, std::uint32_t denominator, PixelView* view);
+  Status decode_stored(const ImageRect& part, std::uint32_t denominator, PixelView* view);
   Status decode_turned(const ImageRect& part, std::uint32_t denominator, PixelView* view);
   void resample_planes();
 
@@ -46,7 +47,7 @@ class ImageCanvas {
   bool encoded_ = false;  // else the source is image_
   bool is_jpeg_ = true;
   WholeImage whole_;
-  int orientation_ = 1;                                 // of JPEG
+  int orientation_ = 1;
   std::uint32_t source_width_ = 0, source_height_ = 0;  // turned as it is to be
   ImageRect region_;                                    // of the source
   bool resized_ = false;

@@ -1,18 +1,24 @@
-// The one file that knows libjpeg, setjmp and longjmp: between setjmp() and the library's calls live no objects with destructors.
+// The file that knows how libjpeg decodes, setjmp and longjmp, hence its length: between setjmp() and the library's calls live no objects
+// with destructors.
 #include "headrace/ops/jpeg.h"
 
 #include <jpeglib.h>
 
 #include <algorithm>
+#include <array>
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <span>
 #include <vector>
 
 // After jpeglib.h.
 #include <jerror.h>
 #include <jpegint.h>
+
+#include "headrace/ops/jpeg_scan.h"
 
 namespace headrace::ops {
 namespace {
@@ -135,6 +141,64 @@ void cmyk_to_rgb(std::uint8_t* row, std::uint32_t width) {
   }
 }
 
+// Our decoder of bits, where the library has its own. Columns count units (MCUs) of a row.
+struct Scanning {
+  std::array<HuffmanTable, NUM_HUFF_TBLS> dc, ac;
+  JpegScan scan;
+  std::uint32_t column = 0, columns = 1;
+  std::uint32_t first = 0, last = 0;  // those that are wanted
+  bool failed = false;
+};
+
+boolean decode_unit(j_decompress_ptr info, JBLOCKROW* blocks) {
+  auto& scanning = *static_cast<Scanning*>(info->client_data);
+  const std::uint32_t column = scanning.column;
+  scanning.column = column + 1 == scanning.columns ? 0 : column + 1;
+  const bool is_wanted = blocks != nullptr && column >= scanning.first && column <= scanning.last;
+  if (is_wanted ? scanning.scan.decode(blocks) : scanning.scan.skip()) return TRUE;
+  scanning.failed = true;
+  std::longjmp(reinterpret_cast<Errors*>(info->err)->out, 1);
+}
+
+HuffmanTable* table_of(const JHUFF_TBL* codes, bool is_ac, HuffmanTable* table) {
+  HuffmanCodes copied;
+  std::copy(std::begin(codes->bits), std::end(codes->bits), copied.counts.begin());
+  std::copy(std::begin(codes->huffval), std::end(codes->huffval), copied.symbols.begin());
+  return table->set(copied, is_ac) ? table : nullptr;
+}
+
+bool is_dc_alone(const jpeg_component_info& component) {
+#if JPEG_LIB_VERSION >= 70
+  return component.DCT_h_scaled_size == 1 && component.DCT_v_scaled_size == 1;
+#else
+  return component.DCT_scaled_size == 1;
+#endif
+}
+
+// The bits of a file that was begun are ours to decode, where it has one scan with Huffman codes.
+void take_over(jpeg_decompress_struct& info, Scanning& scanning) {
+  scanning.column = 0;
+  scanning.columns = info.MCUs_per_row;
+  if (jpeg_has_multiple_scans(&info) != FALSE || info.arith_code != FALSE || info.data_precision != 8) return;
+  std::array<JpegScan::Block, JpegScan::kMaxBlocks> blocks;
+  const auto count = static_cast<std::size_t>(info.blocks_in_MCU);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto member = static_cast<std::size_t>(info.MCU_membership[i]);
+    const jpeg_component_info& component = *info.cur_comp_info[member];
+    const auto dc = static_cast<std::size_t>(component.dc_tbl_no), ac = static_cast<std::size_t>(component.ac_tbl_no);
+    JpegScan::Block& block = blocks[i];
+    block.component = static_cast<std::uint8_t>(member);
+    block.dc = table_of(info.dc_huff_tbl_ptrs[dc], false, &scanning.dc[dc]);
+    block.ac = table_of(info.ac_huff_tbl_ptrs[ac], true, &scanning.ac[ac]);
+    block.dc_alone = is_dc_alone(component);
+    if (block.dc == nullptr || block.ac == nullptr) return;
+  }
+  scanning.scan.begin({info.src->next_input_byte, info.src->bytes_in_buffer}, std::span(blocks).first(count), info.restart_interval,
+                      static_cast<std::uint32_t>(info.marker->next_restart_num));
+  info.client_data = &scanning;
+  info.entropy->decode_mcu = &decode_unit;
+}
+
 }  // namespace
 
 struct JpegDecoder::State {
@@ -145,7 +209,10 @@ struct JpegDecoder::State {
   std::uint32_t left = 0;  // first column of `pixels`
   std::vector<std::uint8_t> pixels;
   Bytes encoded;
+  Bytes file;                       // that was begun: `encoded` or `lower`
   std::vector<std::uint8_t> lower;  // a file of the rows from a restart marker on
+  int next_restart = 0;             // number of the first marker in `file`
+  Scanning scanning;
 
   Status error(const char* action) const { return {errors.code, std::string(action) + ": " + errors.text}; }
   bool start(Bytes file);
@@ -153,6 +220,7 @@ struct JpegDecoder::State {
   std::uint32_t restart_rows() const;
   std::uint32_t start_below(std::uint32_t row);
   bool read_rows(const ImageRect& region, std::uint32_t x, std::uint32_t width, bool exact);
+  bool run(const ImageRect& region, std::uint32_t denominator, bool exact, bool ours);
 };
 
 JpegDecoder::JpegDecoder() : state_(std::make_unique<State>()) {}
@@ -165,7 +233,9 @@ std::uint32_t JpegDecoder::width() const { return state_->info.image_width; }
 std::uint32_t JpegDecoder::height() const { return state_->info.image_height; }
 
 // The functions of State that call the library return false where it failed: what it said is in `errors`.
-bool JpegDecoder::State::start(Bytes file) {
+bool JpegDecoder::State::start(Bytes whole) {
+  file = whole;
+  next_restart = 0;
   if (setjmp(errors.out) != 0) return false;
   if (!created) {
     info.err = jpeg_std_error(&errors.base);
@@ -228,7 +298,7 @@ std::uint32_t JpegDecoder::State::start_below(std::uint32_t row) {
   lower[height_at + 1] = static_cast<std::uint8_t>(height);
   lower.insert(lower.end(), encoded.begin() + static_cast<std::ptrdiff_t>(at), encoded.end());
   if (!start(lower)) return 0;
-  info.marker->next_restart_num = static_cast<int>(skipped % 8);
+  next_restart = static_cast<int>(skipped % 8);
   return skipped * rows;
 }
 
@@ -241,6 +311,7 @@ bool JpegDecoder::State::begin_region(std::uint32_t denominator) {
   // The rougher transform and upsampling save nothing that can be measured: decoding bits takes most of the time.
   info.dct_method = JDCT_ISLOW;
   info.do_fancy_upsampling = TRUE;
+  info.marker->next_restart_num = next_restart;
   jpeg_start_decompress(&info);
   return true;
 }
@@ -248,11 +319,16 @@ bool JpegDecoder::State::begin_region(std::uint32_t denominator) {
 bool JpegDecoder::State::read_rows(const ImageRect& region, std::uint32_t x, std::uint32_t width, bool exact) {
   if (setjmp(errors.out) != 0) return false;
   JDIMENSION columns = width;
+  const std::uint32_t full_width = info.output_width;
   left = x;
   if (columns < info.output_width) jpeg_crop_scanline(&info, &left, &columns);
+  // Beside the columns that are wanted, one unit each, for smoothing.
+  const std::uint64_t first_unit = std::uint64_t{left} * scanning.columns / full_width;
+  scanning.first = static_cast<std::uint32_t>(first_unit - std::min<std::uint64_t>(first_unit, 1));
+  scanning.last = static_cast<std::uint32_t>((std::uint64_t{left} + columns) * scanning.columns / full_width + 1);
   const std::size_t stride = std::size_t{info.output_width} * static_cast<std::size_t>(info.output_components);
   std::uint8_t* const rows = pixels.data() + 64;
-  // What a crop or a skip leaves out changes its neighbours a little; an exact decode reads all rows above.
+  // Of a scaled image, what a crop or a skip leaves out changes its neighbours a little; an exact decode reads all rows above.
   if (!exact && region.y > 0) jpeg_skip_scanlines(&info, region.y);
   while (info.output_scanline < region.y) {
     JSAMPROW row = rows;
@@ -265,17 +341,33 @@ bool JpegDecoder::State::read_rows(const ImageRect& region, std::uint32_t x, std
   return true;
 }
 
+// `ours`: bits are decoded by JpegScan, where it can.
+bool JpegDecoder::State::run(const ImageRect& region, std::uint32_t denominator, bool exact, bool ours) {
+  if (!begin_region(denominator)) return false;
+  const std::uint32_t x = exact || region.x < kMargin ? 0 : region.x - kMargin;
+  const std::uint32_t wanted = exact ? info.output_width : std::min(info.output_width - x, region.x + region.width + kMargin - x);
+  const auto channels = static_cast<std::size_t>(info.output_components);
+  pixels.resize(std::max(pixels.size(), std::size_t{info.output_width} * channels * region.height + 2 * 64));
+  if (ours) take_over(info, scanning);
+  return read_rows(region, x, wanted, exact);
+}
+
 Status JpegDecoder::decode(const ImageRect& wanted_region, std::uint32_t denominator, bool exact, PixelView* out) {
   State& s = *state_;
+  // At full size the margin is enough that nothing changes.
+  exact = exact && denominator > 1;
   ImageRect region = wanted_region;
   // If beginning anew fails, the library says so once more below.
   region.y -= s.start_below(region.y * denominator) / denominator;
-  if (!s.begin_region(denominator)) return s.error("decode JPEG");
-  const std::uint32_t x = exact || region.x < kMargin ? 0 : region.x - kMargin;
-  const std::uint32_t wanted = exact ? s.info.output_width : std::min(s.info.output_width - x, region.x + region.width + kMargin - x);
+  // Bits that ours cannot read are read again by the library, which says what is wrong with them.
+  s.scanning.failed = false;
+  if (!s.run(region, denominator, exact, true)) {
+    const int restart = s.next_restart;
+    if (!s.scanning.failed || !s.start(s.file)) return s.error("decode JPEG");
+    s.next_restart = restart;
+    if (!s.run(region, denominator, exact, false)) return s.error("decode JPEG");
+  }
   const auto channels = static_cast<std::size_t>(s.info.output_components);
-  s.pixels.resize(std::max(s.pixels.size(), std::size_t{s.info.output_width} * channels * region.height + 2 * 64));
-  if (!s.read_rows(region, x, wanted, exact)) return s.error("decode JPEG");
   const std::size_t stride = std::size_t{s.info.output_width} * channels;
   std::uint8_t* const first = s.pixels.data() + 64;
   if (channels == 4) {

@@ -416,6 +416,15 @@ def mix_texts(
 def repack_jpeg(encoded: bytes) -> bytes:
     """The same coefficients with optimised tables and a restart marker a row of blocks, which decodes faster. Raises as ImagePlan.apply()."""
 
+def encode_image(encoded: bytes, *, max_side: int = 0, quality: int = 90, pixels: bool = False) -> bytes:
+    """An image anew: its longer side at most max_side (0: as it is), as JPEG or, with `pixels`, as binary PPM. Its orientation stays: as EXIF, or turned.
+
+    Raises as ImagePlan.apply(); ValueError for a quality outside 1 to 100.
+    """
+
+def image_size(encoded: bytes) -> tuple[int, int]:
+    """(width, height) as stored, from its header. Raises as ImagePlan.apply()."""
+
 @final
 class ImageMix:
     """MixUp and CutMix of a batch: choices are (kind, alpha, weight) with a kind of "none", "mixup" or "cutmix". Immutable; any thread. Raises ValueError."""

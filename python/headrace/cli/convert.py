@@ -40,11 +40,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--append", action="store_true", help="add to the dataset, as a new version of it")
     parser.add_argument("--threads", type=at_least(0), default=None, metavar="N", help="threads that compress (default: all)")
+    parser.add_argument(
+        "--repack", choices=["lossless"], default=None, help="images: store JPEG files with the same pixels in a form that decodes faster"
+    )
+    parser.add_argument(
+        "--max-side", type=at_least(1), default=None, metavar="N", help="images: make those smaller whose longer side is longer"
+    )
+    parser.add_argument(
+        "--quality", type=at_least(1), default=None, metavar="Q", help="images: of JPEG that is made anew, 1 to 100 (default: 90)"
+    )
+    parser.add_argument(
+        "--store",
+        type=_shares,
+        default=None,
+        metavar="KIND[=SHARE],...",
+        help="images: as-is, jpeg (made anew), raw (pixels), or a share of each: raw=0.5,jpeg=0.5",
+    )
     parser.add_argument("--allow-unsafe-types", action="store_true", help="unpickle object arrays of .npy files; runs code that is in them")
 
 
 def _names(text: str) -> list[str]:
     return text.split(",")
+
+
+def _shares(text: str) -> str | dict[str, float]:
+    if "=" not in text:
+        return text
+    shares = _types(text)
+    try:
+        return {kind: float(share) for kind, share in shares.items()}
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected KIND=SHARE with numbers, got {text!r}") from error
 
 
 def _types(text: str) -> dict[str, str]:
@@ -63,6 +89,8 @@ _REWORDED = (
     (r"column_types gives '([^']*)'", r"--column-types gives '\1'"),
     (r"column_types names", "--column-types names"),
     (r"allow_unsafe_types=True", "--allow-unsafe-types"),
+    (r"max_side", "--max-side"),
+    (r"(quality|store|repack) is ", r"--\1 is "),
     (r"(encoding|format)='([^']*)'", r"--\1 \2"),
     (r"column_names=", "--column-names"),
     (r"(encoding|format)=", r"--\1"),
@@ -81,7 +109,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given; the rest is left to the defaults of convert()."""
     given = {
         name: getattr(arguments, name)
-        for name in ("format", "delimiter", "encoding", "threads", "column_names", "column_types")
+        for name in ("format", "delimiter", "encoding", "threads", "column_names", "column_types", "repack", "max_side", "quality", "store")
         if getattr(arguments, name) is not None
     }
     given.update({name: True for name in ("append", "allow_unsafe_types") if getattr(arguments, name)})

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from headrace import _native
 from headrace.datasets.layout import BatchLayout, NestedLayout
+from headrace.datasets.parts import Parts
 from headrace.datasets.rows import absolute_rows, refuse_truth
 from headrace.datasets.view import NO_CHANGE, Change
 
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["ArrayDataset", "from_arrays"]
 
 
-class ArrayDataset:
+class ArrayDataset(Parts):
     """Samples whose fields are rows of arrays: numpy arrays, memory-mapped files, torch tensors on the CPU.
 
     `dataset[i]` is one sample (dict, tuple or value, as given) of numpy values; `dataset[[1, 2]]` and slices give columns; results are copies.
     The arrays are read when a batch is built: changing them changes later batches. Tensors that torch moves (share_memory_(), a worker process that
     gets them) are found again at the next pass or read; a pass that is under way then raises ChangedError. Pickles with its arrays.
+    split(), kfold(), sample(), bootstrap() and where() answer views, as those of hr.open()'s datasets do.
     """
 
     def __init__(
@@ -97,6 +99,11 @@ class ArrayDataset:
     def parts(self) -> list[list[Any]]:
         """For each field its arrays and tensors, as they were given."""
         return list(self.columns.values())
+
+    @property
+    def is_whole(self) -> bool:
+        """False: rows in memory have no statistics that could say which of them match."""
+        return False
 
     @property
     def schema(self) -> _native.Schema:

@@ -28,6 +28,7 @@ class ImageFolder(ArrayDataset):
     transform: a headrace.images.Compose, which `hr.DataLoader(ImageFolder(root, transform=...))` runs natively (it is the loader's default for `prepare`).
         Without one, samples hold the encoded bytes. JPEG, PNG and WebP are decoded; a file of another kind is an error of its sample.
     extensions, is_valid_file, allow_empty: as in torchvision.
+    split(stratify="label"), kfold(), sample(), bootstrap() and where(hr.col("label") == 3) choose among the files without reading them.
     Files are read when a batch needs them, and may not change meanwhile. Pickles as its list of files.
     Raises NotFoundError if there is no class folder, or no image in one.
     """

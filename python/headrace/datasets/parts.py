@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -31,7 +31,6 @@ class Choosable(Protocol):
     def is_whole(self) -> bool: ...
     def __len__(self) -> int: ...
     def subset(self: Self, rows: npt.ArrayLike) -> Self: ...
-    def select(self: Self, fields: Sequence[str]) -> Self: ...
 
 
 Self = TypeVar("Self", bound=Choosable)
@@ -88,12 +87,12 @@ class Parts:
         if not isinstance(condition, Condition):
             raise TypeError(f"where() takes a condition, such as hr.col('x') > 5; got {type(condition).__name__}")
         names = sorted(condition.fields())
-        whole = self.select(names)
+        places_of(self, names)
         found: list[npt.NDArray[np.int64]] = []
         for begin, end, certain in _stretches(self, condition, names):
             for first in range(begin, end, _AT_ONCE):
                 rows = np.arange(first, min(first + _AT_ONCE, end), dtype=np.int64)
-                found.append(rows if certain else rows[condition.rows(columns_of(whole, names, rows))[0]])
+                found.append(rows if certain else rows[condition.rows(columns_of(self, names, rows))[0]])
         return self.subset(np.concatenate([*found, np.zeros(0, np.int64)]))
 
 
@@ -121,11 +120,22 @@ def _stats_of(native: _native.Dataset, field: int) -> dict[str, npt.NDArray[Any]
     return stats
 
 
+def places_of(dataset: Choosable, names: list[str]) -> list[int]:
+    """Where fields stand in the schema. Raises KeyError for an unknown one."""
+    known = dataset.schema.names
+    for name in names:
+        if name not in known:
+            raise KeyError(f"there is no field {name!r}; the dataset has {', '.join(map(repr, known))}")
+    return [known.index(name) for name in names]
+
+
 def columns_of(dataset: Choosable, names: list[str], rows: npt.NDArray[np.int64]) -> dict[str, Values]:
-    """Values of fields at these rows, and which are there."""
-    batch = dataset.native.fetch(rows, dataset.field_numbers)
+    """Values of fields at these rows, and which are there; no other field is read. Raises KeyError for an unknown one."""
+    places = places_of(dataset, names)
+    batch = dataset.native.fetch(rows, [dataset.field_numbers[place] for place in places])
     out: dict[str, Values] = {}
-    for number, (name, field) in enumerate(zip(names, dataset.schema.fields, strict=True)):
+    for number, (name, place) in enumerate(zip(names, places, strict=True)):
+        field = dataset.schema.fields[place]
         values: Any = batch.numpy(number)
         if not isinstance(values, np.ndarray):
             if isinstance(values, tuple):
@@ -140,10 +150,9 @@ def keys_of(dataset: Choosable, what: str, keys: Keys) -> npt.NDArray[Any] | Non
     if keys is None:
         return None
     if isinstance(keys, str):
-        view = dataset.select([keys])
         parts = []
-        for begin in range(0, len(view), _AT_ONCE):
-            values, valid = columns_of(view, [keys], np.arange(begin, min(begin + _AT_ONCE, len(view)), dtype=np.int64))[keys]
+        for begin in range(0, len(dataset), _AT_ONCE):
+            values, valid = columns_of(dataset, [keys], np.arange(begin, min(begin + _AT_ONCE, len(dataset)), dtype=np.int64))[keys]
             if valid is not None and not valid.all():
                 raise ValueError(f"{what}={keys!r}: sample {begin + int(np.argmin(valid))} is null; leave such out with where()")
             parts.append(values)

@@ -61,7 +61,8 @@ def convert(
     format: one of FORMATS, instead of looking at the names. progress: called with (done, total or None, unit), where unit is
     "samples", or before that "bytes scanned" or "samples scanned" for formats that are looked through first (CSV, ORC, Arrow).
     codec, threads: as for `write`. options: those of `write` (append, chunk_samples, chunk_bytes, shard_bytes, container), and of the
-    format: `fields` for all but images, `allow_unsafe_types` for NumPy files, `extensions` and `repack` ("lossless") for images, and for CSV `delimiter`,
+    format: `fields` for all but images, `allow_unsafe_types` for NumPy files, `extensions`, `repack` ("lossless"), `max_side`,
+    `quality` and `store` (see `headrace.writing.formats.images.image_source`) for images, and for CSV `delimiter`,
     `column_names`, `column_types`, `null_values`, `strings_can_be_null`, `encoding` and `block_bytes`.
 
     Raises ExistsError before any work if there is a dataset at `dst`; NotFoundError; UnsafeDataError for pickled arrays;

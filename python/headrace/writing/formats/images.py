@@ -1,6 +1,6 @@
 """A folder of images by class, as torchvision's ImageFolder sees it: `root/class_x/anything/xxx.jpg`.
 
-Encoded images are stored as they are. Files are read by threads, a bounded number of bytes ahead.
+Encoded images are stored as they are, unless `image_storing` is told otherwise. Files are read by threads, a bounded number of bytes ahead.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
-from headrace._native import Field, repack_jpeg
+from headrace._native import Field
 from headrace.datasets.image_folder import EXTENSIONS, sorted_files
-from headrace.errors import CorruptDataError, HeadraceError, NotFoundError
+from headrace.errors import CorruptDataError, NotFoundError
 from headrace.writing.base import offsets_of
 from headrace.writing.batches import Batch, Source
 from headrace.writing.columns import ArrayColumn, OffsetColumn
+from headrace.writing.formats.image_storing import Storing, storing_of
 
 __all__ = ["EXTENSIONS", "ImageFolderSource", "image_source"]
 
@@ -29,24 +31,34 @@ _THREADS = 8  # waiting for reads, not computing
 
 
 def image_source(
-    paths: Sequence[str], *, threads: int | None = None, extensions: Sequence[str] = EXTENSIONS, repack: str | None = None
+    paths: Sequence[str],
+    *,
+    threads: int | None = None,
+    extensions: Sequence[str] = EXTENSIONS,
+    repack: str | None = None,
+    max_side: int | None = None,
+    quality: int | None = None,
+    store: Any = None,
 ) -> Source:
     """Fields `image` and `label` (int64, the class's number). Raises NotFoundError if there is no class, or no image in one.
 
     repack: "lossless" stores JPEG files with the same pixels in a form that decodes faster (and is smaller, or a little larger if it was progressive);
     what cannot be repacked, damaged files too, is stored as it is.
+    max_side: images whose longer side is longer are made smaller, in proportion, and stored as JPEG.
+    quality: of JPEG made anew, 1 to 100 (default 90); given alone, every image is made anew.
+    store: "as-is", "jpeg" (made anew), "raw" (plain pixels, as PPM: nothing to decode, some ten times the bytes), or the share of each:
+    {"raw": 0.5, "jpeg": 0.5}. Files made anew keep of their metadata the orientation alone.
     """
     if len(paths) != 1 or not os.path.isdir(paths[0]):
         raise NotFoundError(f"expected one folder of class folders, found {list(paths)}")
-    if repack not in (None, "lossless"):
-        raise ValueError(f"repack is {repack!r}; expected 'lossless' or None")
-    return ImageFolderSource(paths[0], threads or _THREADS, tuple(extension.lower() for extension in extensions), repack is not None)
+    storing = storing_of(repack, max_side, quality, store)
+    return ImageFolderSource(paths[0], threads or _THREADS, tuple(extension.lower() for extension in extensions), storing)
 
 
 class ImageFolderSource(Source):
     """Samples in torchvision's order: classes sorted by name, then folders, then file names."""
 
-    def __init__(self, root: str, threads: int, extensions: tuple[str, ...], repacks: bool = False) -> None:
+    def __init__(self, root: str, threads: int, extensions: tuple[str, ...], storing: Storing | None = None) -> None:
         self.classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
         if not self.classes:
             raise NotFoundError(f"{root} has no class folders; expected root/class/image.jpg")
@@ -60,7 +72,7 @@ class ImageFolderSource(Source):
         if empty:
             raise NotFoundError(f"{root}: no image in the classes {', '.join(empty[:10])}; supported are {' '.join(extensions)}")
         self._threads = threads
-        self._repacks = repacks
+        self._storing = storing or Storing()
         self.total = len(self._samples)
         self.metadata = json.dumps({"classes": self.classes, "source": "image folder"}, ensure_ascii=False)
 
@@ -73,8 +85,10 @@ class ImageFolderSource(Source):
         pending: deque[Future[Batch]] = deque()
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="headrace-convert")
         try:
+            first = 0
             for group in self._groups():
-                pending.append(pool.submit(_read, group, self._repacks))
+                pending.append(pool.submit(_read, group, first, self._storing))
+                first += len(group)
                 if len(pending) > self._threads:
                     yield pending.popleft().result()
             while pending:
@@ -102,22 +116,15 @@ def _size(path: str) -> int:
     return status.st_size
 
 
-def _repacked(image: bytes) -> bytes:
-    try:
-        return repack_jpeg(image)
-    except HeadraceError:
-        return image  # No JPEG, or a damaged one, which is an error where it is decoded.
-
-
-def _read(group: list[tuple[str, int]], repacks: bool) -> Batch:
+def _read(group: list[tuple[str, int]], first: int, storing: Storing) -> Batch:
     images = []
     for path, _ in group:
         with open(path, "rb") as file:
             images.append(file.read())
         if not images[-1]:
             raise CorruptDataError(f"{path} is empty, expected an image; remove it or write it anew")
-    if repacks:
-        images = [_repacked(image) for image in images]
+    if not storing.keeps_all:
+        images = [storing(first + i, image) for i, image in enumerate(images)]
     lengths = np.fromiter(map(len, images), np.uint64, len(images))
     image = OffsetColumn("image", np.frombuffer(b"".join(images), np.uint8), offsets_of(lengths))
     label = ArrayColumn(np.array([label for _, label in group], np.int64), "int64")
