@@ -181,6 +181,7 @@ class Pipeline:
         if not isinstance(rows, DatasetRows):
             raise TypeError(f"keep() takes a headrace dataset; got {type(dataset).__name__} (transform() leaves samples out by itself)")
         program = self.program(rows.fields)
+        self.warn_of_leak(dataset)
         if not program.keeps:
             return dataset
         masks = kept_rows(program, rows, threads_of(num_threads))
@@ -207,7 +208,8 @@ class Pipeline:
             raise ValueError(
                 f"prepare: {names} leaves samples out, which the loader must know before it begins; give it pipe.keep(dataset)"
             )
-        self.warn_of_leak(dataset)
+        if dataset.fingerprint not in self._kept:  # keep() has looked at what these were chosen from.
+            self.warn_of_leak(dataset)
 
     # -- saved -------------------------------------------------------------------------------------------------------------------------
 
