@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace import _native
+from headrace.errors import CorruptDataError
 from headrace.prep import state
 from headrace.prep.diagram import draw
 from headrace.prep.fit import Walk, count_passes, fit_steps
@@ -231,6 +232,15 @@ class Pipeline:
     def from_json(cls, text: str, origin: str = "Pipeline.from_json()") -> Pipeline:
         """What to_json() gave. Raises CorruptDataError for what was changed or cut, UnsupportedVersionError for a newer version."""
         content = state.parse(text, origin)
+        try:
+            return cls._from_content(content, origin)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise CorruptDataError(
+                f"{origin}: it lacks a part of a pipeline, or has another in its place ({type(error).__name__}: {error})"
+            ) from error
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any], origin: str) -> Pipeline:
         steps = [state.step_of(saved, origin) for saved in content["steps"]]
         pipe = cls(steps, fields=content["fields"])
         for step, inner in zip(steps, content["inner"], strict=True):
