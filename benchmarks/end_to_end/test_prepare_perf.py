@@ -85,7 +85,8 @@ def test_preparing_costs_little_beside_loading(dataset: hr.Dataset, report: Any)
     report(
         "the same beside scikit-learn's transform a batch",
         timings.speed_ratio("fused", "sklearn"),
-        at_least=10, peer="scikit-learn, a batch",
+        at_least=10,
+        peer="scikit-learn, a batch",
         our_samples_per_second=rate,
     )
 
@@ -115,4 +116,10 @@ def test_fitting_is_a_scan(dataset: hr.Dataset, report: Any) -> None:
         limit="plain scan",
         our_samples_per_second=rate,
     )
-    report("fitting Standardize beside partial_fit", timings.speed_ratio("fit", "partial_fit"), at_least=5, peer="scikit-learn, partial_fit", our_samples_per_second=rate)
+    report(
+        "fitting Standardize beside partial_fit",
+        timings.speed_ratio("fit", "partial_fit"),
+        at_least=5,
+        peer="scikit-learn, partial_fit",
+        our_samples_per_second=rate,
+    )

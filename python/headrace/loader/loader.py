@@ -234,7 +234,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 self.timeout, self.multiprocessing_context = timeout, multiprocessing_context
             self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
             return
-        self._prepared_fields = fields_of(prepare, bool(shuffle) or sampler is not None or batch_sampler is not None)
+        self._prepared_fields = fields_of(prepare)
         self._prepared_fields.layout(self.source)  # What does not fit is said here.
         if num_workers == "auto":
             num_workers = automatic_workers(self.source.native)

@@ -196,7 +196,7 @@ class Pipeline:
         if self._seen is not None and other is not None:
             self._seen.warn_if_leaking(other)
 
-    def check_loader(self, dataset: Any, shuffle: bool) -> None:
+    def check_loader(self, dataset: Any) -> None:
         """What a loader asks first. Raises NotFittedError, KeyError, TypeError, ValueError for a step that a loader cannot run."""
         self._require_fitted()
         for step in self._flat:
