@@ -31,10 +31,10 @@ _SPOILT = st.one_of(_VALUES, st.just(np.nan), st.just(np.inf), st.just(-np.inf))
 
 
 @st.composite
-def matrices(draw: Any, elements: Any = _SPOILT, least: int = 3) -> Floats:
+def matrices(draw: Any, elements: Any = _SPOILT, least: int = 3, constants: bool = True) -> Floats:
     rows, width = draw(st.integers(least, 60)), draw(st.integers(1, 5))
     x: Floats = draw(arrays.arrays(np.float64, (rows, width), elements=elements))
-    if draw(st.booleans()):
+    if constants and draw(st.booleans()):
         x[:, 0] = draw(_VALUES)  # a constant component
     return x
 
@@ -121,13 +121,13 @@ def test_quantile(distribution: str, dtype: str, x: Floats) -> None:
     check(made, expected, "float64")
 
 
-@given(x=matrices(st.floats(-20, 50, width=32), least=8))
+@given(x=matrices(st.floats(-20, 50, width=32), least=8, constants=False))
 @settings(max_examples=12)
 def test_yeo_johnson(x: Floats) -> None:
     check_power(x, "yeo-johnson")
 
 
-@given(x=matrices(st.floats(0.0625, 50, width=32), least=8))
+@given(x=matrices(st.floats(0.0625, 50, width=32), least=8, constants=False))
 @settings(max_examples=12)
 def test_box_cox(x: Floats) -> None:
     check_power(x, "box-cox")
@@ -135,19 +135,18 @@ def test_box_cox(x: Floats) -> None:
 
 def check_power(x: Floats, method: str) -> None:
     """The exponent by its likelihood, which is flat: ours must be as likely; the values by scikit-learn's, given the exponent."""
-    steps = [prep.Power(method, standardize=False)]
-    made = prepared(steps, x, "float64")
-    lambdas = steps[0].lambdas_["x"]
-    theirs = preprocessing.PowerTransformer(method, standardize=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        theirs.fit(x)
-    moves = np.ptp(x, axis=0) > 0
-    for j in np.flatnonzero(moves):
-        ours_is, theirs_is = likelihood(x[:, j], lambdas[j], method), likelihood(x[:, j], theirs.lambdas_[j], method)
-        assert ours_is >= theirs_is - 1e-6 * (1 + abs(theirs_is)) or not np.isfinite(theirs_is)
+    x = x[:, [len(np.unique(column)) > 4 for column in x.T]]  # with few values the likelihood has no maximum
+    if x.shape[1] == 0:
+        return
+    step = prep.Power(method, standardize=False)
+    made = prepared([step], x, "float64")
+    lambdas = step.lambdas_["x"]
+    theirs = preprocessing.PowerTransformer(method, standardize=False).fit(x)
+    for column, ours, other in zip(x.T, lambdas, theirs.lambdas_, strict=True):
+        found, expected = likelihood(column, ours, method), likelihood(column, other, method)
+        assert found >= expected - 1e-6 * (1 + abs(expected))
     theirs.lambdas_ = lambdas
-    check(made[:, moves], theirs.transform(x)[:, moves], "float64")
+    check(made, theirs.transform(x), "float64")
 
 
 def likelihood(x: Floats, power: float, method: str) -> float:

@@ -95,5 +95,6 @@ class Impute(Step):
 
 
 def _most_frequent(counts: Any) -> float:
-    values, _ = counts.items(1)  # Equal counts by value: the smallest of them.
-    return float(values[0]) if len(values) else np.nan
+    values, _ = counts.items(3)  # Equal counts by value: the smallest of them. Two of these may be infinities, which are counted too.
+    finite = np.asarray(values, np.float64)[np.isfinite(values)]
+    return float(finite[0]) if len(finite) else np.nan
