@@ -12,7 +12,7 @@ namespace {
 using format::DType;
 using format::Kind;
 
-constexpr std::size_t kTileBytes = 48u << 10;  // of registers: a tile stays in the second level of cache, and most of it in the first
+constexpr std::size_t kTileBytes = 24u << 10;  // of registers: a tile stays in the first level of cache
 constexpr std::size_t kMostRows = 1024, kFewestRows = 8;
 constexpr std::size_t kAlignment = 64;
 
@@ -120,7 +120,7 @@ Status FieldPlan::add_steps(const std::vector<StepSpec>& steps, std::vector<bool
     if (spec.output >= registers_.size()) return spec.error(strf("there is no register %u", spec.output));
     if (registers_[spec.output].type == RegisterType::kText) return spec.error("its output holds texts, which no step makes");
     HR_ASSIGN_OR_RETURN(std::unique_ptr<FieldStep> step, make_step(spec, registers_));
-    steps_.push_back(std::move(step));
+    if (steps_.empty() || !steps_.back()->absorb(*step)) steps_.push_back(std::move(step));
     written[spec.output] = true;
   }
   return Status::ok();
