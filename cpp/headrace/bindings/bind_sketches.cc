@@ -57,6 +57,17 @@ py::tuple rank_of(const Quantiles& quantiles, std::size_t column, const py::arra
   return py::make_tuple(to_array(below), to_array(equal));
 }
 
+py::tuple points_of(const Quantiles& quantiles, std::size_t column) {
+  if (column >= quantiles.width()) throw py::index_error(strf("column %zu is outside the width of %zu", column, quantiles.width()));
+  std::vector<double> values;
+  std::vector<std::int64_t> at_most;
+  for (const auto& point : quantiles.columns()[column].points()) {
+    values.push_back(point.value);
+    at_most.push_back(static_cast<std::int64_t>(point.at_most));
+  }
+  return py::make_tuple(to_array(values), to_array(at_most));
+}
+
 template <typename T>
 py::object values_of(const std::vector<Frequencies::Entry>& entries) {
   std::vector<T> values;
@@ -105,6 +116,7 @@ void register_quantiles(py::module_& m) {
           py::arg("other"))
       .def("quantiles", &quantiles_at, py::arg("q"))
       .def("rank", &rank_of, py::arg("column"), py::arg("values"))
+      .def("points", &points_of, py::arg("column"))
       .def_property_readonly("count", &counts_of)
       .def_property_readonly("width", &Quantiles::width)
       .def_property_readonly("rank_error", &Quantiles::rank_error)

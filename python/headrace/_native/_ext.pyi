@@ -349,6 +349,8 @@ class Quantiles:
         """Shape (len(q), width)."""
     def rank(self, column: int, values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """How many values of a column are below each of `values`, and how many equal it."""
+    def points(self, column: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Where a column's distribution function steps: values, ascending, and how many values are at most each."""
     @property
     def count(self) -> npt.NDArray[np.int64]: ...
     @property
