@@ -69,14 +69,14 @@ py::tuple points_of(const Quantiles& quantiles, std::size_t column) {
 }
 
 template <typename T>
-py::object values_of(const std::vector<Frequencies::Entry>& entries) {
+py::object values_of(const std::vector<Frequencies::Item>& entries) {
   std::vector<T> values;
   for (const auto& entry : entries) values.push_back(std::bit_cast<T>(entry.key));
   return to_array(values);
 }
 
 py::tuple items_of(const Frequencies& frequencies, std::size_t most) {
-  const std::vector<Frequencies::Entry> entries = unwrap(without_lock([&] { return frequencies.items(most); }));
+  const std::vector<Frequencies::Item> entries = unwrap(without_lock([&] { return frequencies.items(most); }));
   std::vector<std::int64_t> counts;
   py::list texts;
   for (const auto& entry : entries) {
@@ -148,6 +148,8 @@ void register_frequencies(py::module_& m) {
           [](Frequencies& frequencies, const Frequencies& other) { check(without_lock([&] { return frequencies.merge(other); })); },
           py::arg("other"))
       .def("items", &items_of, py::arg("most"))
+      .def(
+          "keep_up_to", [](Frequencies& frequencies, std::uint64_t key) { check(frequencies.keep_up_to(key)); }, py::arg("key"))
       .def("__len__", &Frequencies::size)
       .def_property_readonly("limit", &Frequencies::limit)
       .def_property_readonly("is_exact", &Frequencies::is_exact)

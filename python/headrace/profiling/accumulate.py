@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -36,12 +37,13 @@ class FieldStatistics:
         self.moments, self.quantiles = Moments(1), Quantiles(1, rank_error, seed)
         has_each = 1 < self.width <= components
         is_numeric = self.kind == "ragged" and self.dtype[0] not in "SUc" and "64[" not in self.dtype
-        self.inner = (Moments(1), Quantiles(1, rank_error, seed + 1)) if is_numeric else None
-        self.each = (Moments(self.width), Quantiles(self.width, rank_error, seed + 1)) if has_each else None
+        self.inner = (Moments(1), Quantiles(1, rank_error, seed ^ 1)) if is_numeric else None
+        self.each = (Moments(self.width), Quantiles(self.width, rank_error, seed ^ 1)) if has_each else None
         counted = self.kind in ("number", "time", "text")
         self.frequencies = Frequencies(_FREQUENT_TEXTS if self.kind == "text" else _FREQUENT_NUMBERS) if counted else None
         self.distinct = Distinct() if counted else None
         # Beside the figures in float64: what it cannot hold of large integers.
+        self.is_whole = self.of == "lengths" or self.kind == "time" or self.dtype[0] in "biu" and self.dtype != "bfloat16"
         self.has_bounds = self.of == "values" and re.match(r"u?int64|(datetime|timedelta)64", self.dtype) is not None
         self.bounds: tuple[int, int] | None = None
 
@@ -177,7 +179,7 @@ class FieldStatistics:
             "max": number(moments.max),
             "quantiles": dict(zip(SHARES, found, strict=True)) if count else {},
             "rank_error": 0.0 if quantiles.is_exact else quantiles.rank_error,
-            "histogram": _histogram(quantiles, c, float(moments.min[c]), float(moments.max[c]), bins) if count else None,
+            "histogram": _histogram(quantiles, c, float(moments.min[c]), float(moments.max[c]), bins, self.is_whole) if count else None,
         }
 
     def _counted(self, most: int) -> tuple[list[tuple[Any, int]], int, float | None, float]:
@@ -187,7 +189,8 @@ class FieldStatistics:
         listed = [_as_text(value) for value in values] if isinstance(values, list) else values.tolist()
         if self.dtype == "bool":
             listed = [bool(value) for value in listed]
-        frequent = list(zip(listed, counts.tolist(), strict=True))
+        # Beyond the bound's noise only: what occurred less may be missing.
+        frequent = [(value, count) for value, count in zip(listed, counts.tolist(), strict=True) if count > self.frequencies.error]
         if self.frequencies.is_exact:
             return frequent, 0, len(self.frequencies), 0.0
         return frequent, self.frequencies.error, self.distinct.estimate, self.distinct.relative_error
@@ -197,17 +200,26 @@ def _as_text(value: bytes) -> str:
     return value.decode("utf-8", errors="backslashreplace")
 
 
-def _histogram(quantiles: Quantiles, column: int, low: float, high: float, bins: int) -> Histogram:
+def _histogram(quantiles: Quantiles, column: int, low: float, high: float, bins: int, is_whole: bool) -> Histogram:
     if low == high:
         return Histogram(np.array([low, high]), np.array([int(quantiles.count[column])]))
+    edges = _whole_edges(low, high, bins) if is_whole else _even_edges(low, high, bins)
+    below = quantiles.counts_below(edges, column)
+    below[0], below[-1] = 0, quantiles.count[column]
+    return Histogram(edges, np.diff(below))
+
+
+def _even_edges(low: float, high: float, bins: int) -> npt.NDArray[np.float64]:
     with np.errstate(over="ignore", invalid="ignore"):
         edges = np.linspace(low, high, bins + 1)
-    if not np.isfinite(edges).all():  # Wider than float64 reaches.
-        edges = np.linspace(low / 2, high / 2, bins + 1) * 2
-    below = quantiles.counts_below(edges, column)
-    below[0] = 0
-    below[-1] = quantiles.count[column]
-    return Histogram(edges, np.diff(below))
+    # Halves, where the whole is wider than float64 reaches.
+    return np.asarray(edges if np.isfinite(edges).all() else np.linspace(low / 2, high / 2, bins + 1) * 2, np.float64)
+
+
+def _whole_edges(low: float, high: float, bins: int) -> npt.NDArray[np.float64]:
+    """As many integers in each bin; else every few bins hold one more, and look fuller."""
+    step = max(1.0, math.ceil((high - low + 1) / bins))
+    return low + step * np.arange(math.ceil((high - low + 1) / step) + 1)
 
 
 class Rows:
@@ -243,24 +255,25 @@ class Rows:
         self._follow(hashes, None)
 
     def _follow(self, hashes: npt.NDArray[np.uint64], counts: npt.NDArray[np.int64] | None) -> None:
-        limit = np.uint64((1 << (64 - self._share)) - 1)
-        kept = hashes <= limit
+        kept = hashes <= np.uint64(self._greatest)
         for begin in range(0, len(hashes), _TRACKED_ROWS // 4):
             part = slice(begin, begin + _TRACKED_ROWS // 4)
             now = hashes[part][kept[part]]
             self._table.update(now if counts is None else np.repeat(now, counts[part][kept[part]]))
             if len(self._table) > _TRACKED_ROWS // 2:
                 self._thin()
-                kept = hashes <= np.uint64((1 << (64 - self._share)) - 1)
+                kept = hashes <= np.uint64(self._greatest)
 
     def _thin(self) -> None:
         """Follow half as many hashes from now on: those that stay are a fair share of all rows, each with all its repeats."""
         while len(self._table) > _TRACKED_ROWS // 2:
             self._share += 1
-            hashes, counts = self._table.items()
-            assert not isinstance(hashes, list)
-            kept = hashes <= np.uint64((1 << (64 - self._share)) - 1)
-            self._table = Frequencies(_TRACKED_ROWS).update(np.repeat(hashes[kept], counts[kept]))
+            self._table.keep_up_to(self._greatest)
+
+    @property
+    def _greatest(self) -> int:
+        """The greatest hash that is followed."""
+        return (1 << (64 - self._share)) - 1
 
     def merge(self, other: Rows) -> None:
         """Add what another one counted of the same fields."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,9 @@ import numpy.typing as npt
 from headrace._native import Batch, Field
 from headrace.datasets.layout import bfloat16_to_float32
 
-__all__ = ["Numbers", "Texts", "column_of", "date_text", "kind_of"]
+__all__ = ["Numbers", "Texts", "column_of", "kind_of", "time_text"]
 
+_FEW_DAYS = 3
 _NOT_A_TIME = np.iinfo(np.int64).min
 
 
@@ -109,9 +110,21 @@ def _fixed_texts(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None) 
     return Texts(letters[np.arange(width) < lengths[:, None]], offsets, valid)
 
 
-def date_text(count: float, dtype: str) -> str:
-    """A count of a dtype's unit as a date or span: to the second."""
-    value = np.array(round(count), np.int64).view(dtype)
-    if dtype.startswith("datetime64") and dtype[-3:] in ("ns]", "us]", "ms]"):
-        value = value.astype("datetime64[s]")
-    return str(value)
+class _Span(Protocol):
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def min(self) -> float | None: ...
+    @property
+    def max(self) -> float | None: ...
+
+
+def time_text(field: _Span, count: float) -> str:
+    """A count of a field's unit as a date or span: to the day where the field's dates are more than a few days apart, else to the second."""
+    value = np.array(round(count), np.int64).view(field.dtype)
+    if not field.dtype.startswith("datetime64"):
+        return str(value)
+    ends = [np.array(round(end or 0), np.int64).view(field.dtype).astype("datetime64[D]") for end in (field.min, field.max)]
+    if (ends[1] - ends[0]).astype(int) > _FEW_DAYS:
+        return str(value.astype("datetime64[D]"))
+    return str(value.astype("datetime64[s]") if field.dtype[-3:] in ("ns]", "us]", "ms]") else value)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headrace.profiling.columns import date_text
+from headrace.profiling.columns import time_text
 from headrace.profiling.summary import FieldProfile
 from headrace.report import humanise
 from headrace.report.histograms import HistogramPanel, Matrix, draw_histograms
@@ -48,6 +49,7 @@ def _panel(field: FieldProfile) -> HistogramPanel:
         note=_range(field) + nulls,
         counts=field.histogram.counts.tolist(),
         edges=field.histogram.edges.tolist(),
+        x_format=partial(time_text, field) if field.kind == "time" else None,
     )
 
 
@@ -55,5 +57,5 @@ def _range(field: FieldProfile) -> str:
     if field.min is None or field.max is None:
         return ""
     if field.kind == "time":
-        return f"{date_text(field.min, field.dtype)} to {date_text(field.max, field.dtype)}"
+        return f"{time_text(field, field.min)} to {time_text(field, field.max)}"
     return f"mean {humanise.number(field.mean, 4)}, sd {humanise.number(field.deviation, 3)}"

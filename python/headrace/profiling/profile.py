@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from headrace import _native
 from headrace.datasets.shards import open as open_dataset
 from headrace.profiling import export
 from headrace.profiling.accumulate import FieldStatistics, Rows
@@ -239,7 +240,9 @@ def profile(
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError("fields must name at least one field, and none twice")
     kept = [dataset.schema.fields[number] for number in chosen]
-    statistics = [FieldStatistics(field, rank_error, seed + 2 * number, components) for number, field in enumerate(kept)]
+    # Keyed by name: a field's sketch is the same whichever others are profiled.
+    keys = [_native.xxh3_64(field.name.encode(), seed) for field in kept]
+    statistics = [FieldStatistics(field, rank_error, key, components) for field, key in zip(kept, keys, strict=True)]
     if label is not None:
         _check_label(label, [field.name for field in kept], statistics)
     together = [one.name for one in statistics if one.kind == "number" and one.width == 1][:_CORRELATED_FIELDS]

@@ -14,7 +14,9 @@ __all__ = ["FieldProfile", "Histogram", "finite_or_none"]
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of values in equal bins from the least to the greatest: len(edges) == len(counts) + 1; a bin holds its lower edge, the last both.
+    """Counts of values in equal bins from the least on: len(edges) == len(counts) + 1; a bin holds its lower edge, the last both.
+
+    The last edge is the greatest value; bins of integers hold as many integers each, and the last edge is above the greatest.
 
     From the quantile sketch: exact where the field's quantiles are, else each count is within twice the rank error of all values.
     """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headrace.profiling.columns import date_text
+from headrace.profiling.columns import time_text
 from headrace.profiling.summary import FieldProfile, Histogram
 from headrace.report import humanise
 from headrace.report.table import Column, table
@@ -28,8 +28,8 @@ _COLUMNS = (
     Column(title="type", cut=True),
     Column(title="nulls", right=True),
     Column(title="distinct", right=True, drop=True),
-    Column(title="mean", right=True),
-    Column(title="sd", right=True),
+    Column(title="mean", right=True, drop=True),
+    Column(title="sd", right=True, drop=True),
     Column(title="min", right=True),
     Column(title="median", right=True),
     Column(title="max", right=True),
@@ -45,19 +45,19 @@ def bars(histogram: Histogram | None, columns: int = _BARS) -> str:
         return ""
     if len(histogram.counts) == 1:
         return _BLOCKS[-1]
-    counts = np.add.reduceat(
-        histogram.counts, np.linspace(0, len(histogram.counts), min(columns, len(histogram.counts)) + 1).astype(int)[:-1]
-    )
-    most = max(1, int(counts.max()))
-    return "".join(" " if count <= 0 else _BLOCKS[min(7, int(8 * count / most))] for count in counts.tolist())
+    begins = np.linspace(0, len(histogram.counts), min(columns, len(histogram.counts)) + 1).astype(int)
+    heights = np.add.reduceat(histogram.counts, begins[:-1]) / np.diff(begins)
+    most = max(1e-300, float(heights.max()))
+    return "".join(" " if height <= 0 else _BLOCKS[min(7, int(8 * height / most))] for height in heights.tolist())
 
 
 def _figure(value: float | None, field: FieldProfile) -> str:
     if value is None:
         return ""
     if field.kind == "time":
-        return date_text(value, field.dtype)
-    return humanise.number(value, 4)
+        return time_text(field, value)
+    # Bounds of large integers are kept as such, and too long for a table.
+    return humanise.number(float(value) if abs(value) >= 1e8 else value, 4)
 
 
 def _distinct(field: FieldProfile) -> str:
@@ -75,7 +75,7 @@ def _kind(field: FieldProfile) -> str:
 
 def _cells(field: FieldProfile) -> list[str]:
     most = field.frequent[0] if field.frequent and field.frequent[0][1] > 1 else None
-    shown = "" if most is None else str(most[0]) if field.kind != "time" else date_text(most[0], field.dtype)
+    shown = "" if most is None else str(most[0]) if field.kind != "time" else time_text(field, most[0])
     spread = "" if field.deviation is None or field.kind == "time" else humanise.number(field.deviation, 4)
     return [
         field.name,

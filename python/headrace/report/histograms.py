@@ -6,7 +6,7 @@ Needs matplotlib (the extra "plot"); draws without a display and touches no stat
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class HistogramPanel:
     counts: Sequence[float]
     edges: Sequence[float] = ()
     labels: Sequence[str] = ()
+    x_format: Callable[[float], str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ def draw_histograms(path: str | Path, *, title: str, panels: Sequence[HistogramP
         upper = figure
     else:
         upper, lower = figure.subfigures(2, 1, height_ratios=(lines * _PANEL_INCHES[1], side))
+        if width > side + 1:  # On the left, and not in the middle of nothing.
+            lower = lower.subfigures(1, 2, width_ratios=(side + 0.6, width - side - 0.6))[0]
         _draw_matrix(lower.subplots(), lower, matrix)
     grid = upper.subplots(lines, columns, squeeze=False)
     for number, axes in enumerate(grid.flat):
@@ -74,13 +77,17 @@ def _draw_panel(axes: Any, panel: HistogramPanel) -> None:
         axes.barh(places, panel.counts, color=_COLOUR, height=0.75)
         axes.set_yticks(list(places), [_short(label) for label in panel.labels], fontsize=7)
         axes.invert_yaxis()
+        axes.locator_params(axis="x", nbins=4)
     else:
         edges = list(panel.edges)
         if edges[0] == edges[-1]:
             edges = [edges[0] - 0.5, edges[0] + 0.5]
         axes.stairs(panel.counts, edges, fill=True, color=_COLOUR)
         axes.tick_params(axis="x", labelsize=7)
-        axes.locator_params(axis="x", nbins=5)
+        axes.locator_params(axis="x", nbins=5 if panel.x_format is None else 3)
+        if panel.x_format is not None:
+            written = panel.x_format
+            axes.xaxis.set_major_formatter(lambda value, _: written(value))
         axes.set_yticks([])
         axes.set_ylim(bottom=0)
     axes.tick_params(axis="both", labelsize=7, length=2)
