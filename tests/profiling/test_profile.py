@@ -254,7 +254,7 @@ def test_bad_arguments_are_named(dataset):
         hr.profile(dataset, rank_error=0)
     with pytest.raises(ValueError, match="bins is 0; expected 1 to 10000"):
         hr.profile(dataset, bins=0)
-    with pytest.raises(TypeError, match="got ndarray; arrays: headrace.from_arrays"):
+    with pytest.raises(TypeError, match=r"got ndarray; arrays: headrace\.from_arrays"):
         hr.profile(np.zeros(3))
     with pytest.raises(hr.NotFoundError):
         hr.profile("/no/such/dataset")

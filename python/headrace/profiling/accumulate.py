@@ -43,7 +43,7 @@ class FieldStatistics:
         self.frequencies = Frequencies(_FREQUENT_TEXTS if self.kind == "text" else _FREQUENT_NUMBERS) if counted else None
         self.distinct = Distinct() if counted else None
         # Beside the figures in float64: what it cannot hold of large integers.
-        self.is_whole = self.of == "lengths" or self.kind == "time" or self.dtype[0] in "biu" and self.dtype != "bfloat16"
+        self.is_whole = self.of == "lengths" or self.kind == "time" or (self.dtype[0] in "biu" and self.dtype != "bfloat16")
         self.has_bounds = self.of == "values" and re.match(r"u?int64|(datetime|timedelta)64", self.dtype) is not None
         self.bounds: tuple[int, int] | None = None
 
