@@ -211,15 +211,17 @@ def _histogram(quantiles: Quantiles, column: int, low: float, high: float, bins:
 
 def _even_edges(low: float, high: float, bins: int) -> npt.NDArray[np.float64]:
     with np.errstate(over="ignore", invalid="ignore"):
-        edges = np.linspace(low, high, bins + 1)
-    # Halves, where the whole is wider than float64 reaches.
-    return np.asarray(edges if np.isfinite(edges).all() else np.linspace(low / 2, high / 2, bins + 1) * 2, np.float64)
+        edges: npt.NDArray[np.float64] = np.linspace(low, high, bins + 1).astype(np.float64)
+        # Halves, where the whole is wider than float64 reaches.
+        halves: npt.NDArray[np.float64] = np.linspace(low / 2, high / 2, bins + 1).astype(np.float64) * 2
+    return edges if np.isfinite(edges).all() else halves
 
 
 def _whole_edges(low: float, high: float, bins: int) -> npt.NDArray[np.float64]:
     """As many integers in each bin; else every few bins hold one more, and look fuller."""
     step = max(1.0, math.ceil((high - low + 1) / bins))
-    return low + step * np.arange(math.ceil((high - low + 1) / step) + 1)
+    edges: npt.NDArray[np.float64] = (low + step * np.arange(math.ceil((high - low + 1) / step) + 1)).astype(np.float64)
+    return edges
 
 
 class Rows:
