@@ -61,18 +61,20 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     | {"loader", "bench", "report"},  # qualities of a user's data, model or run; its results show themselves as tables and plots
     "tune": _DATA | {"loader", "bench", "evaluate"},  # searches options by measuring
     "demo": _DATA | {"loader", "bench", "evaluate", "tune"},  # the main job on real input; returns data like bench
+    "profiling": _DATA | {"report"},  # a pass over a dataset; what it gives prints and draws itself
     "report": {"errors"},  # text, tables, progress, plots: knows values, not headrace
     "cli": _DATA
-    | {"loader", "integrations", "bench", "evaluate", "tune", "demo", "report", "monitor"},  # one file a command; nobody imports it
+    | {"loader", "integrations", "bench", "evaluate", "tune", "demo", "profiling", "report", "monitor"},  # one file a command; nobody imports it
     "__main__": {"cli"},  # python -m headrace
-    "__init__": _DATA | {"loader", "integrations", "monitor", "bench", "evaluate", "tune"},  # the public names, heavy ones on first use
+    "__init__": _DATA
+    | {"loader", "integrations", "monitor", "bench", "evaluate", "tune", "profiling"},  # the public names, heavy ones on first use
 }
 
 # Packages beyond the standard library and numpy -> layers that may import them; a new dependency is a decision, not an accident.
 THIRD_PARTY = {
     "torch": {"_native", "sampling", "datasets", "writing", "loader", "integrations", "bench", "evaluate", "tune", "demo"},
     "torchdata": {"loader", "integrations"},
-    "pyarrow": {"datasets", "writing", "demo"},
+    "pyarrow": {"datasets", "writing", "demo", "profiling"},
     "matplotlib": {"report"},
     "PIL": {"datasets", "writing", "images"},
     "pandas": {"demo"},

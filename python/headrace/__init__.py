@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import evaluate, images, monitor, prep, sampling, tune
+    from headrace import evaluate, images, monitor, prep, sampling, statistics, tune
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
     from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from headrace.loader.automatic import Budget
     from headrace.loader.loader import DataLoader
     from headrace.loader.wrap import wrap
+    from headrace.profiling.drift import Drift, drift
+    from headrace.profiling.profile import Profile, profile
     from headrace.sampling.batch_schedule import BatchSchedule
     from headrace.sampling.token_batches import pack, tokens
     from headrace.writing.convert import convert
@@ -53,16 +55,20 @@ _HOMES = {
     "Dataset": "headrace.datasets.shards",
     "Diagnosis": "headrace.bench.diagnose",
     "Field": "headrace._native",
+    "Drift": "headrace.profiling.drift",
     "ImageFolder": "headrace.datasets.image_folder",
+    "Profile": "headrace.profiling.profile",
     "Schema": "headrace._native",
     "Writer": "headrace.writing.writer",
     "diagnose": "headrace.bench.diagnose",
+    "drift": "headrace.profiling.drift",
     "col": "headrace.datasets.condition",
     "convert": "headrace.writing.convert",
     "from_arrays": "headrace.datasets.arrays",
     "mix": "headrace.datasets.mixture",
     "num_threads": "headrace._native",
     "open": "headrace.datasets.shards",
+    "profile": "headrace.profiling.profile",
     "pack": "headrace.sampling.token_batches",
     "set_cache_bytes": "headrace._native",
     "set_num_threads": "headrace._native",
@@ -89,7 +95,7 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
-_MODULES = {"evaluate", "images", "monitor", "prep", "sampling", "tune"}
+_MODULES = {"evaluate", "images", "monitor", "prep", "sampling", "statistics", "tune"}
 
 __all__ = [
     "ArrayDataset",
@@ -101,6 +107,7 @@ __all__ = [
     "DataLoader",
     "Dataset",
     "Diagnosis",
+    "Drift",
     "ExistsError",
     "Field",
     "ForkError",
@@ -111,6 +118,7 @@ __all__ = [
     "LoaderTimeoutError",
     "MissingExtraError",
     "NotFoundError",
+    "Profile",
     "RanksDifferError",
     "Schema",
     "StorageError",
@@ -123,6 +131,7 @@ __all__ = [
     "col",
     "convert",
     "diagnose",
+    "drift",
     "evaluate",
     "from_arrays",
     "images",
@@ -132,9 +141,11 @@ __all__ = [
     "open",
     "pack",
     "prep",
+    "profile",
     "sampling",
     "set_cache_bytes",
     "set_num_threads",
+    "statistics",
     "tokens",
     "tune",
     "verify",

@@ -57,15 +57,26 @@ py::tuple rank_of(const Quantiles& quantiles, std::size_t column, const py::arra
   return py::make_tuple(to_array(below), to_array(equal));
 }
 
+py::tuple points_of(const Quantiles& quantiles, std::size_t column) {
+  if (column >= quantiles.width()) throw py::index_error(strf("column %zu is outside the width of %zu", column, quantiles.width()));
+  std::vector<double> values;
+  std::vector<std::int64_t> at_most;
+  for (const auto& point : quantiles.columns()[column].points()) {
+    values.push_back(point.value);
+    at_most.push_back(static_cast<std::int64_t>(point.at_most));
+  }
+  return py::make_tuple(to_array(values), to_array(at_most));
+}
+
 template <typename T>
-py::object values_of(const std::vector<Frequencies::Entry>& entries) {
+py::object values_of(const std::vector<Frequencies::Item>& entries) {
   std::vector<T> values;
   for (const auto& entry : entries) values.push_back(std::bit_cast<T>(entry.key));
   return to_array(values);
 }
 
 py::tuple items_of(const Frequencies& frequencies, std::size_t most) {
-  const std::vector<Frequencies::Entry> entries = unwrap(without_lock([&] { return frequencies.items(most); }));
+  const std::vector<Frequencies::Item> entries = unwrap(without_lock([&] { return frequencies.items(most); }));
   std::vector<std::int64_t> counts;
   py::list texts;
   for (const auto& entry : entries) {
@@ -105,6 +116,7 @@ void register_quantiles(py::module_& m) {
           py::arg("other"))
       .def("quantiles", &quantiles_at, py::arg("q"))
       .def("rank", &rank_of, py::arg("column"), py::arg("values"))
+      .def("points", &points_of, py::arg("column"))
       .def_property_readonly("count", &counts_of)
       .def_property_readonly("width", &Quantiles::width)
       .def_property_readonly("rank_error", &Quantiles::rank_error)
@@ -136,6 +148,8 @@ void register_frequencies(py::module_& m) {
           [](Frequencies& frequencies, const Frequencies& other) { check(without_lock([&] { return frequencies.merge(other); })); },
           py::arg("other"))
       .def("items", &items_of, py::arg("most"))
+      .def(
+          "keep_up_to", [](Frequencies& frequencies, std::uint64_t key) { check(frequencies.keep_up_to(key)); }, py::arg("key"))
       .def("__len__", &Frequencies::size)
       .def_property_readonly("limit", &Frequencies::limit)
       .def_property_readonly("is_exact", &Frequencies::is_exact)

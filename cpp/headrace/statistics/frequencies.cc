@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <new>
+#include <numeric>
 
 #include "headrace/codec/checksum.h"
 
@@ -17,15 +18,6 @@ constexpr std::uint32_t kState = 0x31465248;  // "HRF1"
 Status out_of_memory() { return {Code::kOutOfMemory, "frequencies: out of memory"}; }
 
 std::uint64_t text_key(std::string_view text) { return codec::hash({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}, 0); }
-
-bool is_before(KeyKind kind, const Frequencies::Entry& a, const Frequencies::Entry& b) {
-  switch (kind) {
-    case KeyKind::kSigned: return static_cast<std::int64_t>(a.key) < static_cast<std::int64_t>(b.key);
-    case KeyKind::kFloat: return std::bit_cast<double>(a.key) < std::bit_cast<double>(b.key);
-    case KeyKind::kText: return a.text < b.text;
-    default: return a.key < b.key;
-  }
-}
 
 }  // namespace
 
@@ -53,14 +45,15 @@ std::uint32_t& Frequencies::place_of(std::uint64_t key, std::string_view text) {
   for (std::size_t at = spread(key) & mask;; at = (at + 1) & mask) {
     std::uint32_t& place = index_[at];
     if (place == 0) return place;
-    const Entry& entry = entries_[place - 1];
-    if (entry.key == key && (kind_ != KeyKind::kText || entry.text == text)) return place;
+    if (entries_[place - 1].key == key && (kind_ != KeyKind::kText || texts_[place - 1] == text)) return place;
   }
 }
 
 void Frequencies::index_all(std::size_t places) {
   index_.assign(places, 0);
-  for (std::size_t i = 0; i < entries_.size(); ++i) place_of(entries_[i].key, entries_[i].text) = static_cast<std::uint32_t>(i + 1);
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    place_of(entries_[i].key, kind_ == KeyKind::kText ? texts_[i] : std::string_view{}) = static_cast<std::uint32_t>(i + 1);
+  }
 }
 
 void Frequencies::add(std::uint64_t key, std::string_view text, std::int64_t count) {
@@ -73,11 +66,30 @@ void Frequencies::add(std::uint64_t key, std::string_view text, std::int64_t cou
     error_ += count;
     return;
   }
-  entries_.push_back({key, count, std::string(text)});
+  if (kind_ == KeyKind::kText) texts_.emplace_back(text);
+  entries_.push_back({key, count});
   place = static_cast<std::uint32_t>(entries_.size());
   text_bytes_ += text.size();
   while (entries_.size() > limit_ || text_bytes_ > kMaxTextBytes) purge();
   if (entries_.size() * 2 > index_.size()) index_all(index_.size() * 2);
+}
+
+template <typename Stays>
+void Frequencies::keep(const Stays& stays) {
+  std::size_t kept = 0;
+  text_bytes_ = 0;
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    if (!stays(entries_[i])) continue;
+    entries_[kept] = entries_[i];
+    if (kind_ == KeyKind::kText) {
+      if (kept != i) texts_[kept] = std::move(texts_[i]);
+      text_bytes_ += texts_[kept].size();
+    }
+    ++kept;
+  }
+  entries_.resize(kept);
+  if (kind_ == KeyKind::kText) texts_.resize(kept);
+  index_all(index_.size());
 }
 
 void Frequencies::purge() {
@@ -88,10 +100,27 @@ void Frequencies::purge() {
   std::nth_element(counts.begin(), middle, counts.end());
   const std::int64_t taken = *middle;
   error_ += taken;
-  std::erase_if(entries_, [&](Entry& entry) { return (entry.count -= taken) <= 0; });
-  text_bytes_ = 0;
-  for (const Entry& entry : entries_) text_bytes_ += entry.text.size();
-  index_all(index_.size());
+  keep([&](Entry& entry) { return (entry.count -= taken) > 0; });
+}
+
+Status Frequencies::keep_up_to(std::uint64_t key) {
+  if (kind_ == KeyKind::kText) return {Code::kInvalidArgument, "frequencies: texts have no order of keys"};
+  keep([&](const Entry& entry) {
+    if (entry.key > key) count_ -= entry.count;
+    return entry.key <= key;
+  });
+  return {};
+}
+
+bool Frequencies::is_before(std::uint32_t a, std::uint32_t b) const {
+  if (entries_[a].count != entries_[b].count) return entries_[a].count > entries_[b].count;
+  const std::uint64_t key_a = entries_[a].key, key_b = entries_[b].key;
+  switch (kind_) {
+    case KeyKind::kSigned: return static_cast<std::int64_t>(key_a) < static_cast<std::int64_t>(key_b);
+    case KeyKind::kFloat: return std::bit_cast<double>(key_a) < std::bit_cast<double>(key_b);
+    case KeyKind::kText: return texts_[a] < texts_[b];
+    default: return key_a < key_b;
+  }
 }
 
 Status Frequencies::update(const Rows& rows) try {
@@ -135,10 +164,10 @@ Status Frequencies::update(const Texts& texts) try {
 // Theirs come in the order of items(), so that what a merge keeps does not depend on how either table grew.
 Status Frequencies::merge(const Frequencies& other) try {
   if (other.limit_ != limit_) return {Code::kInvalidArgument, strf("merge: the other has limit %zu; expected %zu", other.limit_, limit_)};
-  HR_ASSIGN_OR_RETURN(const std::vector<Entry> theirs, other.items(other.size()));
+  HR_ASSIGN_OR_RETURN(const std::vector<Item> theirs, other.items(other.size()));
   if (other.kind_ != KeyKind::kNone) HR_RETURN_IF_ERROR(be(other.kind_));
   const std::int64_t error = other.error_, count = other.count_, nulls = other.nulls_;
-  for (const Entry& entry : theirs) add(entry.key, entry.text, entry.count);
+  for (const Item& item : theirs) add(item.key, item.text, item.count);
   error_ += error;
   count_ += count;
   nulls_ += nulls;
@@ -147,16 +176,18 @@ Status Frequencies::merge(const Frequencies& other) try {
   return out_of_memory();
 }
 
-Result<std::vector<Frequencies::Entry>> Frequencies::items(std::size_t most) const try {
-  std::vector<const Entry*> order;
-  order.reserve(entries_.size());
-  for (const Entry& entry : entries_) order.push_back(&entry);
+Result<std::vector<Frequencies::Item>> Frequencies::items(std::size_t most) const try {
+  std::vector<std::uint32_t> order(entries_.size());
+  std::iota(order.begin(), order.end(), 0u);
   most = std::min(most, order.size());
   std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(most), order.end(),
-                    [&](const Entry* a, const Entry* b) { return a->count != b->count ? a->count > b->count : is_before(kind_, *a, *b); });
-  std::vector<Entry> found;
+                    [&](std::uint32_t a, std::uint32_t b) { return is_before(a, b); });
+  std::vector<Item> found;
   found.reserve(most);
-  for (std::size_t i = 0; i < most; ++i) found.push_back(*order[i]);
+  for (std::size_t i = 0; i < most; ++i) {
+    const Entry& entry = entries_[order[i]];
+    found.push_back({entry.key, entry.count, kind_ == KeyKind::kText ? texts_[order[i]] : std::string()});
+  }
   return found;
 } catch (const std::bad_alloc&) {
   return out_of_memory();
@@ -169,12 +200,12 @@ Result<std::vector<std::uint8_t>> Frequencies::save() const try {
   out.write(static_cast<std::uint64_t>(limit_));
   for (const std::int64_t value : {error_, count_, nulls_}) out.write(value);
   out.write(static_cast<std::uint64_t>(entries_.size()));
-  for (const Entry& entry : entries_) {
-    out.write(entry.key);
-    out.write(entry.count);
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    out.write(entries_[i].key);
+    out.write(entries_[i].count);
     if (kind_ != KeyKind::kText) continue;
-    out.write(static_cast<std::uint64_t>(entry.text.size()));
-    out.write_string(entry.text);
+    out.write(static_cast<std::uint64_t>(texts_[i].size()));
+    out.write_string(texts_[i]);
   }
   return std::move(out.bytes());
 } catch (const std::bad_alloc&) {

@@ -24,7 +24,7 @@ class Frequencies {
   static constexpr std::size_t kMaxLimit = std::size_t{1} << 26;
   static constexpr std::size_t kMaxTextBytes = std::size_t{1} << 26;
 
-  struct Entry {
+  struct Item {
     std::uint64_t key = 0;  // of a text: its hash
     std::int64_t count = 0;
     std::string text;
@@ -41,7 +41,9 @@ class Frequencies {
   Status merge(const Frequencies& other);
 
   // The most frequent first, equal counts by value; `most` of them.
-  Result<std::vector<Entry>> items(std::size_t most) const;
+  Result<std::vector<Item>> items(std::size_t most) const;
+  // Forgets all values whose keys are above `key`, as if they had never been added. For numbers.
+  Status keep_up_to(std::uint64_t key);
   KeyKind kind() const { return kind_; }
   std::size_t limit() const { return limit_; }
   std::size_t size() const { return entries_.size(); }
@@ -52,16 +54,24 @@ class Frequencies {
   Result<std::vector<std::uint8_t>> save() const;
 
  private:
+  struct Entry {
+    std::uint64_t key;
+    std::int64_t count;
+  };
   explicit Frequencies(std::size_t limit) : limit_(limit) {}
   Status be(KeyKind kind);
   void add(std::uint64_t key, std::string_view text, std::int64_t count);
   std::uint32_t& place_of(std::uint64_t key, std::string_view text);
   void purge();
   void index_all(std::size_t places);
+  template <typename Stays>
+  void keep(const Stays& stays);
+  bool is_before(std::uint32_t a, std::uint32_t b) const;
 
   std::size_t limit_;
   KeyKind kind_ = KeyKind::kNone;
   std::vector<Entry> entries_;
+  std::vector<std::string> texts_;    // of each entry, where they are texts
   std::vector<std::uint32_t> index_;  // 1 + the entry's number; 0: free. Open addressing, at most half full
   std::size_t text_bytes_ = 0;
   std::int64_t error_ = 0, count_ = 0, nulls_ = 0;

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "headrace/base/parallel.h"
+#include "headrace/ops/gather.h"
 
 namespace headrace::statistics {
 namespace {
@@ -114,9 +115,13 @@ Result<Moments> Moments::create(std::size_t width) try {
 void Moments::add_panel(const Rows& rows, std::size_t first_row, std::size_t blocks, std::size_t panel, ColumnMoments& to) const {
   alignas(64) double tile[kTileValues + kTilePadding];
   BlockMoments block;
-  const std::size_t begin = panel * kPanel, end = std::min(width_, begin + kPanel);
+  const std::size_t begin = panel * kPanel, end = std::min(width_, begin + kPanel), row_bytes = width_ * number_bytes(rows.dtype);
   for (std::size_t b = 0; b < blocks; ++b) {
     load_tile(rows, first_row + b * block_rows_, block_rows_, begin, end - begin, tile);
+    // The next block comes while this one is counted: memory and arithmetic take turns otherwise.
+    if (b + 1 < blocks && end - begin == width_) {
+      ops::prefetch(rows.values + (first_row + (b + 1) * block_rows_) * row_bytes, block_rows_ * row_bytes);
+    }
     block_moments(tile, block_rows_, end - begin, block);
     to.merge(block, begin, end);
   }

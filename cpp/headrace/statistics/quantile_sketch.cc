@@ -119,24 +119,24 @@ void QuantileSketch::merge(const QuantileSketch& other) {
   compress();
 }
 
-std::vector<QuantileSketch::Weighted> QuantileSketch::sorted() const {
-  std::vector<Weighted> all;
+std::vector<QuantileSketch::Point> QuantileSketch::points() const {
+  std::vector<Point> all;
   all.reserve(held_);
   for (std::size_t level = 0; level < levels_.size(); ++level) {
     for (const double value : levels_[level]) all.push_back({value, std::uint64_t{1} << level});
   }
-  std::sort(all.begin(), all.end(), [](const Weighted& a, const Weighted& b) { return a.value < b.value; });
+  std::sort(all.begin(), all.end(), [](const Point& a, const Point& b) { return a.value < b.value; });
+  std::uint64_t sum = 0;
+  for (Point& one : all) one.at_most = sum += one.at_most;
   return all;
 }
 
 void QuantileSketch::quantiles(const double* q, std::size_t count, double* out) const {
-  std::vector<Weighted> all = sorted();
-  std::uint64_t sum = 0;
-  for (Weighted& one : all) one.weight = sum += one.weight;  // Now: ranks up to and with it.
+  const std::vector<Point> all = points();
   const auto value_at = [&](std::uint64_t rank) {
     if (rank == 0) return min_;
     if (rank + 1 >= count_) return max_;
-    return std::upper_bound(all.begin(), all.end(), rank, [](std::uint64_t r, const Weighted& one) { return r < one.weight; })->value;
+    return std::upper_bound(all.begin(), all.end(), rank, [](std::uint64_t r, const Point& one) { return r < one.at_most; })->value;
   };
   for (std::size_t i = 0; i < count; ++i) {
     const double place = q[i] * static_cast<double>(count_ - 1);

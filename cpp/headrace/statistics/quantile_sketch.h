@@ -38,21 +38,23 @@ class QuantileSketch {
   // How many values are below x, and how many are x, by what is known.
   std::pair<std::uint64_t, std::uint64_t> rank(double x) const;
 
+  struct Point {
+    double value;
+    std::uint64_t at_most;  // values up to and with it
+  };
+  // The distribution function where it steps, ascending.
+  std::vector<Point> points() const;
+
   void save(ByteWriter& out) const;
   // False where the bytes are not what save() wrote.
   bool load(ByteReader& in);
 
  private:
-  struct Weighted {
-    double value;
-    std::uint64_t weight;
-  };
   std::size_t level_capacity(std::size_t level) const;
   std::size_t all_capacity() const;
   void compress();
   void compact(std::size_t level);
   bool coin();
-  std::vector<Weighted> sorted() const;
 
   std::size_t capacity_, exact_values_;
   std::array<std::uint64_t, 2> key_;

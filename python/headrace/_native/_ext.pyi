@@ -349,6 +349,8 @@ class Quantiles:
         """Shape (len(q), width)."""
     def rank(self, column: int, values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """How many values of a column are below each of `values`, and how many equal it."""
+    def points(self, column: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Where a column's distribution function steps: values, ascending, and how many values are at most each."""
     @property
     def count(self) -> npt.NDArray[np.int64]: ...
     @property
@@ -374,6 +376,8 @@ class Frequencies:
         """Text i is values[offsets[i]:offsets[i + 1]]. Raises ValueError where offsets fall or leave the values."""
     def merge(self, other: Frequencies) -> None: ...
     def items(self, most: int) -> tuple[npt.NDArray[Any] | list[bytes], npt.NDArray[np.int64]]: ...
+    def keep_up_to(self, key: int) -> None:
+        """Forget values whose keys (of uint64: the values) are above `key`, as if they had never been added. Raises ValueError for texts."""
     def __len__(self) -> int: ...
     @property
     def limit(self) -> int: ...

@@ -18,6 +18,7 @@ _COMMANDS = {
     "convert": "make a dataset from a folder of images, .npy/.npz, CSV, Parquet, ORC or Arrow files",
     "info": "show schema, codecs, sizes, versions and shards of a dataset",
     "head": "show samples",
+    "profile": "say what the fields of a dataset hold: nulls, quantiles, frequent values, correlations, drift",
     "verify": "check every byte against its checksum and print each damage",
     "gc": "find, or remove, what killed writers left in a dataset's directory",
     "bench": "measure how fast a dataset can be delivered, or storage be read, and what limits it",

@@ -49,6 +49,10 @@ class Frequencies:
         """
         return self._native.items(len(self) if most is None else most)
 
+    def keep_up_to(self, value: int) -> None:
+        """Forget whole numbers, not negative ones, above `value`, as if they had never been added: for samples of hashes. Raises ValueError for texts."""
+        self._native.keep_up_to(value)
+
     def __len__(self) -> int:
         return len(self._native)
 

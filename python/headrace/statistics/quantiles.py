@@ -75,6 +75,15 @@ class Quantiles:
         count = int(self.count[column])
         return (below + equal) / count if count else np.full(len(below), np.nan)
 
+    def counts_below(self, values: npt.ArrayLike, column: int = 0) -> npt.NDArray[np.int64]:
+        """How many of a column's values are below each of `values`, shape (len(values),), int64."""
+        below, _ = self._native.rank(column, np.ascontiguousarray(values, np.float64).reshape(-1))
+        return below
+
+    def points(self, column: int = 0) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Where a column's distribution function steps: (values, ascending, with repeats; how many of the column's values are at most each)."""
+        return self._native.points(column)
+
     def state_dict(self) -> dict[str, Any]:
         """All of it as a JSON-able dict."""
         return to_state("Quantiles", self._native)
