@@ -27,6 +27,7 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
                                         std::uint32_t prefetch_batches, std::uint64_t prefetch_bytes, const std::string& ragged,
                                         const std::string& on_error, std::shared_ptr<pipeline::AliasTable> weights,
                                         std::uint64_t epoch_samples, std::shared_ptr<pipeline::Mixture> mixture,
+                                        std::shared_ptr<pipeline::Strata> strata,
                                         const std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>& images) {
   pipeline::PipelineOptions options;
   options.fields = std::move(fields);
@@ -42,6 +43,7 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
   options.weights = std::move(weights);
   options.epoch_samples = epoch_samples;
   options.mixture = std::move(mixture);
+  options.strata = std::move(strata);
   options.images.assign(images.begin(), images.end());
   return unwrap(Pipeline::create(std::move(dataset), std::move(options)));
 }
@@ -118,7 +120,7 @@ void register_pipeline(py::module_& m) {
            py::arg("drop_last") = false, py::arg("drop_uneven") = false, py::arg("rank") = 0, py::arg("world_size") = 1,
            py::arg("order") = "sequential", py::arg("window") = 32, py::arg("seed") = 0, py::arg("num_threads") = 0,
            py::arg("prefetch_batches") = 0, py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise",
-           py::arg("weights") = py::none(), py::arg("epoch_samples") = 0, py::arg("mixture") = py::none(),
+           py::arg("weights") = py::none(), py::arg("epoch_samples") = 0, py::arg("mixture") = py::none(), py::arg("strata") = py::none(),
            py::arg("images") = std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>{})
       .def(
           "start",
