@@ -49,7 +49,7 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     "sampling": _STORED,  # order, partition, position: numbers, no data
     "datasets": _STORED | {"sampling"},  # things with a length and a fetch; an iterable one carries an order
     "writing": _STORED | {"datasets"},  # makes datasets, and reads back what it made
-    "prep": _STORED | {"datasets"},  # fits on datasets
+    "prep": _STORED | {"datasets", "writing"},  # fits on datasets, and writes what it made of them
     "images": _STORED,  # describes decoding; the kernels are native
     "loader": _DATA,  # batches for the training loop
     "integrations": _DATA | {"loader"},  # other frameworks' protocols around the loader

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headrace import evaluate, images, monitor, sampling, tune
+    from headrace import evaluate, images, monitor, prep, sampling, tune
     from headrace._native import Field, Schema, num_threads, set_cache_bytes, set_num_threads
     from headrace.bench.diagnose import Diagnosis, diagnose
     from headrace.datasets.arrays import ArrayDataset, from_arrays
@@ -85,7 +85,7 @@ _HOMES = {
     "UnsupportedVersionError": "headrace.errors",
 }
 
-_MODULES = {"evaluate", "images", "monitor", "sampling", "tune"}
+_MODULES = {"evaluate", "images", "monitor", "prep", "sampling", "tune"}
 
 __all__ = [
     "ArrayDataset",
@@ -125,6 +125,7 @@ __all__ = [
     "num_threads",
     "open",
     "pack",
+    "prep",
     "sampling",
     "set_cache_bytes",
     "set_num_threads",
