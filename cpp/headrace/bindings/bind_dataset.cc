@@ -262,6 +262,7 @@ pipeline::Order make_order(std::uint64_t num_samples, std::uint64_t seed, std::u
                                  static_cast<unsigned long long>(layout->num_samples()), static_cast<unsigned long long>(num_samples)));
     }
   }
+  if (which == pipeline::OrderKind::kStrata) throw py::value_error("order 'strata': a Strata has its indices");
   if (which == pipeline::OrderKind::kMixed) throw py::value_error("order 'mixed': a Mixture has its indices");
   if ((which == pipeline::OrderKind::kWeighted) != (weights != nullptr)) throw py::value_error("weights go with the order 'weighted'");
   return {which, num_samples, seed, epoch, window, std::move(layout), weights};

@@ -23,13 +23,16 @@ using pipeline::Pipeline;
 constexpr std::int64_t kSliceNs = 50'000'000;  // between two looks for Ctrl-C
 constexpr double kMaxTimeout = 1e9;            // seconds; 64 bits of nanoseconds hold nine times that
 
-std::unique_ptr<Pipeline> make_pipeline(
-    std::shared_ptr<Dataset> dataset, std::vector<std::uint32_t> fields, std::uint64_t batch_size, bool drop_last, bool drop_uneven,
-    std::uint64_t rank, std::uint64_t world_size, const std::string& order, std::uint32_t window, std::uint64_t seed, int num_threads,
-    std::uint32_t prefetch_batches, std::uint64_t prefetch_bytes, const std::string& ragged, const std::string& on_error,
-    std::shared_ptr<pipeline::AliasTable> weights, std::uint64_t epoch_samples, std::shared_ptr<pipeline::Mixture> mixture,
-    const std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>& images,
-    const std::optional<std::tuple<std::uint32_t, std::uint32_t, std::shared_ptr<ops::ImageMix>>>& mix, std::shared_ptr<ops::FieldPlan> field_plan) {
+std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::vector<std::uint32_t> fields, std::uint64_t batch_size,
+                                        bool drop_last, bool drop_uneven, std::uint64_t rank, std::uint64_t world_size,
+                                        const std::string& order, std::uint32_t window, std::uint64_t seed, int num_threads,
+                                        std::uint32_t prefetch_batches, std::uint64_t prefetch_bytes, const std::string& ragged,
+                                        const std::string& on_error, std::shared_ptr<pipeline::AliasTable> weights,
+                                        std::uint64_t epoch_samples, std::shared_ptr<pipeline::Mixture> mixture,
+                                        std::shared_ptr<pipeline::Strata> strata,
+                                        const std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>& images,
+                                        const std::optional<std::tuple<std::uint32_t, std::uint32_t, std::shared_ptr<ops::ImageMix>>>& mix,
+                                        std::shared_ptr<ops::FieldPlan> field_plan) {
   pipeline::PipelineOptions options;
   options.fields = std::move(fields);
   options.partition = {batch_size, rank, world_size, drop_last, drop_uneven};
@@ -44,6 +47,7 @@ std::unique_ptr<Pipeline> make_pipeline(
   options.weights = std::move(weights);
   options.epoch_samples = epoch_samples;
   options.mixture = std::move(mixture);
+  options.strata = std::move(strata);
   options.images.assign(images.begin(), images.end());
   if (mix.has_value()) options.mix = pipeline::BatchMix{std::get<0>(*mix), std::get<1>(*mix), std::get<2>(*mix)};
   options.field_plan = std::move(field_plan);
@@ -125,7 +129,7 @@ void register_pipeline(py::module_& m) {
            py::arg("drop_last") = false, py::arg("drop_uneven") = false, py::arg("rank") = 0, py::arg("world_size") = 1,
            py::arg("order") = "sequential", py::arg("window") = 32, py::arg("seed") = 0, py::arg("num_threads") = 0,
            py::arg("prefetch_batches") = 0, py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise",
-           py::arg("weights") = py::none(), py::arg("epoch_samples") = 0, py::arg("mixture") = py::none(),
+           py::arg("weights") = py::none(), py::arg("epoch_samples") = 0, py::arg("mixture") = py::none(), py::arg("strata") = py::none(),
            py::arg("images") = std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>{}, py::arg("mix") = py::none(),
            py::arg("field_plan") = py::none())
       .def(

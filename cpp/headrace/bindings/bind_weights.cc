@@ -1,6 +1,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <optional>
+
 #include "headrace/bindings/interpreter_lock.h"
 #include "headrace/bindings/raise.h"
 #include "headrace/bindings/register.h"
@@ -8,6 +10,7 @@
 #include "headrace/pipeline/class_counts.h"
 #include "headrace/pipeline/mixture.h"
 #include "headrace/pipeline/permutation.h"
+#include "headrace/pipeline/strata.h"
 
 namespace py = pybind11;
 
@@ -73,12 +76,44 @@ py::array_t<std::int64_t> mixed_indices(const pipeline::Mixture& mixture, std::u
   return out;
 }
 
+std::shared_ptr<pipeline::Strata> make_strata(const py::array_t<std::uint32_t, py::array::c_style>& classes,
+                                              std::vector<std::uint64_t> quotas, std::uint64_t block) {
+  if (classes.ndim() != 1) throw py::value_error(strf("classes have %zd dimensions; expected one number a sample", classes.ndim()));
+  const std::span<const std::uint32_t> given(classes.data(), static_cast<std::size_t>(classes.size()));
+  return std::const_pointer_cast<pipeline::Strata>(
+      unwrap(without_lock([&] { return pipeline::Strata::create(given, std::move(quotas), block); })));
+}
+
+py::array_t<std::int64_t> strata_indices(const pipeline::Strata& strata, std::uint64_t seed, std::uint64_t epoch, std::uint64_t begin,
+                                         std::uint64_t end) {
+  if (begin > end || end > strata.size())
+    throw py::value_error(strf("positions must grow, up to %llu", static_cast<unsigned long long>(strata.size())));
+  py::array_t<std::int64_t> out(static_cast<py::ssize_t>(end - begin));
+  auto* data = reinterpret_cast<std::uint64_t*>(out.mutable_data());  // Samples are below 2^31: the same bits.
+  py::gil_scoped_release release;
+  strata.fill(pipeline::mix_key(seed, epoch), begin, {data, end - begin});
+  return out;
+}
+
 }  // namespace
 
 void register_weights(py::module_& m) {
   py::class_<pipeline::Mixture, std::shared_ptr<pipeline::Mixture>>(m, "Mixture")
       .def(py::init(&make_mixture), py::arg("sources"))
       .def("indices", &mixed_indices, py::arg("seed"), py::arg("epoch"), py::arg("begin"), py::arg("end"));
+  py::class_<pipeline::Strata, std::shared_ptr<pipeline::Strata>>(m, "Strata")
+      .def(py::init(&make_strata), py::arg("classes"), py::arg("quotas"), py::arg("block") = 0)
+      .def("__len__", &pipeline::Strata::size)
+      .def_property_readonly("fingerprint", &pipeline::Strata::fingerprint)
+      .def(
+          "next_use",
+          [](const pipeline::Strata& s, std::uint64_t seed, std::uint64_t epoch, std::uint64_t sample, std::uint64_t begin) {
+            if (sample >= s.num_samples()) throw py::index_error("there is no such sample");
+            const std::uint64_t found = s.next_use(pipeline::mix_key(seed, epoch), sample, 1, begin, nullptr);
+            return found == pipeline::Strata::kNever ? std::optional<std::uint64_t>() : found;
+          },
+          py::arg("seed"), py::arg("epoch"), py::arg("sample"), py::arg("begin") = 0)
+      .def("indices", &strata_indices, py::arg("seed"), py::arg("epoch"), py::arg("begin"), py::arg("end"));
   py::class_<AliasTable, Table>(m, "AliasTable")
       .def(py::init(&make_table), py::arg("weights"), py::arg("threads") = 0)
       .def("__len__", &AliasTable::size)

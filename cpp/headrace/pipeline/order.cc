@@ -20,7 +20,8 @@ Result<OrderKind> order_from_name(std::string_view name) {
   if (name == "window") return OrderKind::kWindow;
   if (name == "weighted") return OrderKind::kWeighted;
   if (name == "mixed") return OrderKind::kMixed;
-  return Status(Code::kInvalidArgument, strf("order is '%.*s'; expected 'global', 'window', 'weighted', 'mixed' or 'sequential'",
+  if (name == "strata") return OrderKind::kStrata;
+  return Status(Code::kInvalidArgument, strf("order is '%.*s'; expected 'global', 'window', 'weighted', 'mixed', 'strata' or 'sequential'",
                                              static_cast<int>(name.size()), name.data()));
 }
 
@@ -116,6 +117,9 @@ Order::Order(std::vector<std::uint64_t> samples)
 Order::Order(std::shared_ptr<const Mixture> mixture, std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch)
     : kind_(OrderKind::kMixed), num_samples_(num_samples), key_(mix_key(seed, epoch)), mixture_(std::move(mixture)) {}
 
+Order::Order(std::shared_ptr<const Strata> strata, std::uint64_t seed, std::uint64_t epoch)
+    : kind_(OrderKind::kStrata), num_samples_(strata->size()), key_(mix_key(seed, epoch)), strata_(std::move(strata)) {}
+
 // Samples of all slots before this one: all full, less what the short ones among them miss.
 std::uint64_t Order::slot_begin(std::uint64_t slot) const {
   slot = std::min<std::uint64_t>(slot, layout_->num_chunks());
@@ -172,6 +176,8 @@ void Order::fill(std::uint64_t begin, std::span<std::uint64_t> out) const {
     weights_->draw(key_, begin, out);
   } else if (kind_ == OrderKind::kMixed) {
     mixture_->fill(key_, begin, out);
+  } else if (kind_ == OrderKind::kStrata) {
+    strata_->fill(key_, begin, out);
   } else {
     Window window;
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -225,6 +231,10 @@ std::uint64_t Order::next_listed(std::uint64_t first, std::uint64_t count, std::
 std::uint64_t Order::next_use(std::uint64_t first, std::uint64_t count, std::uint64_t from,
                               const std::function<bool(std::uint64_t)>& mine) const {
   if (kind_ == OrderKind::kListed) return next_listed(first, std::min(count, kMostAsked), from, mine);
+  if (kind_ == OrderKind::kStrata) {
+    count = first < strata_->num_samples() ? std::min(count, strata_->num_samples() - first) : 0;
+    return strata_->next_use(key_, first, std::min(count, kMostAsked), from, mine);
+  }
   count = first < num_samples_ ? std::min(count, num_samples_ - first) : 0;
   if (kind_ == OrderKind::kSequential && from > first) {  // What comes before `from` is over.
     const std::uint64_t over = std::min(count, from - first);

@@ -6,6 +6,7 @@
 // sequential: the identity.
 // listed:     what a sampler drew, position by position.
 // mixed:      several sources in fixed shares (mixture.h); an epoch has as many positions as one likes.
+// strata:     each class of a label has its number of positions (strata.h).
 // weighted:   each position draws a sample by its weight, with replacement; an epoch has as many positions as one likes.
 //
 // Immutable after making (but for the index of a list, made once); any thread. Holds O(shards) memory (O(chunks) only if shards differ in
@@ -23,10 +24,11 @@
 #include "headrace/pipeline/alias_table.h"
 #include "headrace/pipeline/mixture.h"
 #include "headrace/pipeline/permutation.h"
+#include "headrace/pipeline/strata.h"
 
 namespace headrace::pipeline {
 
-enum class OrderKind : std::uint8_t { kSequential, kGlobal, kWindow, kListed, kWeighted, kMixed };
+enum class OrderKind : std::uint8_t { kSequential, kGlobal, kWindow, kListed, kWeighted, kMixed, kStrata };
 Result<OrderKind> order_from_name(std::string_view name);
 
 // Samples and chunks of the shards of a dataset, in order. Shared by every epoch's order.
@@ -69,6 +71,10 @@ class Order {
   // kMixed, of so many positions.
   Order(std::shared_ptr<const Mixture> mixture, std::uint64_t num_samples, std::uint64_t seed, std::uint64_t epoch);
 
+  // kStrata: its own number of positions.
+  Order(std::shared_ptr<const Strata> strata, std::uint64_t seed, std::uint64_t epoch);
+
+  const Strata* strata() const { return strata_.get(); }     // of kStrata, else null
   const Mixture* mixture() const { return mixture_.get(); }  // of kMixed, else null
   std::uint64_t size() const { return num_samples_; }
   // out[i] = sample at position begin + i. REQUIRES: begin + out.size() <= size().
@@ -109,6 +115,7 @@ class Order {
   std::vector<std::uint64_t> listed_;
   std::shared_ptr<const AliasTable> weights_;
   std::shared_ptr<const Mixture> mixture_;
+  std::shared_ptr<const Strata> strata_;
   Permutation permutation_;  // of samples (global) or of chunks (window)
   struct Deficit {
     std::uint64_t slot;     // place of a short chunk in the permuted order of chunks

@@ -80,6 +80,8 @@ std::vector<Skipped> repair(Pass& pass, Job& job) {
           const std::uint64_t key = mix_key(shared.seed, sample);
           if (pass.order != nullptr && pass.order->mixture() != nullptr) {
             pass.order->mixture()->fill(mix_key(key, ++draws), 0, {&sample, 1});
+          } else if (pass.order != nullptr && pass.order->strata() != nullptr) {
+            sample = pass.order->strata()->another(sample, mix_key(key, ++draws));  // The batch stays in proportion.
           } else if (shared.weights != nullptr) {
             shared.weights->draw(key, ++draws, {&sample, 1});
           } else {

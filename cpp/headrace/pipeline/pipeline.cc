@@ -53,6 +53,7 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
     if (options.epoch_samples > 1ull << 48) return Status(Code::kInvalidArgument, "epoch_samples is beyond 2^48");
   }
   HR_RETURN_IF_ERROR(check_mixture(*dataset, options));
+  HR_RETURN_IF_ERROR(check_strata(*dataset, options));
   if (options.window < 1) return Status(Code::kInvalidArgument, "window is 0; expected at least 1 chunk");
   HR_RETURN_IF_ERROR(dataset->check_fields(options.fields));
   for (const auto& [field, plan] : options.images) HR_RETURN_IF_ERROR(check_image(*dataset, options.fields, field));
@@ -130,8 +131,18 @@ Status Pipeline::check_usable() const {
 }
 
 std::uint64_t Pipeline::epoch_size() const {
+  if (options_.order == OrderKind::kStrata) return options_.strata->size();
   const bool drawn = options_.order == OrderKind::kWeighted || options_.order == OrderKind::kMixed;
   return drawn && options_.epoch_samples > 0 ? options_.epoch_samples : shared_->context.dataset->num_samples();
+}
+
+Status Pipeline::check_strata(const Dataset& dataset, const PipelineOptions& options) {
+  if ((options.order == OrderKind::kStrata) != (options.strata != nullptr))
+    return {Code::kInvalidArgument, "classes of samples go with the order 'strata'"};
+  if (options.strata == nullptr || options.strata->num_samples() == dataset.num_samples()) return Status::ok();
+  return {Code::kInvalidArgument,
+          strf("%llu labels for %llu samples; expected one for each", static_cast<unsigned long long>(options.strata->num_samples()),
+               static_cast<unsigned long long>(dataset.num_samples()))};
 }
 
 Status Pipeline::check_mixture(const Dataset& dataset, const PipelineOptions& options) {
@@ -158,6 +169,7 @@ Status Pipeline::set_mixture(std::shared_ptr<const Mixture> mixture) {
 
 std::shared_ptr<const Order> Pipeline::make_order(std::uint64_t epoch) const {
   if (options_.order == OrderKind::kMixed) return std::make_shared<const Order>(options_.mixture, epoch_size(), options_.seed, epoch);
+  if (options_.order == OrderKind::kStrata) return std::make_shared<const Order>(options_.strata, options_.seed, epoch);
   return std::make_shared<const Order>(options_.order, epoch_size(), options_.seed, epoch, options_.window,
                                        shared_->context.dataset->layout(), options_.weights);
 }

@@ -36,6 +36,7 @@ struct PipelineOptions {
   OrderKind order = OrderKind::kSequential;
   std::shared_ptr<const AliasTable> weights;  // for kWeighted: one a sample
   std::shared_ptr<const Mixture> mixture;     // for kMixed
+  std::shared_ptr<const Strata> strata;       // for kStrata: of one class a sample
   std::uint64_t epoch_samples = 0;            // positions of a weighted or mixed epoch; 0: as many as samples
   std::uint32_t window = 32;                  // chunks
   std::uint64_t seed = 0;
@@ -115,6 +116,7 @@ class Pipeline {
   Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options, std::uint64_t sample_bytes);
   void foretell(std::shared_ptr<const Order> next, std::uint64_t epoch, std::uint64_t position, const Partition& partition);
   Status begin_pass();
+  static Status check_strata(const Dataset& dataset, const PipelineOptions& options);
   static Status check_mixture(const Dataset& dataset, const PipelineOptions& options);
   Status check_samples(std::span<const std::uint64_t> samples) const;
   Status check_usable() const;

@@ -290,6 +290,25 @@ class Mixture:
         """Samples at positions [begin, end), shape (end - begin,), int64."""
 
 @final
+class Strata:
+    """The order of an epoch that gives each class its number of positions, as arithmetic: position -> sample. Immutable.
+
+    classes: the class of each sample, shape (n,), uint32; quotas: positions of each class; block: positions [i * block, (i + 1) * block) hold each class in its
+    share, rounded up or down; 0: the positions are in any order. Of a class with more samples than positions an epoch takes some, of one with fewer each as
+    often as any other, to one. len(): positions. Raises ValueError naming the sample or class, LimitExceededError beyond 2^31.
+    """
+
+    def __init__(self, classes: npt.NDArray[np.uint32], quotas: Sequence[int], block: int = 0) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def fingerprint(self) -> int:
+        """Equal for equal classes, quotas and blocks."""
+    def next_use(self, seed: int, epoch: int, sample: int, begin: int = 0) -> int | None:
+        """The first position from `begin` on at which a sample stands; None if there is none in this epoch."""
+    def indices(self, seed: int, epoch: int, begin: int, end: int) -> npt.NDArray[np.int64]:
+        """Samples at positions [begin, end), shape (end - begin,), int64."""
+
+@final
 class ClassCounts:
     """Counts the samples of each value of a label field, batch by batch. One thread at a time."""
 
@@ -524,6 +543,7 @@ class Pipeline:
         weights: AliasTable | None = None,
         epoch_samples: int = 0,
         mixture: Mixture | None = None,
+        strata: Strata | None = None,
         images: Sequence[tuple[int, ImagePlan]] = [],
         mix: tuple[int, int, ImageMix] | None = None,
         field_plan: FieldPlan | None = None,

@@ -25,6 +25,7 @@ from headrace.sampling.batch_schedule import BatchSchedule
 from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.options import one_of, whole_number
 from headrace.sampling.partition import Partition, Share
+from headrace.sampling.strata import StrataOrder
 from headrace.sampling.token_batches import PlannedBatches, TokenBatches
 from headrace.sampling.weighted import WeightedOrder, choose_order
 from headrace.sampling.window_choice import automatic_window, window_target
@@ -95,7 +96,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             datasets, torch's order for torch's; any number, 0 too, asks for headrace's order, which is cut by rank and world_size.
         order: "global" (any sample may follow any other) or "window" (chunks are permuted, samples mixed among `window` chunks; reads each
             chunk once). Used if shuffle=True.
-            "weighted", or an order from headrace.sampling: each position draws a sample by its weight, with replacement.
+            "weighted", or an order from headrace.sampling: each position draws a sample by its weight, with replacement; or classes have their shares
+            (stratified_batches, undersample, oversample).
         weights: for order="weighted", one number a sample (headrace.sampling.weighted says more); afterwards `order` holds them and this is None.
         window: chunks mixed at a time under order="window". "auto": the fewest (1, 2, 4, ...) whose order is within a distance of 0.1 of a uniform permutation
             ("auto:0.05": of that), as `headrace.evaluate.order` measures it; the attribute holds the number, which is a function of chunks and seed.
@@ -156,7 +158,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         pin_memory_device: str = "",
         in_order: bool = True,
         seed: int | None = None,
-        order: str | WeightedOrder | MixedOrder = "global",
+        order: str | WeightedOrder | MixedOrder | StrataOrder = "global",
         weights: Any = None,
         window: int | str = 32,
         prefetch_bytes: int | None = None,
@@ -226,7 +228,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             given = [
                 name for name, value in options.items() if value is not None and (name == "weights" or value != _NATIVE_DEFAULTS[name])
             ]
-            given += ["sampler (a weighted order)"] if isinstance(sampler, WeightedOrder) else []
+            given += ["sampler (an order of headrace.sampling)"] if isinstance(sampler, WeightedOrder | StrataOrder) else []
             if self.is_disabled:
                 warn_of_ignored(given)
                 given = []
@@ -288,8 +290,10 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self.planned = PlannedBatches(batch_by, self.source, seed=self.order_seed, shuffle=bool(shuffle), share=share)
         if self.planned is not None:  # Also of a loader that is made again from its attributes.
             batch_size, batch_sampler, shuffle, rank, world_size, mesh, uneven = 1, self.planned, None, None, None, None, "pad"
-        order, sampler, shuffle = choose_order(order, weights, sampler, shuffle, len(self.source), getattr(self.source, "mixed", None))
-        if not isinstance(order, WeightedOrder | MixedOrder):
+        order, sampler, shuffle = choose_order(
+            order, weights, sampler, shuffle, len(self.source), batch_size or 1, getattr(self.source, "mixed", None)
+        )
+        if not isinstance(order, WeightedOrder | MixedOrder | StrataOrder):
             one_of("order", order, ("global", "window"))
         self.order, self.weights, self.shuffle = order, None, bool(shuffle)
         if target is not None and shuffle and order == "window":
@@ -473,8 +477,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
 
     @property
     def epoch_samples(self) -> int:
-        """Positions of an epoch on all ranks together: the samples, or what a weighted order says."""
-        return self.order.num_samples if isinstance(self.order, WeightedOrder | MixedOrder) else len(self.source)
+        """Positions of an epoch on all ranks together: the samples, or what the order says."""
+        return self.order.num_samples if isinstance(self.order, WeightedOrder | MixedOrder | StrataOrder) else len(self.source)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
@@ -684,6 +688,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             order="sequential" if self.is_fed or not self.shuffle else self.order if isinstance(self.order, str) else self.order.name,
             weights=None if weights is None else weights.table,
             mixture=None if mixed is None else mixed.native(self.place.epoch),
+            strata=self.order.table if isinstance(self.order, StrataOrder) else None,
             epoch_samples=0 if weights is None and mixed is None else self.epoch_samples,
             window=self.window,
             seed=self.order_seed,

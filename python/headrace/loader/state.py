@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.errors import ChangedError
 from headrace.sampling.mixing import MixedOrder
+from headrace.sampling.strata import StrataOrder
 from headrace.sampling.weighted import WeightedOrder
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ def identity_of(loader: DataLoader, at: Any = None) -> dict[str, Any]:
         return {**same, "seed": loader.order_seed, "order": loader.planned.describe(), "window": 0}
     if loader.is_fed:
         return {**same, "order": "sampler", "batch_size": loader.batch_size}
-    if isinstance(order, WeightedOrder):
-        return {**same, "seed": loader.order_seed, "order": f"weighted {order.fingerprint} {order.num_samples}", "window": 0}
+    if isinstance(order, WeightedOrder | StrataOrder):
+        return {**same, "seed": loader.order_seed, "order": f"{order.name} {order.fingerprint} {order.num_samples}", "window": 0}
     if isinstance(order, MixedOrder):
         now = {"epoch": loader.place.epoch, "finished": loader.place.finished} if at is None else at
         epoch, finished = (now.get("epoch"), now.get("finished")) if isinstance(now, Mapping) else (None, None)

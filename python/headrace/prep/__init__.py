@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headrace.prep.pipeline import Pipeline, load
+from headrace.prep.resample import resample
 from headrace.prep.step import NotFittedError, Step
 from headrace.prep.steps.impute import Impute
 from headrace.prep.steps.outliers import Clip, Outliers
@@ -30,4 +31,5 @@ __all__ = [
     "Standardize",
     "Step",
     "load",
+    "resample",
 ]

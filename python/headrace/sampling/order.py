@@ -16,6 +16,7 @@ from headrace import _native
 from headrace.errors import HeadraceWarning
 from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.partition import Share
+from headrace.sampling.strata import StrataOrder
 from headrace.sampling.weighted import WeightedOrder
 
 __all__ = ["OrderBatchSampler", "OrderSampler", "SequentialOrderSampler", "is_plain", "read_by_engine"]
@@ -31,14 +32,14 @@ class Stored(Protocol):
     def __len__(self) -> int: ...
 
 
-class _MixedEpoch:
-    """A mixture's epoch, asked like a native order."""
+class _Epoch:
+    """An epoch of a mixture or of classes, asked like a native order."""
 
-    def __init__(self, mixed: MixedOrder, seed: int, epoch: int) -> None:
-        self._mixed, self._seed, self._epoch = mixed, seed, epoch
+    def __init__(self, of: MixedOrder | StrataOrder, seed: int, epoch: int) -> None:
+        self._of, self._seed, self._epoch = of, seed, epoch
 
     def indices(self, begin: int, end: int) -> npt.NDArray[np.int64]:
-        return self._mixed.indices(begin, end, seed=self._seed, epoch=self._epoch)
+        return self._of.indices(begin, end, seed=self._seed, epoch=self._epoch)
 
 
 class OrderSampler(torch.utils.data.DistributedSampler[int]):
@@ -53,7 +54,7 @@ class OrderSampler(torch.utils.data.DistributedSampler[int]):
         dataset: Stored,
         *,
         seed: int = 0,
-        kind: str | WeightedOrder | MixedOrder = "global",
+        kind: str | WeightedOrder | MixedOrder | StrataOrder = "global",
         window: int = 32,
         share: Share | None = None,
         of: Any = None,
@@ -92,7 +93,7 @@ class OrderSampler(torch.utils.data.DistributedSampler[int]):
     @property
     def num_positions(self) -> int:
         """Positions of an epoch, on all ranks together."""
-        return self.kind.num_samples if isinstance(self.kind, WeightedOrder | MixedOrder) else len(self.dataset)  # type: ignore[arg-type]
+        return self.kind.num_samples if isinstance(self.kind, WeightedOrder | MixedOrder | StrataOrder) else len(self.dataset)  # type: ignore[arg-type]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, also for the next pass of the loader that this belongs to."""
@@ -107,10 +108,12 @@ class OrderSampler(torch.utils.data.DistributedSampler[int]):
         told, self._told = self._told, None
         return told
 
-    def order(self) -> _native.Order:
+    def order(self) -> _native.Order | _Epoch:
         """The native order of the chosen epoch, of all ranks together; TypeError for a mixture, which has indices() of its own."""
         if isinstance(self.kind, MixedOrder):
             raise TypeError("a mixture has no such order; see MixedOrder.indices()")
+        if isinstance(self.kind, StrataOrder):
+            return _Epoch(self.kind, self.seed, self.epoch)
         native: _native.Dataset = self.dataset.native  # type: ignore[attr-defined]
         if isinstance(self.kind, WeightedOrder):
             return _native.Order(self.num_positions, self.seed, self.epoch, "weighted", weights=self.kind.table)
@@ -126,7 +129,7 @@ class OrderSampler(torch.utils.data.DistributedSampler[int]):
         )
 
     def __iter__(self) -> Iterator[int]:
-        order = self.order() if not isinstance(self.kind, MixedOrder) else _MixedEpoch(self.kind, self.seed, self.epoch)
+        order = self.order() if not isinstance(self.kind, MixedOrder) else _Epoch(self.kind, self.seed, self.epoch)
         total, partition = self.num_positions, self.share.find()
         steps = partition.num_batches(total)
         if partition.world_size == 1:  # One run of positions.

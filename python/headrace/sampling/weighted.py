@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from headrace import _native
 from headrace.sampling.mixing import MixedOrder
+from headrace.sampling.strata import StrataOrder
 
 __all__ = ["WeightedOrder", "choose_order", "class_balanced", "weighted"]
 
@@ -115,9 +116,9 @@ def class_balanced(dataset: Labelled, field: str, num_samples: int | None = None
 
 
 def choose_order(
-    order: Any, weights: Any, sampler: Any, shuffle: bool | None, num_samples: int, mixed: MixedOrder | None = None
+    order: Any, weights: Any, sampler: Any, shuffle: bool | None, num_samples: int, batch_size: int, mixed: MixedOrder | None = None
 ) -> tuple[Any, Any, bool | None]:
-    """A loader's (order, sampler, shuffle) with every way of asking for weights turned into order=WeightedOrder, shuffle=True.
+    """A loader's (order, sampler, shuffle) with every way of asking for weights turned into order=WeightedOrder, shuffle=True; of classes into StrataOrder.
 
     mixed: the order that a mixture brings, shuffle=True too.
     """
@@ -127,6 +128,8 @@ def choose_order(
         return mixed, None, True
     if isinstance(order, MixedOrder):
         raise ValueError("a mixed order belongs to its mixture: give headrace.mix(...) as the dataset")
+    if isinstance(order, StrataOrder) or isinstance(sampler, StrataOrder):
+        return _strata(order, weights, sampler, shuffle, num_samples).for_batches(batch_size), None, True
     given = isinstance(order, WeightedOrder) or isinstance(sampler, WeightedOrder)
     if weights is None and order != "weighted" and not given:
         return order, sampler, shuffle
@@ -148,3 +151,16 @@ def choose_order(
     if order.num_weights != num_samples:
         raise ValueError(f"there are {order.num_weights} weights for {num_samples} samples; expected one for each")
     return order, sampler, True
+
+
+def _strata(order: Any, weights: Any, sampler: Any, shuffle: bool | None, num_samples: int) -> StrataOrder:
+    """The order by classes that was given, as order= or as sampler=, and nothing that contradicts it."""
+    found: StrataOrder = sampler if isinstance(sampler, StrataOrder) else order
+    other = order if found is sampler else sampler
+    if weights is not None or (other is not None and other is not found and not isinstance(other, str)) or other == "window":
+        raise ValueError("an order by classes says all about the order; leave weights, sampler and order out")
+    if shuffle is False:
+        raise ValueError("an order by classes draws samples at random, shuffle=False asks for the stored order; leave one of them out")
+    if found.num_labels != num_samples:
+        raise ValueError(f"there are {found.num_labels} labels for {num_samples} samples; expected one for each")
+    return found
