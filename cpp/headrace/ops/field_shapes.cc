@@ -140,7 +140,9 @@ class Inside : public FieldStep {
 
 enum class Norm : std::uint8_t { kL1, kL2, kMax };
 
-// Each row divided by its norm; a row of zeros stays.
+constexpr double kLeastNorm = 10 * std::numeric_limits<double>::epsilon();  // scikit-learn's
+
+// Each row divided by its norm; a row of zeros, or as good as that, stays.
 template <typename T>
 class Normalize : public FieldStep {
  public:
@@ -159,7 +161,7 @@ class Normalize : public FieldStep {
           sum += norm_ == Norm::kL1 ? size : size * size;
       }
       const double by = norm_ == Norm::kL2 ? std::sqrt(sum) : sum;
-      for (std::uint32_t j = 0; j < width; ++j) out[j] = by == 0 ? in[j] : static_cast<T>(static_cast<double>(in[j]) / by);
+      for (std::uint32_t j = 0; j < width; ++j) out[j] = by < kLeastNorm ? in[j] : static_cast<T>(static_cast<double>(in[j]) / by);
     }
   }
 

@@ -194,9 +194,12 @@ def _ordinal_encoder(fitted: Any) -> Node:
     columns = []
     for number, column in enumerate(fitted.categories_):
         categories, has_null = _categories(fitted, column)
-        rare = _rare(fitted, number, len(column))[: len(categories)]
+        is_missing = has_null and _is_nan(column[-1])
+        rare = _rare(fitted, number, len(column))[: len(column) - is_missing]
         codes = np.where(rare, int((~rare).sum()), np.cumsum(~rare) - 1)
-        null = float(fitted.encoded_missing_value) if has_null else unknown
+        # None is a category like any other to it; NaN is what is missing.
+        null = float(fitted.encoded_missing_value if is_missing else codes[-1]) if has_null else unknown
+        codes = codes[: len(categories)]
         columns.append({"categories": categories, "codes": codes, "unknown": unknown, "null": null, "size": 0})
     return {"node": "encode", "columns": columns}
 

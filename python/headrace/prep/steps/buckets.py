@@ -46,11 +46,12 @@ class Bucketize(Step):
         self.edges = None if edges is None else [float(edge) for edge in edges]
         self.n, self.right, self.onehot, self.null_value, self.fields = n, right, onehot, null_value, fields
         self.needs = frozenset() if n is None else frozenset({"quantiles"})
-        self.remakes = onehot
 
     def learn(self, value: Value, summary: Summary) -> Learned:
         """The quantiles between buckets."""
         assert self.n is not None
+        if self.n == 1:
+            return {"edges": [np.zeros(0)] * value.width}
         marks = summary.quantile(np.arange(1, self.n) / self.n)
         return {"edges": [np.unique(column[~np.isnan(column)]) for column in marks.T]}
 

@@ -121,8 +121,6 @@ class OneHot(_TableEncoder):
     The field becomes (batch, columns), float32, under its own name; columns are called `<name>_<category>`, `_null`, `_infrequent`.
     """
 
-    remakes = True
-
     def __init__(
         self,
         max_categories: int | None = None,
