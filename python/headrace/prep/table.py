@@ -166,11 +166,12 @@ def _encode_one(program: Program, column: Column, how: Mapping[str, Any]) -> Col
             f"from_sklearn: an encoder was fitted on {'texts' if is_text else 'numbers'}, and its column holds "
             f"{'texts' if column.type == 'text' else 'numbers'}"
         )
-    keys: Any = _floats(categories)
     if column.type == "text":
-        keys = [text.encode() for text in categories]
+        keys: Any = [text.encode() for text in categories]
         if column.null_as is not None:
             null = float(codes[categories.index(column.null_as)]) if column.null_as in categories else float(how["unknown"])
+    else:
+        keys = _floats(categories)
     source = column.register if column.type == "text" else gathered(program, [column])
     size = int(how["size"])
     made = program.register("int64" if size else "float64", 1)
