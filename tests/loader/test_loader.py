@@ -414,7 +414,7 @@ def test_stats_mean_what_they_say(dataset: hr.Dataset) -> None:
     assert 0 <= once["stall_seconds"] <= once["seconds"]
     assert once["stall_share"] == pytest.approx(once["stall_seconds"] / once["seconds"])
     assert once["samples_per_second"] == pytest.approx(N / once["seconds"])
-    assert set(once["stages"]) == {"plan", "read", "verify", "decode", "assemble", "images"}
+    assert set(once["stages"]) == {"plan", "read", "verify", "decode", "assemble", "images", "fields"}
     assert all(seconds >= 0 for seconds in once["stages"].values())
     assert (once["batches_in_flight"], once["bytes_in_flight"], once["errors"], once["skipped"]) == (0, 0, 0, 0)
     assert 0 < once["peak_bytes"] <= once["prefetch_bytes"]

@@ -23,7 +23,7 @@ TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
 _VALUES = st.one_of(
     st.floats(-1e3, 1e3, width=32),
     st.just(0.0),
-    st.floats(1e-6, 1e-3, width=32),
+    st.floats(1e-6, 1e-3),
     st.integers(-5, 5).map(float),
     st.floats(1e5, 1e6, width=32),
 )
@@ -31,10 +31,10 @@ _SPOILT = st.one_of(_VALUES, st.just(np.nan), st.just(np.inf), st.just(-np.inf))
 
 
 @st.composite
-def matrices(draw: Any, elements: Any = _SPOILT, least: int = 3) -> Floats:
+def matrices(draw: Any, elements: Any = _SPOILT, least: int = 3, constants: bool = True) -> Floats:
     rows, width = draw(st.integers(least, 60)), draw(st.integers(1, 5))
     x: Floats = draw(arrays.arrays(np.float64, (rows, width), elements=elements))
-    if draw(st.booleans()):
+    if constants and draw(st.booleans()):
         x[:, 0] = draw(_VALUES)  # a constant component
     return x
 
@@ -57,7 +57,7 @@ def check(made: Floats, expected: Floats, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("strategy", ["mean", "median", "most_frequent", "constant"])
 @given(x=matrices())
-@settings(max_examples=30)
+@settings(max_examples=12)
 def test_impute(strategy: str, dtype: str, x: Floats) -> None:
     given_dtype = x.astype(dtype).astype(np.float64)
     expected = reference.imputed(given_dtype, strategy, 7.5)
@@ -67,7 +67,7 @@ def test_impute(strategy: str, dtype: str, x: Floats) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", list(reference.SCALERS))
 @given(x=matrices())
-@settings(max_examples=30)
+@settings(max_examples=12)
 def test_scalers(name: str, dtype: str, x: Floats) -> None:
     known = x.astype(dtype).astype(np.float64)
     known[:, ~np.isfinite(known).any(axis=0)] = np.nan  # scikit-learn has no answer there; ours is below
@@ -84,7 +84,7 @@ def test_scalers(name: str, dtype: str, x: Floats) -> None:
 @pytest.mark.parametrize("action", ["clip", "null"])
 @pytest.mark.parametrize(("method", "threshold"), [("zscore", 1.5), ("iqr", 1.0), ("mad", 2.0), ("quantile", (0.1, 0.8))])
 @given(x=matrices())
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_outliers(method: str, threshold: Any, action: str, dtype: str, x: Floats) -> None:
     known = x.astype(dtype).astype(np.float64)
     with warnings.catch_warnings():
@@ -102,7 +102,7 @@ def test_outliers(method: str, threshold: Any, action: str, dtype: str, x: Float
 @pytest.mark.parametrize("norm", ["l1", "l2", "max"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @given(x=matrices(_VALUES))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_normalize(norm: str, dtype: str, x: Floats) -> None:
     expected = preprocessing.Normalizer(norm).transform(x.astype(dtype).astype(np.float64))
     check(prepared([prep.Normalize(norm)], x, dtype), expected, dtype)
@@ -111,7 +111,7 @@ def test_normalize(norm: str, dtype: str, x: Floats) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 @given(x=matrices(st.one_of(_VALUES, st.just(np.nan)), least=5))
-@settings(max_examples=30)
+@settings(max_examples=12)
 def test_quantile(distribution: str, dtype: str, x: Floats) -> None:
     known = x.astype(dtype).astype(np.float64)
     known[:, np.isnan(known).all(axis=0)] = 1.0
@@ -121,33 +121,32 @@ def test_quantile(distribution: str, dtype: str, x: Floats) -> None:
     check(made, expected, "float64")
 
 
-@given(x=matrices(st.floats(-20, 50, width=32), least=8))
-@settings(max_examples=25)
+@given(x=matrices(st.floats(-20, 50, width=32), least=8, constants=False))
+@settings(max_examples=12)
 def test_yeo_johnson(x: Floats) -> None:
     check_power(x, "yeo-johnson")
 
 
-@given(x=matrices(st.floats(0.0625, 50, width=32), least=8))
-@settings(max_examples=25)
+@given(x=matrices(st.floats(0.0625, 50, width=32), least=8, constants=False))
+@settings(max_examples=12)
 def test_box_cox(x: Floats) -> None:
     check_power(x, "box-cox")
 
 
 def check_power(x: Floats, method: str) -> None:
     """The exponent by its likelihood, which is flat: ours must be as likely; the values by scikit-learn's, given the exponent."""
-    steps = [prep.Power(method, standardize=False)]
-    made = prepared(steps, x, "float64")
-    lambdas = steps[0].lambdas_["x"]
-    theirs = preprocessing.PowerTransformer(method, standardize=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        theirs.fit(x)
-    moves = np.ptp(x, axis=0) > 0
-    for j in np.flatnonzero(moves):
-        ours_is, theirs_is = likelihood(x[:, j], lambdas[j], method), likelihood(x[:, j], theirs.lambdas_[j], method)
-        assert ours_is >= theirs_is - 1e-6 * (1 + abs(theirs_is)) or not np.isfinite(theirs_is)
+    x = x[:, [len(np.unique(column)) > 4 for column in x.T]]  # with few values the likelihood has no maximum
+    if x.shape[1] == 0:
+        return
+    step = prep.Power(method, standardize=False)
+    made = prepared([step], x, "float64")
+    lambdas = step.lambdas_["x"]
+    theirs = preprocessing.PowerTransformer(method, standardize=False).fit(x)
+    for column, ours, other in zip(x.T, lambdas, theirs.lambdas_, strict=True):
+        found, expected = likelihood(column, ours, method), likelihood(column, other, method)
+        assert found >= expected - 1e-6 * (1 + abs(expected))
     theirs.lambdas_ = lambdas
-    check(made[:, moves], theirs.transform(x)[:, moves], "float64")
+    check(made, theirs.transform(x), "float64")
 
 
 def likelihood(x: Floats, power: float, method: str) -> float:

@@ -1,8 +1,10 @@
 // Steps that change each value by itself, with parameters for each component of a row.
 //
 // A tile's rows lie one after the other, so parameters repeat with the width; they are laid out often enough that the inner loop is long
-// even where a row is a single number.
+// even where a row is a single number. The commonest steps, fill, clip and affine, become one loop where they follow each other in this
+// order.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -14,103 +16,129 @@ namespace {
 
 constexpr std::size_t kLeastPeriod = 64;  // values of the inner loop
 
-// Null stays null in all but Fill: comparisons with NaN are false.
-struct Fill {
-  template <typename T>
-  static HR_INLINE T of(T x, T a, T, T, T) {
-    return x != x ? a : x;
-  }
-};
-struct Clip {
-  template <typename T>
-  static HR_INLINE T of(T x, T low, T high, T, T) {
-    const T above = x < low ? low : x;
-    return above > high ? high : above;
-  }
-};
-struct NullOutside {
-  template <typename T>
-  static HR_INLINE T of(T x, T low, T high, T, T) {
-    return x >= low && x <= high ? x : std::numeric_limits<T>::quiet_NaN();
-  }
-};
-// The centre in two parts, so that float32 loses nothing of what float64 would keep: x - high is exact where it matters.
-struct Affine {
-  template <typename T>
-  static HR_INLINE T of(T x, T high, T low, T factor, T shift) {
-    return ((x - high) - low) * factor + shift;
-  }
-};
-struct AffineDiv {
-  template <typename T>
-  static HR_INLINE T of(T x, T high, T low, T divisor, T shift) {
-    return ((x - high) - low) / divisor + shift;
-  }
-};
-struct Binarize {
-  template <typename T>
-  static HR_INLINE T of(T x, T threshold, T, T, T) {
-    return x != x ? x : x > threshold ? T{1} : T{0};
-  }
-};
-
-enum class Kind : std::uint8_t { kFill, kClip, kNullOutside, kAffine, kAffineDiv, kBinarize };
+// What a chain does, in this order. kLow and kShift: the affine step's second part of the centre, and its shift, are not all zero.
+enum : std::uint32_t { kFill = 1, kClip = 2, kAffine = 4, kLow = 8, kShift = 16 };
+enum Parameter : std::size_t { kFillWith, kLowest, kHighest, kCenter, kCenterLow, kFactor, kShiftBy, kParameters };
+enum class Kind : std::uint8_t { kChain, kNullOutside, kAffineDiv, kBinarize };
 
 template <typename T>
 struct Parameters {
   std::size_t period = 0;
-  std::vector<T> values[4];
+  std::array<std::vector<T>, kParameters> values;
 };
 
-template <typename Function, typename T>
-HR_INLINE void each(const Parameters<T>& p, std::size_t count, const T* in, T* out) {
-  const T *const a = p.values[0].data(), *const b = p.values[1].data(), *const c = p.values[2].data(), *const d = p.values[3].data();
+// Null stays null in all but the fill: comparisons with NaN are false. The centre has two parts, so that float32 loses nothing of what
+// float64 would keep: x - center is exact where it matters.
+template <std::uint32_t kDoes, typename T>
+HR_INLINE void chain(const Parameters<T>& p, std::size_t count, const T* in, T* out) {
+  const T *const fill = p.values[kFillWith].data(), *const low = p.values[kLowest].data(), *const high = p.values[kHighest].data();
+  const T *const center = p.values[kCenter].data(), *const center_low = p.values[kCenterLow].data();
+  const T *const factor = p.values[kFactor].data(), *const shift = p.values[kShiftBy].data();
   for (std::size_t base = 0; base < count; base += p.period) {
     const std::size_t n = std::min(p.period, count - base);
     const T* const from = in + base;
     T* const to = out + base;
 #pragma GCC ivdep
-    for (std::size_t j = 0; j < n; ++j) to[j] = Function::template of<T>(from[j], a[j], b[j], c[j], d[j]);
+    for (std::size_t j = 0; j < n; ++j) {
+      T x = from[j];
+      if constexpr ((kDoes & kFill) != 0) x = x != x ? fill[j] : x;
+      if constexpr ((kDoes & kClip) != 0) {
+        x = low[j] > x ? low[j] : x;
+        x = high[j] < x ? high[j] : x;
+      }
+      if constexpr ((kDoes & kAffine) != 0) {
+        x = x - center[j];
+        if constexpr ((kDoes & kLow) != 0) x = x - center_low[j];
+        x = x * factor[j];
+        if constexpr ((kDoes & kShift) != 0) x = x + shift[j];
+      }
+      to[j] = x;
+    }
+  }
+}
+
+template <std::uint32_t kDoes, typename T>
+HR_INLINE void chain_from(std::uint32_t does, const Parameters<T>& p, std::size_t count, const T* in, T* out) {
+  if constexpr (kDoes < 32) {
+    // Without the affine step its parts are none either.
+    if constexpr ((kDoes & kAffine) != 0 || kDoes < kLow) {
+      if (does == kDoes) return chain<kDoes>(p, count, in, out);
+    }
+    chain_from<kDoes + 1>(does, p, count, in, out);
+  }
+}
+
+// A function of one value and two parameters.
+template <typename T, typename Function>
+HR_INLINE void each(const Parameters<T>& p, std::size_t count, const T* in, T* out, const T* a, const T* b, const T* c, Function function) {
+  for (std::size_t base = 0; base < count; base += p.period) {
+    const std::size_t n = std::min(p.period, count - base);
+    for (std::size_t j = 0; j < n; ++j) out[base + j] = function(in[base + j], a[j], b[j], c[j]);
   }
 }
 
 template <typename T>
-HR_INLINE void each_of(Kind kind, const Parameters<T>& p, std::size_t count, const T* in, T* out) {
-  switch (kind) {
-    case Kind::kFill: return each<Fill>(p, count, in, out);
-    case Kind::kClip: return each<Clip>(p, count, in, out);
-    case Kind::kNullOutside: return each<NullOutside>(p, count, in, out);
-    case Kind::kAffine: return each<Affine>(p, count, in, out);
-    case Kind::kAffineDiv: return each<AffineDiv>(p, count, in, out);
-    case Kind::kBinarize: return each<Binarize>(p, count, in, out);
+void run_single(Kind kind, const Parameters<T>& p, std::size_t count, const T* in, T* out) {
+  const auto at = [&](Parameter which) { return p.values[which].data(); };
+  if (kind == Kind::kNullOutside) {
+    each(p, count, in, out, at(kLowest), at(kHighest), at(kHighest),
+         [](T x, T low, T high, T) { return x >= low && x <= high ? x : std::numeric_limits<T>::quiet_NaN(); });
+  } else if (kind == Kind::kAffineDiv) {
+    // With the centre's second part gone before: it is 0 in float64, and where float32 needs a division the values are tiny.
+    each(p, count, in, out, at(kCenter), at(kFactor), at(kShiftBy),
+         [](T x, T center, T divisor, T shift) { return (x - center) / divisor + shift; });
+  } else {
+    each(p, count, in, out, at(kLowest), at(kLowest), at(kLowest), [](T x, T threshold, T, T) {
+      return x != x ? x : x > threshold ? T{1} : T{0};
+    });
   }
 }
 
 HR_MULTIVERSION
-void run_floats(Kind kind, const Parameters<float>& p, std::size_t count, const float* in, float* out) { each_of(kind, p, count, in, out); }
+void run_floats(std::uint32_t does, const Parameters<float>& p, std::size_t count, const float* in, float* out) {
+  chain_from<1>(does, p, count, in, out);
+}
 
 HR_MULTIVERSION
-void run_doubles(Kind kind, const Parameters<double>& p, std::size_t count, const double* in, double* out) {
-  each_of(kind, p, count, in, out);
+void run_doubles(std::uint32_t does, const Parameters<double>& p, std::size_t count, const double* in, double* out) {
+  chain_from<1>(does, p, count, in, out);
 }
 
 template <typename T>
 class Elementwise : public FieldStep {
  public:
-  Elementwise(Kind kind, Parameters<T> parameters, std::uint32_t from, std::uint32_t to, std::size_t width)
-      : kind_(kind), parameters_(std::move(parameters)), from_(from), to_(to), width_(width) {}
+  Elementwise(Kind kind, std::uint32_t does, Parameters<T> parameters, std::uint32_t from, std::uint32_t to, std::size_t width)
+      : kind_(kind), does_(does), parameters_(std::move(parameters)), from_(from), to_(to), width_(width) {}
+
   void run(const FieldTile& tile) const override {
     const T* const in = tile.values<T>(from_);
     T* const out = tile.values<T>(to_);
+    const std::size_t count = tile.rows * width_;
+    if (kind_ != Kind::kChain) return run_single(kind_, parameters_, count, in, out);
     if constexpr (sizeof(T) == 4) {
-      run_floats(kind_, parameters_, tile.rows * width_, in, out);
+      run_floats(does_, parameters_, count, in, out);
     } else {
-      run_doubles(kind_, parameters_, tile.rows * width_, in, out);
+      run_doubles(does_, parameters_, count, in, out);
     }
   }
 
+  // What comes later in a chain's order, on the same register.
+  bool absorb(const FieldStep& next) override {
+    const auto* other = dynamic_cast<const Elementwise*>(&next);
+    if (other == nullptr || kind_ != Kind::kChain || other->kind_ != Kind::kChain) return false;
+    if (other->from_ != to_ || other->to_ != to_ || other->lowest() <= does_) return false;
+    for (std::size_t i = 0; i < kParameters; ++i) {
+      if (!other->parameters_.values[i].empty()) parameters_.values[i] = other->parameters_.values[i];
+    }
+    does_ |= other->does_;
+    return true;
+  }
+
  private:
+  std::uint32_t lowest() const { return does_ & (~does_ + 1); }
+
   Kind kind_;
+  std::uint32_t does_;
   Parameters<T> parameters_;
   std::uint32_t from_, to_;
   std::size_t width_;
@@ -118,42 +146,42 @@ class Elementwise : public FieldStep {
 
 struct Form {
   Kind kind;
-  std::vector<const char*> names;
+  std::uint32_t does;
+  std::vector<std::pair<const char*, Parameter>> parameters;
 };
 
 const std::map<std::string, Form>& forms() {
   static const std::map<std::string, Form> kForms{
-      {"fill", {Kind::kFill, {"value"}}},
-      {"clip", {Kind::kClip, {"low", "high"}}},
-      {"null_outside", {Kind::kNullOutside, {"low", "high"}}},
-      {"affine", {Kind::kAffine, {"center", "factor", "shift"}}},
-      {"affine_div", {Kind::kAffineDiv, {"center", "factor", "shift"}}},
-      {"binarize", {Kind::kBinarize, {"threshold"}}},
+      {"fill", {Kind::kChain, kFill, {{"value", kFillWith}}}},
+      {"clip", {Kind::kChain, kClip, {{"low", kLowest}, {"high", kHighest}}}},
+      {"affine", {Kind::kChain, kAffine, {{"center", kCenter}, {"factor", kFactor}, {"shift", kShiftBy}}}},
+      {"null_outside", {Kind::kNullOutside, 0, {{"low", kLowest}, {"high", kHighest}}}},
+      {"affine_div", {Kind::kAffineDiv, 0, {{"center", kCenter}, {"factor", kFactor}, {"shift", kShiftBy}}}},
+      {"binarize", {Kind::kBinarize, 0, {{"threshold", kLowest}}}},
   };
   return kForms;
 }
 
-// The bounds of a clip in float32 are the nearest ones inside, so that no value beyond a bound passes.
 template <typename T>
-void lay_out(const std::vector<std::vector<double>>& given, bool centered, Parameters<T>& p, std::size_t width) {
-  p.period = width * std::max<std::size_t>(1, (kLeastPeriod + width - 1) / width);
-  for (std::vector<T>& values : p.values) values.assign(p.period, T{0});
-  for (std::size_t k = 0; k < given.size(); ++k) {
-    // The centre takes two places.
-    std::vector<T>& values = p.values[centered && k > 0 ? k + 1 : k];
-    for (std::size_t j = 0; j < p.period; ++j) {
-      values[j] = static_cast<T>(given[k][j % width]);
-      if (centered && k == 0 && std::isfinite(values[j]))
-        p.values[1][j] = static_cast<T>(given[0][j % width] - static_cast<double>(values[j]));
-    }
-  }
+bool any(const std::vector<T>& values) {
+  return std::any_of(values.begin(), values.end(), [](T x) { return x != T{0}; });
 }
 
 template <typename T>
-std::unique_ptr<FieldStep> made(const StepSpec& spec, const Form& form, const std::vector<std::vector<double>>& given, std::size_t width) {
-  Parameters<T> parameters;
-  lay_out(given, form.kind == Kind::kAffine || form.kind == Kind::kAffineDiv, parameters, width);
-  return std::make_unique<Elementwise<T>>(form.kind, std::move(parameters), spec.inputs[0], spec.output, width);
+Result<std::unique_ptr<FieldStep>> made(const StepSpec& spec, const Form& form, std::size_t width) {
+  Parameters<T> p;
+  p.period = width * ((kLeastPeriod + width - 1) / width);
+  for (const auto& [name, which] : form.parameters) {
+    HR_ASSIGN_OR_RETURN(const std::vector<double> given, spec.numbers_of(name, width));
+    std::vector<T>& values = p.values[which];
+    for (std::size_t j = 0; j < p.period; ++j) values.push_back(static_cast<T>(given[j % width]));
+    if (which != kCenter) continue;
+    for (std::size_t j = 0; j < p.period; ++j)
+      p.values[kCenterLow].push_back(std::isfinite(values[j]) ? static_cast<T>(given[j % width] - static_cast<double>(values[j])) : T{0});
+  }
+  std::uint32_t does = form.does;
+  if (form.does == kAffine) does |= (any(p.values[kCenterLow]) ? kLow : 0u) | (any(p.values[kShiftBy]) ? kShift : 0u);
+  return std::unique_ptr<FieldStep>(std::make_unique<Elementwise<T>>(form.kind, does, std::move(p), spec.inputs[0], spec.output, width));
 }
 
 }  // namespace
@@ -163,13 +191,7 @@ Result<std::unique_ptr<FieldStep>> make_elementwise(const StepSpec& spec, std::s
   HR_RETURN_IF_ERROR(check_same(spec, registers));
   const Register& in = registers[spec.inputs[0]];
   const Form& form = forms().at(spec.kind);
-  std::vector<std::vector<double>> given;
-  for (const char* name : form.names) {
-    HR_ASSIGN_OR_RETURN(std::vector<double> values, spec.numbers_of(name, in.width));
-    given.push_back(std::move(values));
-  }
-  if (in.type == RegisterType::kFloat32) return made<float>(spec, form, given, in.width);
-  return made<double>(spec, form, given, in.width);
+  return in.type == RegisterType::kFloat32 ? made<float>(spec, form, in.width) : made<double>(spec, form, in.width);
 }
 
 }  // namespace headrace::ops

@@ -12,7 +12,7 @@ namespace {
 using format::DType;
 using format::Kind;
 
-constexpr std::size_t kTileBytes = 48u << 10;  // of registers: a tile stays in the second level of cache, and most of it in the first
+constexpr std::size_t kTileBytes = 24u << 10;  // of registers: a tile stays in the first level of cache
 constexpr std::size_t kMostRows = 1024, kFewestRows = 8;
 constexpr std::size_t kAlignment = 64;
 
@@ -120,8 +120,10 @@ Status FieldPlan::add_steps(const std::vector<StepSpec>& steps, std::vector<bool
     if (registers_[spec.output].type == RegisterType::kText && written[spec.output])
       return spec.error(strf("its output is register %u, which holds texts already", spec.output));
     HR_ASSIGN_OR_RETURN(std::unique_ptr<FieldStep> step, make_step(spec, registers_));
-    steps_.push_back(std::move(step));
-    writes_.push_back(spec.output);
+    if (steps_.empty() || !steps_.back()->absorb(*step)) {
+      steps_.push_back(std::move(step));
+      writes_.push_back(spec.output);
+    }
     written[spec.output] = true;
   }
   return Status::ok();

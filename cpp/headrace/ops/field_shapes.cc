@@ -140,9 +140,9 @@ class Inside : public FieldStep {
 
 enum class Norm : std::uint8_t { kL1, kL2, kMax };
 
-constexpr double kLeastNorm = 10 * std::numeric_limits<double>::epsilon();  // scikit-learn's
+constexpr double kLeastNorm = 10 * std::numeric_limits<double>::epsilon();  // scikit-learn's: what is smaller does not divide
 
-// Each row divided by its norm; a row of zeros, or as good as that, stays.
+// Each row divided by its norm; a row of zeros, or nearly, stays.
 template <typename T>
 class Normalize : public FieldStep {
  public:

@@ -22,6 +22,11 @@ class FieldStep {
   virtual ~FieldStep() = default;
   // Reads and writes the registers that it was made for; tile.rows of each.
   virtual void run(const FieldTile& tile) const = 0;
+  // Takes over what `next`, which follows at once, would do; false: it cannot.
+  virtual bool absorb(const FieldStep& next) {
+    (void)next;
+    return false;
+  }
 };
 
 // A step as it was asked for. Nothing of it is trusted: makers check sizes and types.

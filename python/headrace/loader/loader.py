@@ -234,7 +234,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
                 self.timeout, self.multiprocessing_context = timeout, multiprocessing_context
             self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
             return
-        self._prepared_fields = fields_of(prepare, bool(shuffle) or sampler is not None or batch_sampler is not None)
+        self._prepared_fields = fields_of(prepare)
         self._prepared_fields.layout(self.source)  # What does not fit is said here.
         if num_workers == "auto":
             num_workers = automatic_workers(self.source.native)
@@ -506,7 +506,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         cache_hits, cache_misses: decoded blocks found and not found. cache_bytes, cache_capacity_bytes, cache_evictions: of the cache that all
         loaders of the process share (headrace.set_cache_bytes()).
         time_to_first_batch_seconds: of the latest pass. stages: thread seconds in plan, read, verify, decode, assemble (which includes the read,
-        verify and decode that it meets) and images. read_retries: reads that the device failed (EIO) and that were tried once more. bytes_in_flight,
+        verify and decode that it meets), images, and fields (what a prep.Pipeline makes). read_retries: reads that the device failed (EIO) and that were
+        tried once more. bytes_in_flight,
         peak_bytes: batches under way, now and at most. reader: what reads, after any fallback.
         """
         if not self.is_native:

@@ -17,9 +17,8 @@ __all__ = ["PrepFields", "fields_of"]
 class PrepFields:
     """The native plan of a pipeline for a loader's dataset. Its methods raise the errors of Pipeline.check_loader() and Pipeline.program()."""
 
-    def __init__(self, pipe: Pipeline, is_shuffled: bool) -> None:
+    def __init__(self, pipe: Pipeline) -> None:
         self._pipe = pipe
-        self._is_shuffled = is_shuffled
         self._made_for: Dataset | ArrayDataset | None = None
         self._plan: _native.FieldPlan | None = None
         self._layout: BatchLayout | None = None
@@ -43,7 +42,7 @@ class PrepFields:
     def _follow(self, source: Dataset | ArrayDataset) -> None:
         if self._made_for is source:
             return
-        self._pipe.check_loader(source, self._is_shuffled)
+        self._pipe.check_loader(source)
         program = self._pipe.program(source.schema.fields)
         fields = program.fields()
         container = source.schema.container
@@ -54,9 +53,9 @@ class PrepFields:
         self._made_for = source
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PrepFields, (self._pipe, self._is_shuffled)
+        return PrepFields, (self._pipe,)
 
 
-def fields_of(prepare: Any, is_shuffled: bool) -> ImageFields | PrepFields:
+def fields_of(prepare: Any) -> ImageFields | PrepFields:
     """What serves this `prepare=`."""
-    return PrepFields(prepare, is_shuffled) if isinstance(prepare, Pipeline) else ImageFields(prepare)
+    return PrepFields(prepare) if isinstance(prepare, Pipeline) else ImageFields(prepare)

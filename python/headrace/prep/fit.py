@@ -59,15 +59,19 @@ class Walk:
 
     def _take(self, number: int, step: Step, among: Sequence[str]) -> bool:
         """Emit the step where it is fitted, let fields wait where not. False: nothing behind it can be looked at in this pass."""
-        names = step.chosen(self.program.values, among)
+        if self.waits and step.is_joint:
+            return False
+        try:
+            names = step.chosen(self.program.values, among)
+        except KeyError:
+            if not self.waits and self._planned is None:
+                raise
+            return self._planned is not None  # It may be for a field that a waiting step makes.
         waiting = [name for name in names if name in self.waits]
         unfitted = [name for name in names if step.needs and not self._is_fitted(number, step, name)]
-        if step.is_joint:
-            if waiting:
-                return False
-            if unfitted:
-                self.together = (step, names)
-                return False
+        if step.is_joint and unfitted:
+            self.together = (step, names)
+            return False
         for name in names:
             if name in self.waits:
                 self._append(number, step, name)
@@ -80,7 +84,7 @@ class Walk:
             step.emit_all(self.program, ready)
         elif ready:
             for name in ready:
-                self.program.values[name] = replace(self.program.read(name), dtype="float32", source=None)
+                step.sketch(self.program, name)
         return not ((waiting or unfitted) and (step.drops_rows or step.remakes))
 
     def _append(self, number: int, step: Step, name: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace import _native
+from headrace.errors import CorruptDataError
 from headrace.prep import state
 from headrace.prep.diagram import draw
 from headrace.prep.fit import Walk, count_passes, fit_steps
@@ -181,6 +182,7 @@ class Pipeline:
         if not isinstance(rows, DatasetRows):
             raise TypeError(f"keep() takes a headrace dataset; got {type(dataset).__name__} (transform() leaves samples out by itself)")
         program = self.program(rows.fields)
+        self.warn_of_leak(dataset)
         if not program.keeps:
             return dataset
         masks = kept_rows(program, rows, threads_of(num_threads))
@@ -194,7 +196,7 @@ class Pipeline:
         if self._seen is not None and other is not None:
             self._seen.warn_if_leaking(other)
 
-    def check_loader(self, dataset: Any, shuffle: bool) -> None:
+    def check_loader(self, dataset: Any) -> None:
         """What a loader asks first. Raises NotFittedError, KeyError, TypeError, ValueError for a step that a loader cannot run."""
         self._require_fitted()
         for step in self._flat:
@@ -207,7 +209,8 @@ class Pipeline:
             raise ValueError(
                 f"prepare: {names} leaves samples out, which the loader must know before it begins; give it pipe.keep(dataset)"
             )
-        self.warn_of_leak(dataset)
+        if dataset.fingerprint not in self._kept:  # keep() has looked at what these were chosen from.
+            self.warn_of_leak(dataset)
 
     # -- saved -------------------------------------------------------------------------------------------------------------------------
 
@@ -229,6 +232,15 @@ class Pipeline:
     def from_json(cls, text: str, origin: str = "Pipeline.from_json()") -> Pipeline:
         """What to_json() gave. Raises CorruptDataError for what was changed or cut, UnsupportedVersionError for a newer version."""
         content = state.parse(text, origin)
+        try:
+            return cls._from_content(content, origin)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise CorruptDataError(
+                f"{origin}: it lacks a part of a pipeline, or has another in its place ({type(error).__name__}: {error})"
+            ) from error
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any], origin: str) -> Pipeline:
         steps = [state.step_of(saved, origin) for saved in content["steps"]]
         pipe = cls(steps, fields=content["fields"])
         for step, inner in zip(steps, content["inner"], strict=True):

@@ -81,6 +81,10 @@ class Step:
         """Write the native steps for one field."""
         raise NotImplementedError
 
+    def sketch(self, program: Program, name: str) -> None:
+        """What becomes of a field, as far as that is known before anything is learned: to count passes."""
+        program.touch(name)
+
     def emit_all(self, program: Program, names: list[str]) -> None:
         """Write the native steps; by default for each field by itself."""
         for name in names:

@@ -69,11 +69,7 @@ class Impute(Step):
     def emit(self, program: Program, name: str, learned: Learned) -> None:
         """A fill; before it, the indicator. Rows that are dropped are masked by the pipeline."""
         value = program.read(name)
-        if self.indicator:
-            added = tuple(f"{one}_missing" for one in value.names)
-            flags = program.make(f"{name}_missing", "float32", value.shape, added)
-            program.add("is_null", [value.register], flags.register)
-            program.set(flags)
+        self._indicate(program, value)
         if self.drops_rows:
             everything = np.full(value.width, np.inf)
             program.keep_inside(value, -everything, everything, nulls=False)
@@ -85,7 +81,20 @@ class Impute(Step):
             changed = program.change(name, "fill", value=self.constants(value, learned))
             program.set(replace(changed, nullable=False))
 
+    def sketch(self, program: Program, name: str) -> None:
+        """The indicator is there at once."""
+        self._indicate(program, program.read(name))
+        program.touch(name)
+
+    def _indicate(self, program: Program, value: Value) -> None:
+        if self.indicator:
+            added = tuple(f"{one}_missing" for one in value.names)
+            flags = program.make(f"{value.name}_missing", "float32", value.shape, added)
+            program.add("is_null", [value.register], flags.register)
+            program.set(flags)
+
 
 def _most_frequent(counts: Any) -> float:
-    values, _ = counts.items(1)  # Equal counts by value: the smallest of them.
-    return float(values[0]) if len(values) else np.nan
+    values, _ = counts.items(3)  # Equal counts by value: the smallest of them. Two of these may be infinities, which are counted too.
+    finite = np.asarray(values, np.float64)[np.isfinite(values)]
+    return float(finite[0]) if len(finite) else np.nan

@@ -27,7 +27,10 @@ class Binarize(Step):
 
 
 class Normalize(Step):
-    """Each sample's values divided by their norm, as Normalizer: "l2", "l1" or "max". A sample of zeros stays; one with a null becomes null."""
+    """Each sample's values divided by their norm, as Normalizer: "l2", "l1" or "max".
+
+    A sample of zeros, or with a norm below 2e-15, stays; one with a null becomes null.
+    """
 
     def __init__(self, norm: str = "l2", *, fields: Any = None) -> None:
         if norm not in ("l1", "l2", "max"):
