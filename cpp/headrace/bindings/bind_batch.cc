@@ -98,6 +98,15 @@ py::object to_numpy(const Batch& batch, std::size_t index) {
   return py::make_tuple(values, shared_array<std::int64_t>(batch, out.offsets_at, static_cast<std::int64_t>(batch.indices.size()) + 1));
 }
 
+// Strings as they lie: their bytes end to end, and where each begins.
+py::object to_texts(const Batch& batch, std::size_t index) {
+  const FieldOut& out = out_of(batch, index);
+  const Field& field = field_of(batch, out);
+  if (field.kind != Kind::kString && field.kind != Kind::kBytes) throw py::type_error("field '" + field.name + "' holds no texts");
+  return py::make_tuple(shared_array<std::uint8_t>(batch, out.values_at, static_cast<std::int64_t>(out.values_bytes)),
+                        shared_array<std::int64_t>(batch, out.offsets_at, static_cast<std::int64_t>(batch.indices.size()) + 1));
+}
+
 DLDataType dlpack_dtype(const Field& field) {
   const auto bits = static_cast<std::uint8_t>(field.itemsize * 8);
   switch (field.dtype) {
@@ -190,6 +199,7 @@ void register_batch(py::module_& m) {
       .def(
           "is_padded", [](const Batch& b, std::size_t index) { return out_of(b, index).padded; }, py::arg("field"))
       .def("numpy", &to_numpy, py::arg("field"))
+      .def("texts", &to_texts, py::arg("field"))
       .def("lengths", &lengths, py::arg("field"))
       .def(
           "valid",

@@ -139,15 +139,49 @@ ops::InputRows from_row(const Given& given, std::size_t row) {
   return rows;
 }
 
-Status run_rows(const FieldPlan& plan, const std::vector<Given>& inputs, const std::vector<std::uint8_t*>& outputs, std::size_t begin,
-                std::size_t end) {
+// An output of texts, in the parts that tasks make.
+using TextParts = std::vector<ops::TextBuffer>;
+
+void add_texts(const ops::TextRows& from, std::size_t rows, ops::TextBuffer& to) {
+  if (to.offsets.empty()) to.clear();
+  for (std::size_t row = 0; row < rows; ++row) {
+    to.append(from.at(row));
+    to.end_row(!from.is_null(row));
+  }
+}
+
+py::tuple whole_texts(const TextParts& parts, std::size_t rows) {
+  std::size_t bytes = 0;
+  for (const ops::TextBuffer& part : parts) bytes += part.values.size();
+  py::array_t<std::uint8_t> values(static_cast<py::ssize_t>(bytes));
+  py::array_t<bool> valid(static_cast<py::ssize_t>(rows));
+  py::array_t<std::int64_t> offsets(static_cast<py::ssize_t>(rows + 1));
+  std::size_t row = 0;
+  std::int64_t at = 0;
+  *offsets.mutable_data(0) = 0;
+  for (const ops::TextBuffer& part : parts) {
+    std::copy(part.values.begin(), part.values.end(), values.mutable_data() + at);
+    std::copy(part.valid.begin(), part.valid.end(), valid.mutable_data() + row);
+    for (std::size_t i = 1; i < part.offsets.size(); ++i) offsets.mutable_data()[++row] = at + part.offsets[i];
+    at += static_cast<std::int64_t>(part.values.size());
+  }
+  return py::make_tuple(values, valid, offsets);
+}
+
+// texts[k]: of output k, if it is texts: where those of this task go.
+Status run_rows(const FieldPlan& plan, const std::vector<Given>& inputs, const std::vector<std::uint8_t*>& outputs,
+                const std::vector<ops::TextBuffer*>& texts, std::size_t begin, std::size_t end) {
   ops::FieldScratch scratch(plan);
   std::vector<std::uint8_t*> at(outputs.size());
   for (std::size_t row = begin; row < end; row += plan.tile_rows()) {
-    for (std::size_t k = 0; k < at.size(); ++k) at[k] = outputs[k] + row * plan.outputs()[k].form.row_bytes();
+    for (std::size_t k = 0; k < at.size(); ++k)
+      at[k] = outputs[k] == nullptr ? nullptr : outputs[k] + row * plan.outputs()[k].form.row_bytes();
     scratch.begin(std::min(plan.tile_rows(), end - row), at);
     for (std::size_t k = 0; k < inputs.size(); ++k) scratch.load(k, from_row(inputs[k], row));
     scratch.run();
+    for (std::size_t k = 0; k < texts.size(); ++k) {
+      if (texts[k] != nullptr) add_texts(scratch.texts(k), std::min(plan.tile_rows(), end - row), *texts[k]);
+    }
   }
   return Status::ok();
 }
@@ -163,7 +197,15 @@ py::list apply(const FieldPlan& plan, const py::list& inputs, std::size_t rows, 
   for (std::size_t k = 0; k < inputs.size(); ++k) given.push_back(given_of(plan.inputs()[k], py::cast<py::tuple>(inputs[k]), rows));
   py::list made;
   std::vector<std::uint8_t*> outputs;
+  const std::size_t tasks = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
+  std::vector<TextParts> texts(plan.outputs().size());
   for (const ops::PlanOutput& output : plan.outputs()) {
+    if (!output.kept && output.form.is_variable()) {
+      texts[made.size()].resize(tasks);
+      outputs.push_back(nullptr);
+      made.append(py::none());
+      continue;
+    }
     if (output.kept) throw py::value_error("apply() makes fields; this plan delivers some as they are");
     std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(rows)};
     for (const std::uint64_t dim : output.form.shape) shape.push_back(static_cast<py::ssize_t>(dim));
@@ -172,10 +214,15 @@ py::list apply(const FieldPlan& plan, const py::list& inputs, std::size_t rows, 
     made.append(array);
   }
   check(without_lock([&] {
-    return parallel_for((rows + kRowsAtOnce - 1) / kRowsAtOnce, threads, [&](std::size_t i) {
-      return run_rows(plan, given, outputs, i * kRowsAtOnce, std::min(rows, (i + 1) * kRowsAtOnce));
+    return parallel_for(tasks, threads, [&](std::size_t i) {
+      std::vector<ops::TextBuffer*> own(texts.size(), nullptr);
+      for (std::size_t k = 0; k < own.size(); ++k) own[k] = texts[k].empty() ? nullptr : &texts[k][i];
+      return run_rows(plan, given, outputs, own, i * kRowsAtOnce, std::min(rows, (i + 1) * kRowsAtOnce));
     });
   }));
+  for (std::size_t k = 0; k < texts.size(); ++k) {
+    if (plan.outputs()[k].form.is_variable()) made[k] = whole_texts(texts[k], rows);
+  }
   return made;
 }
 
@@ -185,6 +232,7 @@ void register_field_plan(py::module_& m) {
   py::class_<FieldPlan, std::shared_ptr<FieldPlan>>(m, "FieldPlan")
       .def(py::init(&make_plan), py::arg("inputs"), py::arg("registers"), py::arg("steps"), py::arg("outputs"))
       .def_property_readonly("tile_rows", &FieldPlan::tile_rows)
+      .def_property_readonly("makes_texts", &FieldPlan::makes_texts)
       .def("apply", &apply, py::arg("inputs"), py::arg("rows"), py::arg("threads") = 0);
 }
 

@@ -61,7 +61,6 @@ void store_integers(DType to, const std::int64_t* in, std::size_t count, std::ui
 
 bool stores(RegisterType type, DType to) {
   const bool is_float = to == DType::kFloat16 || to == DType::kBFloat16 || to == DType::kFloat32 || to == DType::kFloat64;
-  if (type == RegisterType::kText) return false;
   if (type != RegisterType::kInt64) return is_float;
   return is_float || to <= DType::kUInt64;
 }
@@ -118,9 +117,13 @@ Status FieldPlan::add_steps(const std::vector<StepSpec>& steps, std::vector<bool
       if (!written[index]) return spec.error(strf("register %u is read before anything is written to it", index));
     }
     if (spec.output >= registers_.size()) return spec.error(strf("there is no register %u", spec.output));
-    if (registers_[spec.output].type == RegisterType::kText) return spec.error("its output holds texts, which no step makes");
+    if (registers_[spec.output].type == RegisterType::kText && written[spec.output])
+      return spec.error(strf("its output is register %u, which holds texts already", spec.output));
     HR_ASSIGN_OR_RETURN(std::unique_ptr<FieldStep> step, make_step(spec, registers_));
-    if (steps_.empty() || !steps_.back()->absorb(*step)) steps_.push_back(std::move(step));
+    if (steps_.empty() || !steps_.back()->absorb(*step)) {
+      steps_.push_back(std::move(step));
+      writes_.push_back(spec.output);
+    }
     written[spec.output] = true;
   }
   return Status::ok();
@@ -135,7 +138,12 @@ Status FieldPlan::place_outputs(const std::vector<bool>& written) {
     if (output.from >= registers_.size() || !written[output.from])
       return refused(name + strf(": there is nothing in register %u", output.from));
     const Register& from = registers_[output.from];
-    if (output.form.kind != Kind::kTensor || !stores(from.type, output.form.dtype))
+    const bool is_text = output.form.kind == Kind::kString || output.form.kind == Kind::kBytes;
+    if (from.type == RegisterType::kText && is_text && output.form.nullable) {
+      makes_texts_ = true;
+      continue;
+    }
+    if (output.form.kind != Kind::kTensor || from.type == RegisterType::kText || !stores(from.type, output.form.dtype))
       return refused(name + ": " + register_type_name(from.type) + " is not delivered as " + format::dtype_name(output.form));
     if (elements(output.form) != from.width)
       return refused(name + strf(": it has %llu values a sample, its register %u", static_cast<unsigned long long>(elements(output.form)),
@@ -163,6 +171,10 @@ FieldScratch::FieldScratch(const FieldPlan& plan) : plan_(plan), memory_(new std
   aligned_ = memory_.get() + (kAlignment - address % kAlignment) % kAlignment;
   tile_.at.resize(plan.registers_.size());
   tile_.texts.resize(plan.registers_.size());
+  tile_.made.resize(plan.registers_.size());
+  for (const std::uint32_t index : plan.writes_) {
+    if (plan.registers_[index].type == RegisterType::kText) tile_.made[index] = std::make_unique<TextBuffer>();
+  }
 }
 
 void FieldScratch::begin(std::size_t rows, std::span<std::uint8_t* const> outputs) {
@@ -201,9 +213,14 @@ void FieldScratch::load(std::size_t input, const InputRows& rows) {
 }
 
 void FieldScratch::run() {
-  for (const std::unique_ptr<FieldStep>& step : plan_.steps_) step->run(tile_);
+  for (std::size_t i = 0; i < plan_.steps_.size(); ++i) {
+    plan_.steps_[i]->run(tile_);
+    const std::uint32_t index = plan_.writes_[i];
+    if (tile_.made[index] != nullptr) tile_.texts[index] = tile_.made[index]->rows();
+  }
   for (std::size_t k = 0; k < plan_.outputs_.size(); ++k) {
-    if (!plan_.outputs_[k].kept && plan_.lies_in_[plan_.outputs_[k].from] != k) store(k);
+    const bool is_text = !plan_.outputs_[k].kept && plan_.registers_[plan_.outputs_[k].from].type == RegisterType::kText;
+    if (!plan_.outputs_[k].kept && !is_text && plan_.lies_in_[plan_.outputs_[k].from] != k) store(k);
   }
 }
 

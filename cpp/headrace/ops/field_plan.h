@@ -50,7 +50,9 @@ class FieldPlan {
   const std::vector<PlanInput>& inputs() const { return inputs_; }
   const std::vector<Register>& registers() const { return registers_; }
   const std::vector<PlanOutput>& outputs() const { return outputs_; }
-  // Of the outputs that are made.
+  // Whether an output is texts, of no fixed size: only FieldScratch::texts() has them.
+  bool makes_texts() const { return makes_texts_; }
+  // Of the outputs that are made, but texts.
   std::uint64_t row_bytes() const { return row_bytes_; }
   std::size_t tile_rows() const { return tile_rows_; }
 
@@ -65,10 +67,12 @@ class FieldPlan {
   std::vector<PlanInput> inputs_;
   std::vector<Register> registers_;
   std::vector<std::unique_ptr<FieldStep>> steps_;
+  std::vector<std::uint32_t> writes_;  // [step] its output
   std::vector<PlanOutput> outputs_;
   std::vector<std::size_t> lies_in_;     // [register] the output that holds it, or kNone
   std::vector<std::size_t> scratch_at_;  // [register] in the scratch, in bytes a row before it
   std::uint64_t row_bytes_ = 0;
+  bool makes_texts_ = false;
   std::size_t tile_rows_ = 1, scratch_bytes_ = 0;
   static constexpr std::size_t kNone = ~std::size_t{0};
 };
@@ -90,6 +94,8 @@ class FieldScratch {
   std::uint8_t* place(std::size_t input) const;
   void load(std::size_t input, const InputRows& rows);
   void run();
+  // After run(): an output of texts, until the next begin().
+  const TextRows& texts(std::size_t output) const { return tile_.texts[plan_.outputs_[output].from]; }
 
  private:
   void store(std::size_t output) const;

@@ -18,5 +18,19 @@ Result<std::unique_ptr<FieldStep>> make_take(const StepSpec& spec, std::span<con
 Result<std::unique_ptr<FieldStep>> make_is_null(const StepSpec& spec, std::span<const Register> registers);
 Result<std::unique_ptr<FieldStep>> make_inside(const StepSpec& spec, std::span<const Register> registers);
 Result<std::unique_ptr<FieldStep>> make_normalize(const StepSpec& spec, std::span<const Register> registers);
+// field_lookup.cc: categories to numbers, by their table; values to buckets by their hash.
+Result<std::unique_ptr<FieldStep>> make_lookup(const StepSpec& spec, std::span<const Register> registers);
+Result<std::unique_ptr<FieldStep>> make_hash(const StepSpec& spec, std::span<const Register> registers);
+// field_codes.cc: numbers to the bucket between edges; codes to zeros and a one.
+Result<std::unique_ptr<FieldStep>> make_bucketize(const StepSpec& spec, std::span<const Register> registers);
+Result<std::unique_ptr<FieldStep>> make_one_hot(const StepSpec& spec, std::span<const Register> registers);
+// field_dates.cc: parts of a date.
+Result<std::unique_ptr<FieldStep>> make_date_parts(const StepSpec& spec, std::span<const Register> registers);
+// field_texts.cc: texts of other texts.
+Result<std::unique_ptr<FieldStep>> make_clean(const StepSpec& spec, std::span<const Register> registers);
+Result<std::unique_ptr<FieldStep>> make_cross(const StepSpec& spec, std::span<const Register> registers);
+// field_linear.cc: products of a row: with a matrix, and of its components with each other.
+Result<std::unique_ptr<FieldStep>> make_linear(const StepSpec& spec, std::span<const Register> registers);
+Result<std::unique_ptr<FieldStep>> make_products(const StepSpec& spec, std::span<const Register> registers);
 
 }  // namespace headrace::ops

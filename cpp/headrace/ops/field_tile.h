@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
+#include <string_view>
 #include <vector>
 
 namespace headrace::ops {
@@ -30,12 +32,36 @@ struct TextRows {
   const std::int64_t* offsets = nullptr;  // rows + 1 of them, in order
   const std::uint8_t* valid = nullptr;    // a byte a row, 0: null; null pointer: none is
   bool is_null(std::size_t row) const { return valid != nullptr && valid[row] == 0; }
+  std::string_view at(std::size_t row) const {
+    return {reinterpret_cast<const char*>(values) + offsets[row], static_cast<std::size_t>(offsets[row + 1] - offsets[row])};
+  }
+};
+
+// Texts that a step makes, row after row, for one tile.
+struct TextBuffer {
+  std::vector<std::uint8_t> values, valid;
+  std::vector<std::int64_t> offsets;
+
+  void clear() {
+    values.clear();
+    valid.clear();
+    offsets.assign(1, 0);
+  }
+  void append(std::string_view part) { values.insert(values.end(), part.begin(), part.end()); }
+  // What was appended since the last row is a row; a null one is empty.
+  void end_row(bool is_there) {
+    if (!is_there) values.resize(static_cast<std::size_t>(offsets.back()));
+    offsets.push_back(static_cast<std::int64_t>(values.size()));
+    valid.push_back(is_there ? 1 : 0);
+  }
+  TextRows rows() const { return {values.data(), offsets.data(), valid.data()}; }
 };
 
 struct FieldTile {
   std::size_t rows = 0;
   std::vector<std::uint8_t*> at;  // [register], aligned for its type
   std::vector<TextRows> texts;    // [register], of kText
+  std::vector<std::unique_ptr<TextBuffer>> made;  // [register], of kText that a step writes: clear() and fill it
   template <typename T>
   T* values(std::uint32_t index) const {
     return reinterpret_cast<T*>(at[index]);

@@ -28,6 +28,10 @@ Status check_field_plan(const format::Schema& schema, const std::vector<std::uin
   for (const ops::PlanOutput& output : plan.outputs()) {
     if (output.kept && output.from >= fields.size())
       return {Code::kInvalidArgument, strf("prepare: the plan delivers field %u of %zu", output.from, fields.size())};
+    if (!output.kept && output.form.is_variable())
+      return {Code::kInvalidArgument, "prepare: field '" + output.form.name +
+                                          "' is texts that a step made, which a loader's batch does not hold; encode it behind that step "
+                                          "(Ordinal, OneHot, Frequency, Hash), or apply() the pipeline and load what it wrote"};
   }
   return Status::ok();
 }

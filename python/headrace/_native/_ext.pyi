@@ -225,6 +225,8 @@ class Batch:
     def numpy(self, field: int) -> Any:
         """tensor: array (len, *shape), bfloat16 as uint16 bits. ragged, padded: array (len, longest, *shape); offsets: tuple (values, offsets)
         with offsets int64 (len + 1,) in inner samples. bytes, image: list of bytes; string: list of str (None where null)."""
+    def texts(self, field: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Strings or bytes as they lie: (values, offsets), the latter of shape (len + 1,); shares memory. A null one is empty."""
     def lengths(self, field: int) -> npt.NDArray[np.int64]:
         """Inner samples of each ragged value, shape (len,); shares memory."""
     def valid(self, field: int) -> npt.NDArray[np.bool_]:
@@ -508,13 +510,19 @@ class FieldPlan:
     @property
     def tile_rows(self) -> int:
         """Rows that are worked on at a time."""
+    @property
+    def makes_texts(self) -> bool:
+        """Whether an output is texts that a step made: apply() gives them, batches do not."""
     def apply(
         self,
         inputs: Sequence[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None, npt.NDArray[np.int64] | None]],
         rows: int,
         threads: int = 0,
-    ) -> list[npt.NDArray[Any]]:
-        """Run it on arrays: for each input (values, valid, offsets), C-contiguous; new arrays, one an output. Raises ValueError naming the field."""
+    ) -> list[Any]:
+        """Run it on arrays: for each input (values, valid, offsets), C-contiguous. New arrays, one an output; (values, valid, offsets) for texts.
+
+        Raises ValueError naming the field.
+        """
 
 class Pipeline:
     """The engine behind a loader: plan -> read -> verify -> decode -> assemble -> deliver in order. One consumer at a time.

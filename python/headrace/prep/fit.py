@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from headrace.prep.program import Program, Value
+from headrace.prep.categories import CategoryCollector, chosen_texts
+from headrace.prep.program import FLOATS, Program, Value
 from headrace.prep.rows import Rows
 from headrace.prep.step import Step
 from headrace.prep.summary import Collector
@@ -100,7 +101,9 @@ class Walk:
 
     def _hold(self, name: str) -> None:
         """Later steps see the field as it will be: numbers; none of them touches its register."""
-        self.program.values[name] = replace(self.program.values[name], dtype="float32", source=None)
+        value = self.program.values[name]
+        kind = value.type if value.type in (*FLOATS, "int64") else "float32"
+        self.program.values[name] = replace(value, kind="tensor", dtype="float32", type=kind, source=None)
 
     @property
     def is_done(self) -> bool:
@@ -132,7 +135,7 @@ def count_passes(steps: Sequence[Step], fields: Any, among: Sequence[str]) -> in
 def _run_pass(walk: Walk, rows: Rows | OrderedRows, threads: int) -> None:
     program = walk.program
     wanted = {name: wait.value for name, wait in walk.waits.items()}
-    collectors = {name: Collector(wait.value.width, wait.needs) for name, wait in walk.waits.items()}
+    collectors = {name: _collector(wait) for name, wait in walk.waits.items()}
     joint: Any = None
     if walk.together is not None:
         step, names = walk.together
@@ -160,6 +163,14 @@ def _run_pass(walk: Walk, rows: Rows | OrderedRows, threads: int) -> None:
         step.learned.update(step.finish(joint))
 
 
+def _collector(wait: Wait) -> Collector | CategoryCollector:
+    if "categories" in wait.needs:
+        return CategoryCollector(wait.value)
+    return Collector(wait.value.width, wait.needs)
+
+
 def _flat(values: Any, width: int, kept: Any) -> Any:
+    if isinstance(values, tuple):
+        return values if kept is None else chosen_texts(values, kept)
     flat = values.reshape(len(values), width)
     return flat if kept is None else flat[kept]

@@ -177,7 +177,7 @@ class Program:
             if value.source is not None:
                 out.append((self._numbers[name], None))
             else:
-                out.append((value.register, _native.Field(name, dtype=value.dtype, shape=value.shape)))
+                out.append((value.register, _form(name, value, value.dtype)))
         return out
 
     def fields(self) -> list[_native.Field]:
@@ -189,18 +189,20 @@ class Program:
         """The native plan. only: deliver these alone, as their registers hold them. Raises ValueError naming the step or field that does not fit."""
         if only is None:
             return _native.FieldPlan(self.inputs, self.registers, self.steps, self.outputs())
-        made = [
-            (self._numbers[value.name], None)
-            if value.type == "text"
-            else (value.register, _native.Field(key, dtype=value.type, shape=value.shape))
-            for key, value in only.items()
-        ]
+        made = [(value.register, _form(key, value, value.type)) for key, value in only.items()]
         return _native.FieldPlan(self.inputs, self.registers, self.steps, made)
 
     def compile_made(self, values: Sequence[Value]) -> _native.FieldPlan:
         """The native plan that delivers these fields, which steps made, in their own dtypes."""
-        outputs = [(value.register, _native.Field(value.name, dtype=value.dtype, shape=value.shape)) for value in values]
+        outputs = [(value.register, _form(value.name, value, value.dtype)) for value in values]
         return _native.FieldPlan(self.inputs, self.registers, self.steps, outputs)
+
+
+def _form(name: str, value: Value, dtype: str) -> _native.Field:
+    """How what a register holds is delivered."""
+    if value.type == "text":
+        return _native.Field(name, kind=value.kind, nullable=True)
+    return _native.Field(name, dtype=dtype, shape=value.shape)
 
 
 def matching(fields: Any, values: Mapping[str, Value], what: str) -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from headrace.statistics import Frequencies, Moments, Quantiles
+
+if TYPE_CHECKING:
+    from headrace.prep.categories import Counted
 
 __all__ = ["Collector", "Summary"]
 
@@ -35,6 +38,7 @@ class Summary:
     sketch: Quantiles | None = None
     filled: tuple[Floats, Floats] | None = None  # (how many, with what): nulls replaced since the sketch was made
     frequencies: tuple[Frequencies, ...] | None = None
+    categories: tuple[Counted, ...] | None = None
 
     @property
     def has(self) -> frozenset[str]:

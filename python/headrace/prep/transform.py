@@ -86,11 +86,24 @@ def prepared_batches(pipe: Pipeline, rows: Rows, threads: int) -> Iterator[tuple
     if isinstance(rows, ArrayRows):
         yield _without_dropped(run_program(program, rows, threads), len(program.keeps))
         return
+    if any(value.source is None and value.type == "text" for value in program.values.values()):
+        yield from _with_texts(pipe, rows, threads)
+        return
     for flag in program.flags().values():
         program.set(flag)
     layout = BatchLayout(program.fields(), "dict")
     for batch in rows.native_batches(program.compile(), threads):
         yield _without_dropped(layout.to_numpy(batch), len(program.keeps))
+
+
+def _with_texts(pipe: Pipeline, rows: DatasetRows, threads: int) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Of a dataset, where texts are made, which no batch holds: the plan runs on arrays."""
+    known = {field.name: field for field in rows.fields if field.kind in _AS_THEY_ARE}
+    program: Program | None = None
+    for columns in _raw_batches(rows, threads):
+        part = ArrayRows(columns, known)
+        program = program or pipe.program(rows.fields, part.fields)
+        yield _without_dropped(run_program(program, part, threads), len(program.keeps))
 
 
 def run_program(program: Program, rows: ArrayRows, threads: int) -> dict[str, Any]:
@@ -102,10 +115,19 @@ def run_program(program: Program, rows: ArrayRows, threads: int) -> dict[str, An
         columns = rows.run(program.compile_made([*made.values(), *flags.values()]), [*made, *flags], threads, program.input_names)
     out: dict[str, Any] = {}
     for name in program.values:
-        out[name] = columns[name] if name in made else rows.given[name]
+        out[name] = _listed(columns[name], program.values[name].kind) if name in made else rows.given[name]
         if name not in made and f"{name}.valid" in rows.given:
             out[f"{name}.valid"] = rows.given[f"{name}.valid"]
     return {**out, **{name: columns[name] for name in flags}}
+
+
+def _listed(values: Any, kind: str) -> Any:
+    """Texts as a list of str or bytes, None where null; arrays as they are."""
+    if not isinstance(values, tuple):
+        return values
+    whole, ends = values[0].tobytes(), values[2].tolist()
+    parts = [whole[a:b] if there else None for a, b, there in zip(ends, ends[1:], values[1].tolist(), strict=False)]
+    return parts if kind == "bytes" else [None if part is None else part.decode() for part in parts]
 
 
 def _without_dropped(columns: dict[str, Any], flags: int) -> tuple[dict[str, Any], Any]:
