@@ -78,7 +78,7 @@ THIRD_PARTY = {
     "matplotlib": {"report"},
     "PIL": {"datasets", "writing", "images"},
     "pandas": {"demo"},
-    "sklearn": {"prep", "evaluate"},
+    "sklearn": {"prep", "evaluate", "demo"},
     "scipy": {"evaluate"},
     "imblearn": {"prep"},
     "optuna": {"tune"},

@@ -108,7 +108,37 @@ def _show(result: Any, console: Console) -> None:
     console.result(
         "torch's data lies decoded in memory, headrace's in checksummed, compressed files; samples/s, medians of interleaved epochs."
     )
+    _show_ready(result.ready, console)
     console.result(f"Whole demo: {humanise.duration(result.seconds)}.")
+
+
+def _show_ready(ready: Any, console: Console) -> None:
+    console.result("\nThe same flights made ready by headrace: profiled, split by date, prepared, balanced, trained on, evaluated\n")
+    console.result(ready.profile)
+    console.result()
+    console.result(ready.pipeline)
+    console.result()
+    low, high = ready.auc_interval
+    pairs = [
+        ("profiled", f"in {humanise.duration(ready.profile_seconds)}, one pass"),
+        (
+            "fitted",
+            f"on {humanise.count(ready.train)} flights before 2013-10-01, {ready.fit_passes} passes in {humanise.duration(ready.fit_seconds)}; "
+            f"{ready.features} features",
+        ),
+        ("balanced", f"{humanise.percent(ready.late_share)} of these are late, {humanise.percent(ready.balanced_late_share)} of what the model saw"),
+        ("trained", f"{ready.epochs} epochs in {humanise.duration(ready.train_seconds)}; the pipeline runs in the loader"),
+        ("AUC", f"{ready.auc:.4f}, 95 % interval {low:.4f} to {high:.4f}, on {humanise.count(ready.held_out)} flights after that date"),
+        (
+            "scikit-learn",
+            f"{ready.translated.steps}, fitted there and translated: {humanise.count(ready.translated.rows)} rows of the loader within "
+            f"{ready.translated.largest_difference:.1g} of its transform()",
+        ),
+    ]
+    console.result(key_values(pairs, style=console.style))
+    console.result()
+    console.result(ready.evaluation)
+    console.result()
 
 
 def _compared(ours: Any, other: Any) -> str:

@@ -1,4 +1,4 @@
-"""The whole demo: convert, read back, split, check, measure, train, score."""
+"""The whole demo: convert, read back, split, check, measure, train, score; then the same made ready by headrace alone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from headrace.demo.tables import flights_table
 
 if TYPE_CHECKING:
     from headrace.demo.compare import ContenderResult
+    from headrace.demo.ready import ReadyResult
 
 __all__ = ["Converted", "DemoResult", "run_demo"]
 
@@ -48,6 +49,7 @@ class DemoResult:
     seed: int
     checked_batches: int  # of one epoch, bit-equal between headrace and torch before anything was timed
     contenders: list[ContenderResult]
+    ready: ReadyResult  # the flights profiled, prepared, balanced, trained on and evaluated by headrace alone
     seconds: float
 
 
@@ -66,6 +68,8 @@ def run_demo(
     """
     errors.import_extra("torch", "demo", "the demo")
     from headrace.demo.compare import check_order, check_same_epoch, compare, contenders
+    from headrace.demo.ready import run_ready
+    from headrace.demo.train import one_torch_thread
 
     begin = time.perf_counter()
     root = Path(folder)
@@ -83,6 +87,8 @@ def run_demo(
     ours, theirs = (entry.make(0)[0] for entry in (entries[0], entries[2]))
     checked = check_same_epoch(ours, theirs, train.samples)
     results = compare(entries, features, lambda: _sequential(held_out.path), epochs=epochs, seed=seed, advance=advance)
+    with one_torch_thread():
+        ready = run_ready(flights.path, epochs=epochs, seed=seed, advance=advance)
     return DemoResult(
         flights=flights,
         train=train,
@@ -94,6 +100,7 @@ def run_demo(
         seed=seed,
         checked_batches=checked,
         contenders=results,
+        ready=ready,
         seconds=time.perf_counter() - begin,
     )
 
