@@ -326,3 +326,27 @@ def test_datasets_with_a_state_of_their_own_are_torchdatas(workers: int) -> None
     resumed.load_state_dict(state)
     assert flat(resumed) == rest
     assert "size" in str(state)
+
+
+class Dreaming(Squares):
+    """Its samples are random numbers of the process's, and its state is where these are."""
+
+    def __getitem__(self, index: int) -> Any:
+        return int(torch.randint(1 << 30, (1,))), np.zeros(1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"at": torch.get_rng_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        torch.set_rng_state(state["at"])
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_dataset_that_draws_what_the_sampler_draws_from_is_resumed(workers: int, is_begun: bool) -> None:
+    loader = hr.DataLoader(Dreaming(), 5, True, num_workers=workers)
+    iterator = iter(loader) if is_begun else None
+    state = loader.state_dict()
+    expected = flat(loader if iterator is None else iterator)
+    loader.load_state_dict(state)
+    assert flat(loader) == expected

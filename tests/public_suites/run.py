@@ -62,11 +62,15 @@ def run(folder: str, name: str, arguments: argparse.Namespace) -> bool:
         text, ended = done.stdout, f"exit status {done.returncode}"
     except subprocess.TimeoutExpired as error:
         text, ended = (error.stdout or b"").decode(), f"stopped after {arguments.seconds} s"
-    verdicts = dict.fromkeys(re.findall(r"::\S+ (?:PASSED|FAILED|SKIPPED|ERROR)|(?:PASSED|FAILED|SKIPPED|ERROR) \S+::\S+", text))
-    counts = {word: sum(word in verdict for verdict in verdicts) for word in ("PASSED", "FAILED", "ERROR", "SKIPPED")}
+    # Written beside the test's name as it ends, before it by xdist, and again in the summary.
+    words = "PASSED|FAILED|SKIPPED|ERROR"
+    verdicts = {
+        name or other: verdict or before for name, verdict, before, other in re.findall(rf"(\S+::\S+) ({words})|({words}) (\S+::\S+)", text)
+    }
+    counts = {word: list(verdicts.values()).count(word) for word in ("PASSED", "FAILED", "ERROR", "SKIPPED")}
     print(f"{name}: {', '.join(f'{count} {word.lower()}' for word, count in counts.items())}; {ended}", flush=True)
-    for line in sorted({re.sub(r"^\[.*?\] *", "", line)[:200] for line in text.splitlines() if re.search(r"\b(FAILED|ERROR)\b", line)}):
-        print("   ", line, flush=True)
+    for test in sorted(test for test, verdict in verdicts.items() if verdict in ("FAILED", "ERROR")):
+        print("   ", test, flush=True)
     return counts["FAILED"] + counts["ERROR"] > 0
 
 

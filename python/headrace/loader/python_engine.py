@@ -196,7 +196,13 @@ class PythonEngine:
                 out["key"] = state.key
             return out
         begins = self._inner is None or self._inner._iterator is None
-        saved: dict[str, Any] = self._stateful(begins=begins).state_dict()
+        inner = self._stateful(begins=begins)
+        if begins:
+            inner.state_dict()  # Makes the iterator.
+        draws = getattr(inner._iterator, "_sampler_iter", None)
+        if isinstance(draws, Draws):
+            draws.state_dict()  # What the sampler draws must be drawn before the dataset says where its random numbers are.
+        saved: dict[str, Any] = inner.state_dict()
         return {**saved, _PLACE: [loader.place.epoch, loader.place.position, loader.place.finished]}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
