@@ -8,9 +8,9 @@
 
 namespace headrace::statistics {
 
-inline constexpr std::size_t kPanel = 128;        // columns of a block, at most
-inline constexpr std::size_t kTileValues = 4096;  // values of a block: 32 KiB
-inline constexpr std::size_t kTilePadding = 64;   // what a tile must have room for behind them
+inline constexpr std::size_t kPanel = 128;         // columns of a block, at most
+inline constexpr std::size_t kTileValues = 16384;  // values of a block: 128 KiB, of which the second level of cache holds several
+inline constexpr std::size_t kTilePadding = 64;    // what a tile must have room for behind them
 
 // Of each column: what is counted, mean (and what float64 cannot hold of it), sums of (x - mean)^2 and ^3 over finite values; least and
 // greatest of them.

@@ -11,7 +11,7 @@
 namespace headrace::statistics {
 namespace {
 
-constexpr std::size_t kSpanBlocks = 16;                       // what a thread takes at a time
+constexpr std::size_t kSpanBlocks = 4;                        // what a thread takes at a time
 constexpr std::size_t kGroupBytes = std::size_t{16} << 20;    // of spans' totals that wait for their turn
 constexpr std::size_t kAloneValues = std::size_t{1} << 17;    // below, waking threads costs more than it saves
 constexpr std::size_t kPartialValues = std::size_t{1} << 19;  // of a block of wide rows

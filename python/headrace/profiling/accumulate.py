@@ -39,7 +39,7 @@ class FieldStatistics:
         is_numeric = self.kind == "ragged" and self.dtype[0] not in "SUc" and "64[" not in self.dtype
         self.inner = (Moments(1), Quantiles(1, rank_error, seed ^ 1)) if is_numeric else None
         self.each = (Moments(self.width), Quantiles(self.width, rank_error, seed ^ 1)) if has_each else None
-        counted = self.kind in ("number", "time", "text")
+        counted = self.kind in ("number", "time", "text") and self.width <= max(1, components)  # Values of wide tensors are no categories.
         self.frequencies = Frequencies(_FREQUENT_TEXTS if self.kind == "text" else _FREQUENT_NUMBERS) if counted else None
         self.distinct = Distinct() if counted else None
         # Beside the figures in float64: what it cannot hold of large integers.
@@ -59,17 +59,13 @@ class FieldStatistics:
         each = None if valid is None else valid.reshape(-1) if valid.ndim == 2 else np.repeat(valid, values.shape[1])
         self.rows += len(values)
 
-        def count() -> None:
-            assert self.frequencies is not None
-            assert self.distinct is not None
-            self.frequencies.update(flat[:, 0], each)
-            self.distinct.update(flat[:, 0], each, threads=threads)
-
         tasks: list[Task] = [
             lambda: self.moments.update(flat, each, threads=threads),
             lambda: self.quantiles.update(flat, each, threads=threads),
-            count,
         ]
+        if self.frequencies is not None and self.distinct is not None:
+            frequencies, distinct = self.frequencies, self.distinct
+            tasks += [lambda: frequencies.update(flat[:, 0], each), lambda: distinct.update(flat[:, 0], each, threads=threads)]
         if self.each is not None:
             moments, quantiles = self.each
             tasks += [lambda: moments.update(values, valid, threads=threads), lambda: quantiles.update(values, valid, threads=threads)]

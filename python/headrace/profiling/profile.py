@@ -222,8 +222,8 @@ def profile(
 
     dataset: what headrace.open(), from_arrays(), ImageFolder() or a view of them gives, or the path of a dataset. fields: only these. label: the field whose
     balance is looked at: numbers or texts without dimensions. rank_error: of quantiles, beyond 65,536 values a field. components: fields of up to so many
-    numbers are also profiled number by number. bins: of histograms. most: frequent values that are listed. progress: called as progress(done, total) after
-    each batch. The result does not depend on the number of threads.
+    numbers are also profiled number by number; of wider ones no distinct and frequent values are counted. bins: of histograms. most: frequent values that
+    are listed. progress: called as progress(done, total) after each batch. The result does not depend on the number of threads.
     A dataset without rows has a profile without figures. Raises KeyError for an unknown field, ValueError for bad options, and what reading raises.
     """
     if isinstance(dataset, str | os.PathLike):

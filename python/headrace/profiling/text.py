@@ -89,7 +89,7 @@ def _cells(field: FieldProfile) -> list[str]:
         _figure(field.max, field),
         "" if field.skew is None or field.kind == "time" else humanise.number(field.skew, 3),
         bars(field.histogram),
-        "" if most is None else f"{shown} ({humanise.percent(most[1] / max(1, field.rows))})",
+        "" if most is None else f"{shown} ({humanise.percent(most[1] / max(1, field.nulls + field.infinities + field.values))})",
     ]
 
 
