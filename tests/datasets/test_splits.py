@@ -195,3 +195,34 @@ def test_folds_samples_and_splitters(dataset: hr.Dataset) -> None:
 def test_what_makes_no_sense(dataset: hr.Dataset, call: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call(dataset)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 30), min_size=20, max_size=300).map(np.array), st.integers(2, 5), SEEDS)
+def test_no_group_is_in_two_folds(groups: Any, k: int, seed: int) -> None:
+    if len(np.unique(groups)) < k:
+        with pytest.raises(ValueError, match="groups for"):
+            list(fold_rows(len(groups), k, seed=seed, group=groups))
+        return
+    held: list[int] = []
+    for train, test in fold_rows(len(groups), k, seed=seed, group=groups):
+        assert not set(groups[train].tolist()) & set(groups[test].tolist())
+        assert sorted([*train, *test]) == list(range(len(groups)))
+        held += test.tolist()
+    assert sorted(held) == list(range(len(groups)))
+
+
+def test_splitters_of_scikit_learn_keep_groups_and_times_apart(dataset: hr.Dataset) -> None:
+    from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, TimeSeriesSplit
+
+    for splitter in (GroupKFold(4), StratifiedGroupKFold(4), GroupShuffleSplit(4, random_state=0)):
+        pairs = list(dataset.split_by(splitter, y="label", groups="patient"))
+        for train, test in pairs:
+            seen = [set(part.select(["patient"])[:]["patient"]) for part in (train, test)]
+            assert not seen[0] & seen[1]
+        assert len({part.fingerprint for pair in pairs for part in pair} | {dataset.fingerprint}) == 9
+    for train, test in dataset.split_by(TimeSeriesSplit(4)):  # Stored in the order of time.
+        assert max(rows_of(train)) < min(rows_of(test))
+        again = pickle.loads(pickle.dumps(test))
+        assert again.fingerprint == test.fingerprint
+        assert rows_of(again) == rows_of(test)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <new>
+#include <numeric>
 
 #include "headrace/base/bytes.h"
 #include "headrace/codec/checksum.h"
@@ -92,11 +93,42 @@ void Strata::fill(std::uint64_t key, std::uint64_t begin, std::span<std::uint64_
   } else {
     std::copy_n(slot_.begin() + static_cast<std::ptrdiff_t>(begin), out.size(), out.begin());
   }
-  Walks walks;
-  for (std::uint64_t& sample : out) {
-    const std::size_t k = part_of(first_position_, sample);
-    const std::uint64_t taken = sample - first_position_[k], count = first_place_[k + 1] - first_place_[k];
-    sample = sample_[first_place_[k] + walks.of(key, k, taken / count, count).forward(taken % count)];
+  // Class by class: one bijection serves many positions, and in blocks in proportion a class's are a run, which is computed on vectors.
+  std::vector<std::uint32_t> class_of(out.size()), ends(first_place_.size());
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    class_of[i] = static_cast<std::uint32_t>(part_of(first_position_, out[i]));
+    ++ends[class_of[i] + 1];
+  }
+  std::partial_sum(ends.begin(), ends.end(), ends.begin());
+  std::vector<Turn> turns(out.size());
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const std::uint32_t k = class_of[i];
+    turns[ends[k]++] = {out[i] - first_position_[k], i};  // ends[k] is where class k begins until all of it is there.
+  }
+  std::vector<std::uint64_t> drawn;
+  for (std::size_t k = 0, first = 0; k + 1 < first_place_.size(); first = ends[k++])
+    fill_class(key, k, {turns.data() + first, ends[k] - first}, drawn, out);
+}
+
+// The samples of one class, at the places that its turns name. `drawn` is memory to use.
+void Strata::fill_class(std::uint64_t key, std::size_t k, std::span<Turn> turns, std::vector<std::uint64_t>& drawn,
+                        std::span<std::uint64_t> out) const {
+  const std::uint64_t count = first_place_[k + 1] - first_place_[k], quota = first_position_[k + 1] - first_position_[k];
+  if (quota > count) std::sort(turns.begin(), turns.end(), [](const Turn& a, const Turn& b) { return a.taken < b.taken; });
+  for (std::size_t begin = 0, end = 0; begin < turns.size(); begin = end) {
+    const std::uint64_t round = quota > count ? turns[begin].taken / count : 0, before = round * count;
+    end = quota > count ? begin + 1 : turns.size();
+    while (end < turns.size() && turns[end].taken < before + count) ++end;
+    const Permutation walk(count, key_of(key, k, round));
+    drawn.resize(end - begin);
+    const bool ascends = quota > count || !slot_.empty();
+    const bool is_run = ascends && turns[end - 1].taken - turns[begin].taken == end - begin - 1;
+    if (is_run) {
+      walk.forward(turns[begin].taken - before, drawn);
+    } else {
+      for (std::size_t i = begin; i < end; ++i) drawn[i - begin] = walk.forward(turns[i].taken - before);
+    }
+    for (std::size_t i = begin; i < end; ++i) out[turns[i].at] = sample_[first_place_[k] + drawn[i - begin]];
   }
 }
 
