@@ -125,6 +125,16 @@ HR_INLINE bool decode_ac(Reader& reader, const HuffmanTable& table, const Huffma
       k = after;
     }
     if (!is_slow) continue;
+    const HuffmanTable::Pair pair = pairs[reader.peek(HuffmanTable::kPair)];
+    const auto size = static_cast<std::uint32_t>(pair >> 32);
+    if (HuffmanTable::has_code_alone(pair) && k + (static_cast<std::uint32_t>(pair) >> 13 & 15) < 63) [[likely]] {
+      reader.fill();
+      reader.consume(static_cast<std::int32_t>(pair & 63));
+      k += static_cast<std::uint32_t>(pair) >> 13 & 15;
+      block[kNatural[k++]] = static_cast<std::int16_t>(extend(static_cast<std::uint32_t>(reader.bits >> 1 >> (63 - size)), size));
+      reader.consume(static_cast<std::int32_t>(size));
+      continue;
+    }
     const Slow slow = decode_slowly(reader, table, block, k);
     reader = slow.reader;
     k = slow.k;
@@ -147,6 +157,13 @@ HR_INLINE bool skip_ac(Reader& reader, const HuffmanTable& table, const HuffmanT
       k = after;
     }
     if (!is_slow) continue;
+    const std::uint32_t one = skips[reader.peek(HuffmanTable::kSkip)], zeros = (one >> 6 & 127) - HuffmanTable::kManyFrom;
+    if (zeros < 16 && (one & 63) != 0 && k + zeros < 63) [[likely]] {
+      reader.fill();
+      reader.consume(static_cast<std::int32_t>(one & 63));
+      k += zeros + 1;
+      continue;
+    }
     const Slow slow = decode_slowly(reader, table, nullptr, k);
     reader = slow.reader;
     k = slow.k;
@@ -199,14 +216,18 @@ const HuffmanTable::Pair* HuffmanTable::pairs() {
   if (has_pairs_) return pairs_.data();
   for (std::uint32_t window = 0; window < 1u << kPair; ++window) {
     const Whole first = whole(window, kPair);
+    if (first.bits == 0) {
+      const Symbol code = short_[window >> (kPair - kShort)];
+      pairs_[window] = Pair{code.symbol & 15u} << 32 | Pair{kMany} << 6 | Pair{code.symbol >> 4 & 15u} << 13 | code.length;
+      continue;
+    }
     const std::uint32_t left = kPair - first.bits;
-    const Whole second = first.bits == 0 || first.is_end ? Whole{} : whole(window & ((1u << left) - 1), left);
+    const Whole second = first.is_end ? Whole{} : whole(window & ((1u << left) - 1), left);
     const std::uint32_t one = first.is_end ? 0 : first.zeros + 1, two = second.bits == 0 || second.is_end ? 0 : second.zeros + 1;
-    const std::uint32_t many = first.bits == 0 ? kMany : one + two;
     const std::uint32_t place = one + (two == 0 ? 0 : second.zeros);
     const bool is_end = first.is_end || second.is_end;
     pairs_[window] = Pair{static_cast<std::uint16_t>(second.value)} << 48 | Pair{static_cast<std::uint16_t>(first.value)} << 32 |
-                     (is_end ? kPairEnd : 0) | place << 17 | (first.is_end ? 0 : first.zeros) << 13 | many << 6 |
+                     (is_end ? kPairEnd : 0) | place << 17 | (first.is_end ? 0 : first.zeros) << 13 | (one + two) << 6 |
                      (first.bits + second.bits);
   }
   has_pairs_ = true;
@@ -225,7 +246,9 @@ const HuffmanTable::Skip* HuffmanTable::skips() {
       is_end = next.is_end;
       coefficients += is_end ? 0 : next.zeros + 1;
     }
-    skips_[window] = static_cast<Skip>((is_end ? kSkipEnd : 0u) | (left == kSkip ? kMany : coefficients) << 6 | (kSkip - left));
+    const Symbol code = short_[window >> (kSkip - kShort)];
+    const std::uint32_t alone = (kManyFrom + (code.symbol >> 4)) << 6 | (code.length == 0 ? 0 : code.length + (code.symbol & 15u));
+    skips_[window] = static_cast<Skip>(left == kSkip ? alone : (is_end ? kSkipEnd : 0u) | coefficients << 6 | (kSkip - left));
   }
   has_skips_ = true;
   return skips_.data();

@@ -40,7 +40,12 @@ class HuffmanTable {
   using Pair = std::uint64_t;
   static constexpr std::uint32_t kMany = 127;
   static constexpr Pair kPairEnd = 1u << 23;
-  // Several: bits (6), coefficients (7), kSkipEnd.
+  // Where the first value is not all there: bits of its code (0: too long a one), kMany, zeros before it, and in its place how many bits it
+  // has.
+  static bool has_code_alone(Pair pair) { return (pair >> 6 & 127) == kMany && (pair & 63) != 0; }
+  // Several: bits (6), coefficients (7), kSkipEnd. Where not even one is all there: its bits (0: too long a code), kManyFrom + zeros before
+  // it.
+  static constexpr std::uint32_t kManyFrom = 112;
   using Skip = std::uint16_t;
   static constexpr Skip kSkipEnd = 1u << 13;
 
