@@ -214,15 +214,19 @@ HuffmanTable::Whole HuffmanTable::whole(std::uint32_t window, std::uint32_t wind
 
 const HuffmanTable::Pair* HuffmanTable::pairs() {
   if (has_pairs_) return pairs_.data();
-  for (std::uint32_t window = 0; window < 1u << kPair; ++window) {
-    const Whole first = whole(window, kPair);
+  constexpr std::uint32_t kMask = (1u << kPair) - 1;
+  thread_local std::array<Whole, kMask + 1> single;
+  for (std::uint32_t window = 0; window <= kMask; ++window) single[window] = whole(window, kPair);
+  for (std::uint32_t window = 0; window <= kMask; ++window) {
+    const Whole first = single[window];
     if (first.bits == 0) {
       const Symbol code = short_[window >> (kPair - kShort)];
       pairs_[window] = Pair{code.symbol & 15u} << 32 | Pair{kMany} << 6 | Pair{code.symbol >> 4 & 15u} << 13 | code.length;
       continue;
     }
     const std::uint32_t left = kPair - first.bits;
-    const Whole second = first.is_end ? Whole{} : whole(window & ((1u << left) - 1), left);
+    const Whole next = single[window << first.bits & kMask];
+    const Whole second = first.is_end || next.bits > left ? Whole{} : next;
     const std::uint32_t one = first.is_end ? 0 : first.zeros + 1, two = second.bits == 0 || second.is_end ? 0 : second.zeros + 1;
     const std::uint32_t place = one + (two == 0 ? 0 : second.zeros);
     const bool is_end = first.is_end || second.is_end;
@@ -236,19 +240,26 @@ const HuffmanTable::Pair* HuffmanTable::pairs() {
 
 const HuffmanTable::Skip* HuffmanTable::skips() {
   if (has_skips_) return skips_.data();
-  for (std::uint32_t window = 0; window < 1u << kSkip; ++window) {
-    std::uint32_t left = kSkip, coefficients = 0;
-    bool is_end = false;
-    while (left > 0 && !is_end && coefficients < 64) {
-      const Whole next = whole(window & ((1u << left) - 1), left);
-      if (next.bits == 0) break;
-      left -= next.bits;
-      is_end = next.is_end;
-      coefficients += is_end ? 0 : next.zeros + 1;
+  // Files bring tables of their own, so this takes time from each: one code for each window first, then only look-ups among those.
+  constexpr std::uint32_t kMask = (1u << kSkip) - 1;
+  thread_local std::array<Skip, kMask + 1> single;
+  for (std::uint32_t window = 0; window <= kMask; ++window) {
+    const Symbol code = short_[window >> (kSkip - kShort)];
+    const std::uint32_t size = code.symbol & 15u, zeros = code.symbol >> 4, bits = code.length + size;
+    const bool is_end = size == 0 && zeros != 15;
+    single[window] = static_cast<Skip>(code.length == 0 || bits > kSkip ? 0 : is_end ? kSkipEnd | bits : (zeros + 1) << 6 | bits);
+  }
+  for (std::uint32_t window = 0; window <= kMask; ++window) {
+    std::uint32_t used = 0, rest = 0;  // coefficients and the end, as in the table
+    while (rest < 64u << 6) {
+      const Skip next = single[window << used & kMask];
+      if ((next & 63) == 0 || used + (next & 63u) > kSkip) break;
+      used += next & 63u;
+      rest += next & ~63u;
     }
     const Symbol code = short_[window >> (kSkip - kShort)];
     const std::uint32_t alone = (kManyFrom + (code.symbol >> 4)) << 6 | (code.length == 0 ? 0 : code.length + (code.symbol & 15u));
-    skips_[window] = static_cast<Skip>(left == kSkip ? alone : (is_end ? kSkipEnd : 0u) | coefficients << 6 | (kSkip - left));
+    skips_[window] = static_cast<Skip>(used == 0 ? alone : rest | used);
   }
   has_skips_ = true;
   return skips_.data();
