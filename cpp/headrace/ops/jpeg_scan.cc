@@ -108,7 +108,7 @@ __attribute__((noinline)) Slow decode_slowly(Reader reader, const HuffmanTable& 
   return {reader, std::min(k + 1, kEndOfBlock)};
 }
 
-HR_INLINE bool decode_ac(Reader& reader, const HuffmanTable& table, const HuffmanTable::Pair* pairs, std::int16_t* block) {
+HR_INLINE bool decode_ac(Reader& reader, HuffmanTable& table, const HuffmanTable::Pair* pairs, std::int16_t* block) {
   for (std::uint32_t k = 1;;) {
     reader.fill();
     bool is_slow = false;
@@ -126,6 +126,10 @@ HR_INLINE bool decode_ac(Reader& reader, const HuffmanTable& table, const Huffma
     }
     if (!is_slow) continue;
     const HuffmanTable::Pair pair = pairs[reader.peek(HuffmanTable::kPair)];
+    if (pair == HuffmanTable::kNoPairYet) {
+      table.make_pair(reader.peek(HuffmanTable::kPair));
+      continue;
+    }
     const auto size = static_cast<std::uint32_t>(pair >> 32);
     if (HuffmanTable::has_code_alone(pair) && k + (static_cast<std::uint32_t>(pair) >> 13 & 15) < 63) [[likely]] {
       reader.fill();
@@ -175,7 +179,8 @@ HR_INLINE bool skip_ac(Reader& reader, const HuffmanTable& table, const HuffmanT
 
 bool HuffmanTable::set(const HuffmanCodes& codes, bool is_ac) {
   if (is_set_ && codes == codes_) return true;
-  is_set_ = has_pairs_ = has_skips_ = false;
+  is_set_ = has_skips_ = false;
+  pairs_.fill(kNoPairYet);
   codes_ = codes;
   short_.fill({});
   std::uint32_t code = 0, at = 0;
@@ -212,30 +217,21 @@ HuffmanTable::Whole HuffmanTable::whole(std::uint32_t window, std::uint32_t wind
   return {bits, zeros, extend(value, size), size == 0 && zeros != 15};
 }
 
-const HuffmanTable::Pair* HuffmanTable::pairs() {
-  if (has_pairs_) return pairs_.data();
-  constexpr std::uint32_t kMask = (1u << kPair) - 1;
-  thread_local std::array<Whole, kMask + 1> single;
-  for (std::uint32_t window = 0; window <= kMask; ++window) single[window] = whole(window, kPair);
-  for (std::uint32_t window = 0; window <= kMask; ++window) {
-    const Whole first = single[window];
-    if (first.bits == 0) {
-      const Symbol code = short_[window >> (kPair - kShort)];
-      pairs_[window] = Pair{code.symbol & 15u} << 32 | Pair{kMany} << 6 | Pair{code.symbol >> 4 & 15u} << 13 | code.length;
-      continue;
-    }
-    const std::uint32_t left = kPair - first.bits;
-    const Whole next = single[window << first.bits & kMask];
-    const Whole second = first.is_end || next.bits > left ? Whole{} : next;
-    const std::uint32_t one = first.is_end ? 0 : first.zeros + 1, two = second.bits == 0 || second.is_end ? 0 : second.zeros + 1;
-    const std::uint32_t place = one + (two == 0 ? 0 : second.zeros);
-    const bool is_end = first.is_end || second.is_end;
-    pairs_[window] = Pair{static_cast<std::uint16_t>(second.value)} << 48 | Pair{static_cast<std::uint16_t>(first.value)} << 32 |
-                     (is_end ? kPairEnd : 0) | place << 17 | (first.is_end ? 0 : first.zeros) << 13 | (one + two) << 6 |
-                     (first.bits + second.bits);
+void HuffmanTable::make_pair(std::uint32_t window) {
+  const Whole first = whole(window, kPair);
+  if (first.bits == 0) {
+    const Symbol code = short_[window >> (kPair - kShort)];
+    pairs_[window] = Pair{code.symbol & 15u} << 32 | Pair{kMany} << 6 | Pair{code.symbol >> 4 & 15u} << 13 | code.length;
+    return;
   }
-  has_pairs_ = true;
-  return pairs_.data();
+  const std::uint32_t left = kPair - first.bits;
+  const Whole second = first.is_end || left == 0 ? Whole{} : whole(window & ((1u << left) - 1), left);
+  const std::uint32_t one = first.is_end ? 0 : first.zeros + 1, two = second.bits == 0 || second.is_end ? 0 : second.zeros + 1;
+  const std::uint32_t place = one + (two == 0 ? 0 : second.zeros);
+  const bool is_end = first.is_end || second.is_end;
+  pairs_[window] = Pair{static_cast<std::uint16_t>(second.value)} << 48 | Pair{static_cast<std::uint16_t>(first.value)} << 32 |
+                   (is_end ? kPairEnd : 0) | place << 17 | (first.is_end ? 0 : first.zeros) << 13 | (one + two) << 6 |
+                   (first.bits + second.bits);
 }
 
 const HuffmanTable::Skip* HuffmanTable::skips() {
