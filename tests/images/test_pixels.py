@@ -219,7 +219,7 @@ def test_bad_images_are_errors_that_say_what_is_wrong() -> None:
         compose(good[: len(good) // 2])
     with pytest.raises(CorruptDataError, match="a header of 0 x 0 pixels"):
         compose(b"\x89PNG\r\n\x1a\n" + bytes(100))
-    with pytest.raises(CorruptDataError, match="neither as a JPEG, a PNG nor a WebP file"):
+    with pytest.raises(CorruptDataError, match="neither as a JPEG, a PNG, a WebP nor a PPM file"):
         compose(b"GIF89a" + bytes(100))
     with pytest.raises(LimitExceededError, match="300 x 200 is beyond the limit of 59999 pixels"):
         images.Compose([images.CenterCrop(4)], max_pixels=59_999)(good)

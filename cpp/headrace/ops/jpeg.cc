@@ -429,7 +429,8 @@ bool Repacking::finish() {
   if (setjmp(errors.out) != 0) return false;
   jvirt_barray_ptr* const coefficients = jpeg_read_coefficients(&in);
   jpeg_copy_critical_parameters(&in, &out);
-  out.optimize_coding = TRUE;
+  // Tables of its own would be smaller by a few percent, and each reader would have to prepare its look-ups for each image.
+  out.optimize_coding = FALSE;
   out.restart_in_rows = 1;
   jpeg_mem_dest(&out, &bytes, &size);
   jpeg_write_coefficients(&out, coefficients);

@@ -62,7 +62,7 @@ class JpegDecoder {
   std::unique_ptr<State> state_;
 };
 
-// The same coefficients, so the same pixels, in a file that decodes faster: its tables made for it, a restart marker after each row of
+// The same coefficients, so the same pixels, in a file that decodes faster: the standard's tables, a restart marker after each row of
 // blocks, one scan. Colour profile and EXIF are kept, comments and thumbnails beside them are not. Errors: those of JpegDecoder.
 Result<std::vector<std::uint8_t>> repack_jpeg(Bytes encoded, const ImageLimits& limits);
 

@@ -108,7 +108,7 @@ __attribute__((noinline)) Slow decode_slowly(Reader reader, const HuffmanTable& 
   return {reader, std::min(k + 1, kEndOfBlock)};
 }
 
-HR_INLINE bool decode_ac(Reader& reader, const HuffmanTable& table, const HuffmanTable::Pair* pairs, std::int16_t* block) {
+HR_INLINE bool decode_ac(Reader& reader, HuffmanTable& table, const HuffmanTable::Pair* pairs, std::int16_t* block) {
   for (std::uint32_t k = 1;;) {
     reader.fill();
     bool is_slow = false;
@@ -125,6 +125,20 @@ HR_INLINE bool decode_ac(Reader& reader, const HuffmanTable& table, const Huffma
       k = after;
     }
     if (!is_slow) continue;
+    const HuffmanTable::Pair pair = pairs[reader.peek(HuffmanTable::kPair)];
+    if (pair == HuffmanTable::kNoPairYet) {
+      table.make_pair(reader.peek(HuffmanTable::kPair));
+      continue;
+    }
+    const auto size = static_cast<std::uint32_t>(pair >> 32);
+    if (HuffmanTable::has_code_alone(pair) && k + (static_cast<std::uint32_t>(pair) >> 13 & 15) < 63) [[likely]] {
+      reader.fill();
+      reader.consume(static_cast<std::int32_t>(pair & 63));
+      k += static_cast<std::uint32_t>(pair) >> 13 & 15;
+      block[kNatural[k++]] = static_cast<std::int16_t>(extend(static_cast<std::uint32_t>(reader.bits >> 1 >> (63 - size)), size));
+      reader.consume(static_cast<std::int32_t>(size));
+      continue;
+    }
     const Slow slow = decode_slowly(reader, table, block, k);
     reader = slow.reader;
     k = slow.k;
@@ -147,6 +161,13 @@ HR_INLINE bool skip_ac(Reader& reader, const HuffmanTable& table, const HuffmanT
       k = after;
     }
     if (!is_slow) continue;
+    const std::uint32_t one = skips[reader.peek(HuffmanTable::kSkip)], zeros = (one >> 6 & 127) - HuffmanTable::kManyFrom;
+    if (zeros < 16 && (one & 63) != 0 && k + zeros < 63) [[likely]] {
+      reader.fill();
+      reader.consume(static_cast<std::int32_t>(one & 63));
+      k += zeros + 1;
+      continue;
+    }
     const Slow slow = decode_slowly(reader, table, nullptr, k);
     reader = slow.reader;
     k = slow.k;
@@ -158,7 +179,8 @@ HR_INLINE bool skip_ac(Reader& reader, const HuffmanTable& table, const HuffmanT
 
 bool HuffmanTable::set(const HuffmanCodes& codes, bool is_ac) {
   if (is_set_ && codes == codes_) return true;
-  is_set_ = has_pairs_ = has_skips_ = false;
+  is_set_ = has_skips_ = false;
+  pairs_.fill(kNoPairYet);
   codes_ = codes;
   short_.fill({});
   std::uint32_t code = 0, at = 0;
@@ -195,37 +217,45 @@ HuffmanTable::Whole HuffmanTable::whole(std::uint32_t window, std::uint32_t wind
   return {bits, zeros, extend(value, size), size == 0 && zeros != 15};
 }
 
-const HuffmanTable::Pair* HuffmanTable::pairs() {
-  if (has_pairs_) return pairs_.data();
-  for (std::uint32_t window = 0; window < 1u << kPair; ++window) {
-    const Whole first = whole(window, kPair);
-    const std::uint32_t left = kPair - first.bits;
-    const Whole second = first.bits == 0 || first.is_end ? Whole{} : whole(window & ((1u << left) - 1), left);
-    const std::uint32_t one = first.is_end ? 0 : first.zeros + 1, two = second.bits == 0 || second.is_end ? 0 : second.zeros + 1;
-    const std::uint32_t many = first.bits == 0 ? kMany : one + two;
-    const std::uint32_t place = one + (two == 0 ? 0 : second.zeros);
-    const bool is_end = first.is_end || second.is_end;
-    pairs_[window] = Pair{static_cast<std::uint16_t>(second.value)} << 48 | Pair{static_cast<std::uint16_t>(first.value)} << 32 |
-                     (is_end ? kPairEnd : 0) | place << 17 | (first.is_end ? 0 : first.zeros) << 13 | many << 6 |
-                     (first.bits + second.bits);
+void HuffmanTable::make_pair(std::uint32_t window) {
+  const Whole first = whole(window, kPair);
+  if (first.bits == 0) {
+    const Symbol code = short_[window >> (kPair - kShort)];
+    pairs_[window] = Pair{code.symbol & 15u} << 32 | Pair{kMany} << 6 | Pair{code.symbol >> 4 & 15u} << 13 | code.length;
+    return;
   }
-  has_pairs_ = true;
-  return pairs_.data();
+  const std::uint32_t left = kPair - first.bits;
+  const Whole second = first.is_end || left == 0 ? Whole{} : whole(window & ((1u << left) - 1), left);
+  const std::uint32_t one = first.is_end ? 0 : first.zeros + 1, two = second.bits == 0 || second.is_end ? 0 : second.zeros + 1;
+  const std::uint32_t place = one + (two == 0 ? 0 : second.zeros);
+  const bool is_end = first.is_end || second.is_end;
+  pairs_[window] = Pair{static_cast<std::uint16_t>(second.value)} << 48 | Pair{static_cast<std::uint16_t>(first.value)} << 32 |
+                   (is_end ? kPairEnd : 0) | place << 17 | (first.is_end ? 0 : first.zeros) << 13 | (one + two) << 6 |
+                   (first.bits + second.bits);
 }
 
 const HuffmanTable::Skip* HuffmanTable::skips() {
   if (has_skips_) return skips_.data();
-  for (std::uint32_t window = 0; window < 1u << kSkip; ++window) {
-    std::uint32_t left = kSkip, coefficients = 0;
-    bool is_end = false;
-    while (left > 0 && !is_end && coefficients < 64) {
-      const Whole next = whole(window & ((1u << left) - 1), left);
-      if (next.bits == 0) break;
-      left -= next.bits;
-      is_end = next.is_end;
-      coefficients += is_end ? 0 : next.zeros + 1;
+  // Files bring tables of their own, so this takes time from each: one code for each window first, then only look-ups among those.
+  constexpr std::uint32_t kMask = (1u << kSkip) - 1;
+  thread_local std::array<Skip, kMask + 1> single;
+  for (std::uint32_t window = 0; window <= kMask; ++window) {
+    const Symbol code = short_[window >> (kSkip - kShort)];
+    const std::uint32_t size = code.symbol & 15u, zeros = code.symbol >> 4, bits = code.length + size;
+    const bool is_end = size == 0 && zeros != 15;
+    single[window] = static_cast<Skip>(code.length == 0 || bits > kSkip ? 0 : is_end ? kSkipEnd | bits : (zeros + 1) << 6 | bits);
+  }
+  for (std::uint32_t window = 0; window <= kMask; ++window) {
+    std::uint32_t used = 0, rest = 0;  // coefficients and the end, as in the table
+    while (rest < 64u << 6) {
+      const Skip next = single[window << used & kMask];
+      if ((next & 63) == 0 || used + (next & 63u) > kSkip) break;
+      used += next & 63u;
+      rest += next & ~63u;
     }
-    skips_[window] = static_cast<Skip>((is_end ? kSkipEnd : 0u) | (left == kSkip ? kMany : coefficients) << 6 | (kSkip - left));
+    const Symbol code = short_[window >> (kSkip - kShort)];
+    const std::uint32_t alone = (kManyFrom + (code.symbol >> 4)) << 6 | (code.length == 0 ? 0 : code.length + (code.symbol & 15u));
+    skips_[window] = static_cast<Skip>(used == 0 ? alone : rest | used);
   }
   has_skips_ = true;
   return skips_.data();

@@ -40,13 +40,21 @@ class HuffmanTable {
   using Pair = std::uint64_t;
   static constexpr std::uint32_t kMany = 127;
   static constexpr Pair kPairEnd = 1u << 23;
-  // Several: bits (6), coefficients (7), kSkipEnd.
+  // Where the first value is not all there: bits of its code (0: too long a one), kMany, zeros before it, and in its place how many bits it
+  // has.
+  static constexpr Pair kNoPairYet = Pair{kMany} << 6 | 1u << 24;
+  static bool has_code_alone(Pair pair) { return (pair >> 6 & 127) == kMany && (pair & 63) != 0; }
+  // Several: bits (6), coefficients (7), kSkipEnd. Where not even one is all there: its bits (0: too long a code), kManyFrom + zeros before
+  // it.
+  static constexpr std::uint32_t kManyFrom = 112;
   using Skip = std::uint16_t;
   static constexpr Skip kSkipEnd = 1u << 13;
 
   // `is_ac`: a symbol is a run and a size, else a size. False if the codes do not fit into 16 bits, or there are too many.
   bool set(const HuffmanCodes& codes, bool is_ac);
-  const Pair* pairs();
+  // kNoPairYet where make_pair() was not called since set(): files bring tables of their own, and use a part of them.
+  const Pair* pairs() const { return pairs_.data(); }
+  void make_pair(std::uint32_t window);
   const Skip* skips();
   // `bits`: the next 16. Length 0: there is no such code.
   Symbol find(std::uint32_t bits) const {
@@ -64,7 +72,7 @@ class HuffmanTable {
   Whole whole(std::uint32_t window, std::uint32_t window_bits) const;
 
   HuffmanCodes codes_;
-  bool is_set_ = false, has_pairs_ = false, has_skips_ = false;
+  bool is_set_ = false, has_skips_ = false;
   std::array<std::int32_t, 17> most_{};    // [bits] first longer code, as if it had 16
   std::array<std::int32_t, 17> offset_{};  // [bits] from a code to its symbol
   std::array<Symbol, 1u << kShort> short_{};

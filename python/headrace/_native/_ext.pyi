@@ -439,7 +439,7 @@ def mix_texts(
     values: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_] | None, hashes: npt.NDArray[np.uint64]
 ) -> None: ...
 def repack_jpeg(encoded: bytes) -> bytes:
-    """The same coefficients with optimised tables and a restart marker a row of blocks, which decodes faster. Raises as ImagePlan.apply()."""
+    """The same coefficients with the standard's tables and a restart marker a row of blocks, which decodes faster. Raises as ImagePlan.apply()."""
 
 def encode_image(encoded: bytes, *, max_side: int = 0, quality: int = 90, pixels: bool = False) -> bytes:
     """An image anew: its longer side at most max_side (0: as it is), as JPEG or, with `pixels`, as binary PPM. Its orientation stays: as EXIF, or turned.
