@@ -16,6 +16,7 @@ from headrace.errors import ChangedError, ForkError, LoaderTimeoutError, TooMany
 from headrace.loader.agreement import check_agreement
 from headrace.loader.cache_warning import warn_of_failures
 from headrace.loader.feeding import IndexFeed, as_array
+from headrace.loader.summary import EpochSummary
 from headrace.sampling.order import OrderSampler
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class NativeIterator:
         self._partition = loader.partition
         self._memory = self._source if isinstance(self._source, ArrayDataset) else None  # read in place, and moved by others
         self.pipeline: _native.Pipeline | None = loader.take_pipeline(self._native)
+        self._summary = EpochSummary.begin(loader)
         self._schedule = loader.batch_schedule
         if self._schedule is not None and self._state.position == 0:
             self._schedule.begin_epoch()
@@ -164,6 +166,8 @@ class NativeIterator:
         if batch is None:
             self._state.finished = True
             self._release()
+            if self._summary is not None:
+                self._summary.end(self._state.epoch)
             warn_of_failures()
             return False
         step, position, skipped = batch.place
