@@ -43,7 +43,9 @@ def test_polynomial(degree: int, only: bool, bias: bool) -> None:
     step = prep.Polynomial(degree, interaction_only=only, include_bias=bias, fields="x")
     np.testing.assert_allclose(made(step, {"x": x}), theirs.transform(x), rtol=1e-12)
     pipe = prep.Pipeline([step]).fit({"x": x})
-    assert pipe.get_feature_names_out() == [name.replace("x0", "x_0").replace("x1", "x_1").replace("x2", "x_2") for name in theirs.get_feature_names_out()]
+    assert pipe.get_feature_names_out() == [
+        name.replace("x0", "x_0").replace("x1", "x_1").replace("x2", "x_2") for name in theirs.get_feature_names_out()
+    ]
 
 
 def test_fields_side_by_side_become_one_and_nulls_spread() -> None:
@@ -65,7 +67,12 @@ def test_pca(k: float, whiten: bool) -> None:
     assert out.shape == expected.shape
     signs = np.sign((out * expected).sum(axis=0))
     np.testing.assert_allclose(out * signs, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
-    np.testing.assert_allclose(step.explained_variance_ratio_["x"] if k != 0.9 else theirs.explained_variance_ratio_, theirs.explained_variance_ratio_, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        step.explained_variance_ratio_["x"] if k != 0.9 else theirs.explained_variance_ratio_,
+        theirs.explained_variance_ratio_,
+        rtol=1e-6,
+        atol=1e-9,
+    )
 
 
 def test_pca_leaves_rows_with_nulls_out_of_the_fit() -> None:
@@ -97,7 +104,9 @@ def test_lda(k: int | None) -> None:
 def test_lda_of_named_classes_and_classes_that_are_null() -> None:
     x, y = mixed()
     names = [None if i % 50 == 0 else f"class {c}" for i, c in enumerate(y)]
-    pipe = prep.Pipeline([prep.Ordinal(null_value=np.nan, dtype="float64", fields="y"), prep.LDA(target="y", fields="x"), prep.Cast("float64", fields="x")])
+    pipe = prep.Pipeline(
+        [prep.Ordinal(null_value=np.nan, dtype="float64", fields="y"), prep.LDA(target="y", fields="x"), prep.Cast("float64", fields="x")]
+    )
     out = pipe.fit({"x": x, "y": names}).transform({"x": x, "y": names})
     there = np.array([name is not None for name in names])
     expected = discriminant_analysis.LinearDiscriminantAnalysis().fit(x[there], y[there]).transform(x)
@@ -152,7 +161,9 @@ def fitted_scores(step: prep.Step, x: Floats, y: Floats) -> Floats:
     return scores
 
 
-@pytest.mark.parametrize(("score", "function"), [("mutual_info", fs.mutual_info_classif), ("mutual_info_regression", fs.mutual_info_regression)])
+@pytest.mark.parametrize(
+    ("score", "function"), [("mutual_info", fs.mutual_info_classif), ("mutual_info_regression", fs.mutual_info_regression)]
+)
 def test_mutual_information_is_scikit_learns_on_the_sample(score: str, function: Any) -> None:
     x, y = mixed(300)
     step = prep.SelectKBest(score, 2, target="y", sample=1000, seed=4, fields="x")
@@ -170,7 +181,9 @@ def test_chunks_and_threads_change_nothing(tmp_path: Path) -> None:
     for chunk in (100, 1000):
         hr.write(tmp_path / str(chunk), whole, chunk_samples=chunk)
         for threads in (0, 1, 2, 8):
-            pipe = prep.Pipeline([prep.SelectKBest("f", 4, target="y", fields="x"), prep.PCA(3, fields="x"), prep.LDA(2, target="y", fields="x")])
+            pipe = prep.Pipeline(
+                [prep.SelectKBest("f", 4, target="y", fields="x"), prep.PCA(3, fields="x"), prep.LDA(2, target="y", fields="x")]
+            )
             pipe.fit(hr.open(tmp_path / str(chunk)), num_threads=threads)
             assert pipe.passes_ == 3
             results.append([step.learned for step in pipe.steps])

@@ -15,6 +15,8 @@ def draw(pipe: Pipeline) -> str:
     only = "" if pipe.fields is None else f" on {pipe.fields!r}"
     if pipe.input_fields_ is None:
         head, foot = f"Pipeline{only}, not fitted", []
+    elif not pipe.input_fields_:
+        head, foot = f"Pipeline{only}, translated", []
     else:
         head = f"Pipeline{only}, fitted in {pipe.passes_} {'pass' if pipe.passes_ == 1 else 'passes'}"
         fields = ", ".join(f"{f.name}: {f.dtype}{list(f.shape) if f.shape else ''}" for f in pipe.input_fields_[:6])

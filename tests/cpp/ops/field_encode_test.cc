@@ -85,7 +85,8 @@ bool says(const std::string& message, const char* part) {
 }
 
 StepSpec lookup_of_texts() {
-  return {"lookup", {0}, 1, {{"values", {10, 20, 30}}, {"unknown", {-1}}, {"null", {-2}}}, {{"sizes", {3}}}, {{"keys", {"", "b", "\xC3\x9F"}}}};
+  return {
+      "lookup", {0}, 1, {{"values", {10, 20, 30}}, {"unknown", {-1}}, {"null", {-2}}}, {{"sizes", {3}}}, {{"keys", {"", "b", "\xC3\x9F"}}}};
 }
 
 TEST_CASE("a category table finds what it was given, and refuses equal ones") {
@@ -107,8 +108,11 @@ TEST_CASE("lookup of texts: known, unknown, empty, null") {
 
 TEST_CASE("lookup of floats, a table a component; zeros are one, infinity is a value") {
   const double inf = std::numeric_limits<double>::infinity();
-  const StepSpec step{"lookup", {0}, 1, {{"keys", {0.0, inf, 1.5}}, {"values", {1, 2, 3}}, {"unknown", {7, 8}}, {"null", {kNan, 9}}}, {{"sizes", {2, 1}}}, {}};
-  const auto plan = plan_of(field("x", "float32", {2}), {RegisterType::kFloat32, 2}, {RegisterType::kFloat64, 2}, step, field("o", "float64", {2}));
+  const StepSpec step{
+      "lookup", {0}, 1, {{"keys", {0.0, inf, 1.5}}, {"values", {1, 2, 3}}, {"unknown", {7, 8}}, {"null", {kNan, 9}}}, {{"sizes", {2, 1}}},
+      {}};
+  const auto plan =
+      plan_of(field("x", "float32", {2}), {RegisterType::kFloat32, 2}, {RegisterType::kFloat64, 2}, step, field("o", "float64", {2}));
   const std::vector<float> in{-0.0f, 1.5f, static_cast<float>(inf), static_cast<float>(kNan), static_cast<float>(kNan), 0.0f};
   const Numbers out = run<double>(*plan, rows_of(in), 3, 2);
   CHECK(Numbers(out.begin(), out.begin() + 4) == Numbers{1, 3, 2, 9});
@@ -149,8 +153,8 @@ TEST_CASE("buckets between edges, and codes as zeros and a one") {
   const StepSpec buckets{"bucketize", {0}, 1, {{"edges", {0, 1, 5}}}, {{"sizes", {2, 1}}, {"right", {0}}, {"null", {-1}}}, {}};
   const StepSpec spread{"one_hot", {1}, 2, {}, {{"sizes", {3, 2}}}, {}};
   const auto made = FieldPlan::create({{0, field("x", "float64", {2}), 0}},
-                                      {{RegisterType::kFloat64, 2}, {RegisterType::kInt64, 2}, {RegisterType::kFloat32, 5}}, {buckets, spread},
-                                      {{false, 2, field("o", "float32", {5})}});
+                                      {{RegisterType::kFloat64, 2}, {RegisterType::kInt64, 2}, {RegisterType::kFloat32, 5}},
+                                      {buckets, spread}, {{false, 2, field("o", "float32", {5})}});
   REQUIRE(made.is_ok());
   const Numbers in{0, 5, -1, 4.9, kNan, kNan};
   CHECK(run<float>(*made.value(), rows_of(in), 3, 5) == std::vector<float>{0, 1, 0, 0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0});
@@ -168,7 +172,8 @@ TEST_CASE("buckets between edges, and codes as zeros and a one") {
 
 TEST_CASE("parts of dates at the ends of what int64 holds") {
   const StepSpec step{"date_parts", {0}, 1, {}, {{"parts", {0, 1, 2, 3}}, {"forms", {0, 0, 0, 0}}, {"multiple", {1}}}, {{"unit", {"D"}}}};
-  const auto plan = plan_of(field("x", "datetime64[D]"), {RegisterType::kInt64, 1}, {RegisterType::kFloat64, 4}, step, field("o", "float64", {4}));
+  const auto plan =
+      plan_of(field("x", "datetime64[D]"), {RegisterType::kInt64, 1}, {RegisterType::kFloat64, 4}, step, field("o", "float64", {4}));
   const Integers in{0, -1, kNullInt, kNullInt + 1, std::numeric_limits<std::int64_t>::max(), -719468};
   const Numbers out = run<double>(*plan, rows_of(in), 6, 4);
   CHECK(Numbers(out.begin(), out.begin() + 8) == Numbers{1970, 1, 1, 3, 1969, 12, 31, 2});
@@ -183,13 +188,21 @@ TEST_CASE("parts of dates at the ends of what int64 holds") {
 }
 
 TEST_CASE("cleaned texts are in the scratch; a step may look them up, and bytes that are no UTF-8 stay") {
-  const StepSpec clean{"clean", {0}, 1, {}, {{"what", {1, 1, 1}}, {"replacements_there", {0, 1}}},
-                       {{"folds", {"\xC3\x9F", "ss"}}, {"spaces", {" ", "\xE2\x80\x83"}}, {"replaced", {"x", "y"}}, {"replacements", {"", "z"}}}};
+  const StepSpec clean{
+      "clean",
+      {0},
+      1,
+      {},
+      {{"what", {1, 1, 1}}, {"replacements_there", {0, 1}}},
+      {{"folds", {"\xC3\x9F", "ss"}}, {"spaces", {" ", "\xE2\x80\x83"}}, {"replaced", {"x", "y"}}, {"replacements", {"", "z"}}}};
   format::Field out = texts_field();
   auto plan = FieldPlan::create({{0, texts_field(), 0}}, {{RegisterType::kText, 1}, {RegisterType::kText, 1}}, {clean}, {{false, 1, out}});
   REQUIRE_MESSAGE(plan.is_ok(), plan.status().message());
   CHECK(plan.value()->makes_texts());
-  const Texts texts({" \xE2\x80\x83" "A\xC3\x9F ", nullptr, "X", "Y", "1.50", "\xFF\xC3", " ", "NaN", "\xE2\x80"});
+  const Texts texts(
+      {" \xE2\x80\x83"
+       "A\xC3\x9F ",
+       nullptr, "X", "Y", "1.50", "\xFF\xC3", " ", "NaN", "\xE2\x80"});
   FieldScratch scratch(*plan.value());
   std::uint8_t* none = nullptr;
   for (int round = 0; round < 2; ++round) {
@@ -213,10 +226,12 @@ TEST_CASE("cleaned texts are in the scratch; a step may look them up, and bytes 
 
 TEST_CASE("products with a matrix and of components; a null spreads to what it is a factor of") {
   const StepSpec linear{"linear", {0}, 1, {{"center", {1, 2}}, {"matrix", {1, 0, 2, 3}}, {"shift", {10, 20}}}, {}, {}};
-  const auto plan = plan_of(field("x", "float64", {2}), {RegisterType::kFloat64, 2}, {RegisterType::kFloat64, 2}, linear, field("o", "float64", {2}));
+  const auto plan =
+      plan_of(field("x", "float64", {2}), {RegisterType::kFloat64, 2}, {RegisterType::kFloat64, 2}, linear, field("o", "float64", {2}));
   CHECK(run<double>(*plan, rows_of(Numbers{1, 2, 3, 5}), 2, 2) == Numbers{10, 20, 18, 29});
   const StepSpec products{"products", {0}, 1, {}, {{"sizes", {0, 1, 2}}, {"components", {1, 0, 0}}}, {}};
-  const auto powers = plan_of(field("x", "float64", {2}), {RegisterType::kFloat64, 2}, {RegisterType::kFloat64, 3}, products, field("o", "float64", {3}));
+  const auto powers =
+      plan_of(field("x", "float64", {2}), {RegisterType::kFloat64, 2}, {RegisterType::kFloat64, 3}, products, field("o", "float64", {3}));
   const Numbers out = run<double>(*powers, rows_of(Numbers{3, 4, 2, kNan}), 2, 3);
   CHECK(Numbers(out.begin(), out.begin() + 4) == Numbers{1, 4, 9, 1});
   CHECK(std::isnan(out[4]));
@@ -225,7 +240,8 @@ TEST_CASE("products with a matrix and of components; a null spreads to what it i
   wrong.integers["components"] = {1, 0, 2};
   CHECK(says(refusal(field("x", "float64", {2}), {RegisterType::kFloat64, 2}, {RegisterType::kFloat64, 3}, wrong), "no component 2 of 2"));
   wrong.integers["components"] = {1};
-  CHECK(says(refusal(field("x", "float64", {2}), {RegisterType::kFloat64, 2}, {RegisterType::kFloat64, 3}, wrong), "product 2 has more factors"));
+  CHECK(says(refusal(field("x", "float64", {2}), {RegisterType::kFloat64, 2}, {RegisterType::kFloat64, 3}, wrong),
+             "product 2 has more factors"));
 }
 
 }  // namespace

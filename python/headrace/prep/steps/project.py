@@ -114,7 +114,7 @@ class PCA(_Projection):
 
 
 class LDA(_Projection):
-    """The numbers projected where classes lie apart, as LinearDiscriminantAnalysis(solver="svd") of scikit-learn 1.9: of the classes' moments, which one pass finds.
+    """The numbers projected where classes lie apart, as LinearDiscriminantAnalysis(solver="svd") of scikit-learn 1.9; one pass finds the classes' moments.
 
     target: the field of classes: one whole number, boolean or float a sample (Ordinal makes one of texts); at most 1024 of them, and it stays a field.
     k: how many directions; None: all, at most classes - 1. Signs: the largest weight is positive. Samples with a null or an infinity are left out of the fit,
@@ -142,7 +142,9 @@ class LDA(_Projection):
         classes, count, means, within = joint.statistic.found()
         total = int(count.sum())
         if len(classes) < 2 or total <= len(classes):
-            raise ValueError(f"{self}: {total} samples of {len(classes)} classes; expected two classes or more, and more samples than classes")
+            raise ValueError(
+                f"{self}: {total} samples of {len(classes)} classes; expected two classes or more, and more samples than classes"
+            )
         priors = count / total
         mean = priors @ means
         scalings, shares = _directions(within, means - mean, priors, total)
