@@ -101,7 +101,8 @@ def _standard_scaler(fitted: Any) -> Node:
 def _min_max_scaler(fitted: Any) -> Node:
     width = len(fitted.scale_)
     moved = ("affine", {"center": np.zeros(width), "factor": _floats(fitted.scale_), "shift": _floats(fitted.min_)})
-    return _steps(moved, _clip(*fitted.feature_range, width)) if fitted.clip else _steps(moved)
+    low, high = fitted.feature_range
+    return _steps(moved, _clip(low, high, width)) if fitted.clip else _steps(moved)
 
 
 def _max_abs_scaler(fitted: Any) -> Node:
