@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "headrace/base/multiversion.h"
@@ -28,33 +29,51 @@ struct Parameters {
 };
 
 // Null stays null in all but the fill: comparisons with NaN are false. The centre has two parts, so that float32 loses nothing of what
-// float64 would keep: x - center is exact where it matters.
+// float64 would keep: x - center is exact where it matters. V is a number or a vector of them.
+template <std::uint32_t kDoes, typename V>
+HR_INLINE void change(const V (&p)[kParameters], V& x) {
+  if constexpr ((kDoes & kFill) != 0) x = x != x ? p[kFillWith] : x;
+  if constexpr ((kDoes & kClip) != 0) {
+    x = p[kLowest] > x ? p[kLowest] : x;
+    x = p[kHighest] < x ? p[kHighest] : x;
+  }
+  if constexpr ((kDoes & kAffine) != 0) {
+    x = x - p[kCenter];
+    if constexpr ((kDoes & kLow) != 0) x = x - p[kCenterLow];
+    x = x * p[kFactor];
+    if constexpr ((kDoes & kShift) != 0) x = x + p[kShiftBy];
+  }
+}
+
+template <typename V, typename T>
+HR_INLINE void take(const Parameters<T>& p, std::size_t j, V (&out)[kParameters]) {
+  for (std::size_t k = 0; k < kParameters; ++k) {
+    if (!p.values[k].empty()) std::memcpy(&out[k], p.values[k].data() + j, sizeof(V));
+  }
+}
+
+// Some components of all rows, a step apart: their parameters stay in registers meanwhile.
+template <std::uint32_t kDoes, typename V, typename T>
+HR_INLINE void chain_down(const Parameters<T>& p, std::size_t j, std::size_t rows, const T* in, T* out) {
+  V parameters[kParameters] = {};
+  take(p, j, parameters);
+  for (std::size_t row = 0; row < rows; ++row) {
+    V x;
+    std::memcpy(&x, in + row * p.period + j, sizeof(V));
+    change<kDoes>(parameters, x);
+    std::memcpy(out + row * p.period + j, &x, sizeof(V));
+  }
+}
+
 template <std::uint32_t kDoes, typename T>
 HR_INLINE void chain(const Parameters<T>& p, std::size_t count, const T* in, T* out) {
-  const T *const fill = p.values[kFillWith].data(), *const low = p.values[kLowest].data(), *const high = p.values[kHighest].data();
-  const T *const center = p.values[kCenter].data(), *const center_low = p.values[kCenterLow].data();
-  const T *const factor = p.values[kFactor].data(), *const shift = p.values[kShiftBy].data();
-  for (std::size_t base = 0; base < count; base += p.period) {
-    const std::size_t n = std::min(p.period, count - base);
-    const T* const from = in + base;
-    T* const to = out + base;
-#pragma GCC ivdep
-    for (std::size_t j = 0; j < n; ++j) {
-      T x = from[j];
-      if constexpr ((kDoes & kFill) != 0) x = x != x ? fill[j] : x;
-      if constexpr ((kDoes & kClip) != 0) {
-        x = low[j] > x ? low[j] : x;
-        x = high[j] < x ? high[j] : x;
-      }
-      if constexpr ((kDoes & kAffine) != 0) {
-        x = x - center[j];
-        if constexpr ((kDoes & kLow) != 0) x = x - center_low[j];
-        x = x * factor[j];
-        if constexpr ((kDoes & kShift) != 0) x = x + shift[j];
-      }
-      to[j] = x;
-    }
-  }
+  constexpr std::size_t kLanes = 64 / sizeof(T);
+  typedef T Vector __attribute__((vector_size(64)));
+  const std::size_t rows = count / p.period, left = count % p.period;
+  std::size_t j = 0;
+  for (; j + kLanes <= p.period; j += kLanes) chain_down<kDoes, Vector>(p, j, rows, in, out);
+  for (; j < p.period; ++j) chain_down<kDoes, T>(p, j, rows, in, out);
+  for (j = 0; j < left; ++j) chain_down<kDoes, T>(p, j, 1, in + rows * p.period, out + rows * p.period);
 }
 
 template <std::uint32_t kDoes, typename T>

@@ -28,7 +28,6 @@ class OrderedRows:
     def __init__(self, rows: Rows, names: list[str]) -> None:
         self._rows, self._names = rows, names
         self.fields = [_filled(field) if field.name in names else field for field in rows.fields]
-        self.parts_seen = 0
 
     def __len__(self) -> int:
         return len(self._rows)
