@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 import headrace as hr
 from headrace import prep
 
-TEXTS = st.lists(st.one_of(st.none(), st.text(max_size=6), st.sampled_from(["ẞtraße\u2003", "\u00a0ΑΣ ", " \t\n", "İ", "ﬁ"])), min_size=1, max_size=30)
+TEXTS = st.lists(
+    st.one_of(st.none(), st.text(max_size=6), st.sampled_from(["ẞtraße\u2003", "\u00a0ΑΣ ", " \t\n", "İ", "ﬁ"])), min_size=1, max_size=30
+)
 
 
 def cleaned(values: Any, **how: Any) -> Any:
@@ -46,7 +48,24 @@ def test_replace_is_of_whole_texts_after_the_others() -> None:
 def test_unify_types() -> None:
     same = ["1", " 1.0", "+1", "1e0", "1.000", "01"]
     assert cleaned(same, unify_types=True) == ["1"] * len(same)
-    values = ["-2.50", "1e400", "True", "FALSE", "NaN", "none", "", "NA", "0x10", "1_000", "inf", "-0.0", "9007199254740993", "3.1.4", "+-1", "-"]
+    values = [
+        "-2.50",
+        "1e400",
+        "True",
+        "FALSE",
+        "NaN",
+        "none",
+        "",
+        "NA",
+        "0x10",
+        "1_000",
+        "inf",
+        "-0.0",
+        "9007199254740993",
+        "3.1.4",
+        "+-1",
+        "-",
+    ]
     expected = ["-2.5", "1e400", "true", "false", None, None, None, None, "0x10", "1_000", "inf", "0", None, "3.1.4", "+-1", "-"]
     out = cleaned(values, unify_types=True)
     expected[12] = out[12]
@@ -75,7 +94,7 @@ def test_texts_that_are_not_encoded_are_for_apply_not_for_loaders(tmp_path: Path
     assert pipe.transform(dataset)["t"] == ["x", None, "y"]
     pipe.apply(dataset, tmp_path / "out")
     assert [hr.open(tmp_path / "out")[i]["t"] for i in range(3)] == ["x", None, "y"]
-    with pytest.raises(ValueError, match="'t' is texts that a step made.*encode it"):
+    with pytest.raises(ValueError, match=r"'t' is texts that a step made.*encode it"):
         next(iter(hr.DataLoader(dataset, batch_size=2, prepare=pipe)))
 
 

@@ -29,8 +29,7 @@ std::int64_t CategoryTable::find_where(std::uint64_t hash, const Same& is_same) 
 // same_as(i): what finds a category equal to i.
 template <typename SameAs>
 Status CategoryTable::index_all(const SameAs& same_as) {
-  if (keys_.size() > kMaxCategories)
-    return {Code::kInvalidArgument, strf("%zu categories; at most %zu", keys_.size(), kMaxCategories)};
+  if (keys_.size() > kMaxCategories) return {Code::kInvalidArgument, strf("%zu categories; at most %zu", keys_.size(), kMaxCategories)};
   slots_.assign(std::bit_ceil(keys_.size() * 2 + 2), 0);
   const std::size_t mask = slots_.size() - 1;
   for (std::size_t i = 0; i < keys_.size(); ++i) {

@@ -89,7 +89,8 @@ Made make_one_hot(const StepSpec& spec, std::span<const Register> registers) {
   HR_ASSIGN_OR_RETURN(std::vector<std::int64_t> sizes, spec.integers_of("sizes", in.width));
   std::uint64_t width = 0;
   for (const std::int64_t size : sizes) {
-    if (size < 0 || size > out.width) return spec.error(strf("%lld codes; its output has %u values", static_cast<long long>(size), out.width));
+    if (size < 0 || size > out.width)
+      return spec.error(strf("%lld codes; its output has %u values", static_cast<long long>(size), out.width));
     width += static_cast<std::uint64_t>(size);
   }
   if (width != out.width)

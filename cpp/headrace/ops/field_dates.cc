@@ -16,10 +16,10 @@ constexpr std::int64_t kParts = 8;
 enum class Form : std::uint8_t { kValue, kSin, kCos };
 
 struct Unit {
-  std::int64_t per_day = 0;    // units of a day, or
-  std::int64_t days = 0;       // days of a unit, or
-  std::int64_t months = 0;     // months of one
-  std::int64_t per_unit = 1;   // smaller ones still: so many of it are one of per_day
+  std::int64_t per_day = 0;   // units of a day, or
+  std::int64_t days = 0;      // days of a unit, or
+  std::int64_t months = 0;    // months of one
+  std::int64_t per_unit = 1;  // smaller ones still: so many of it are one of per_day
 };
 
 std::optional<Unit> unit_of(const std::string& name) {
@@ -147,7 +147,8 @@ Result<std::unique_ptr<FieldStep>> make_date_parts(const StepSpec& spec, std::sp
   if (multiple[0] < 1) return spec.error("the multiple of its unit is below 1");
   std::vector<Wanted> wanted;
   for (std::size_t k = 0; k < parts.size(); ++k) {
-    if (parts[k] < 0 || parts[k] >= kParts || forms[k] < 0 || forms[k] > 2) return spec.error(strf("there is no part or form %zu of these", k));
+    if (parts[k] < 0 || parts[k] >= kParts || forms[k] < 0 || forms[k] > 2)
+      return spec.error(strf("there is no part or form %zu of these", k));
     wanted.push_back({static_cast<Part>(parts[k]), static_cast<Form>(forms[k])});
   }
   if (wanted.empty() || out.type != RegisterType::kFloat64 || out.width != static_cast<std::uint64_t>(in.width) * wanted.size())

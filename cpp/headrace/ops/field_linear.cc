@@ -65,7 +65,8 @@ class Products : public FieldStep {
 Status check_floats_apart(const StepSpec& spec, std::span<const Register> registers) {
   HR_RETURN_IF_ERROR(check_floats(spec, registers, 1));
   if (spec.inputs[0] == spec.output) return spec.error("its output is its input");
-  return registers[spec.inputs[0]].type == registers[spec.output].type ? Status::ok() : spec.error("its output is of another type than its input");
+  return registers[spec.inputs[0]].type == registers[spec.output].type ? Status::ok()
+                                                                       : spec.error("its output is of another type than its input");
 }
 
 }  // namespace
@@ -97,7 +98,8 @@ Made make_products(const StepSpec& spec, std::span<const Register> registers) {
     }
   }
   if (at != all.end()) return spec.error(strf("%td factors belong to no product", all.end() - at));
-  if (in.type == RegisterType::kFloat32) return std::unique_ptr<FieldStep>(std::make_unique<Products<float>>(std::move(factors), spec, in.width));
+  if (in.type == RegisterType::kFloat32)
+    return std::unique_ptr<FieldStep>(std::make_unique<Products<float>>(std::move(factors), spec, in.width));
   return std::unique_ptr<FieldStep>(std::make_unique<Products<double>>(std::move(factors), spec, in.width));
 }
 

@@ -73,7 +73,9 @@ To number(double x) {
 
 // Categories of component j: those from `first` on, so many.
 Result<CategoryTable> table_of(const StepSpec& spec, const Register& in, std::size_t first, std::size_t size) {
-  const auto cut = [&](const auto& all) { return std::vector(all.begin() + static_cast<std::ptrdiff_t>(first), all.begin() + static_cast<std::ptrdiff_t>(first + size)); };
+  const auto cut = [&](const auto& all) {
+    return std::vector(all.begin() + static_cast<std::ptrdiff_t>(first), all.begin() + static_cast<std::ptrdiff_t>(first + size));
+  };
   if (in.type == RegisterType::kText) return CategoryTable::of_texts(cut(spec.texts.at("keys")));
   std::vector<std::uint64_t> keys;
   if (in.type == RegisterType::kInt64) {

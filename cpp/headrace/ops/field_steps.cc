@@ -7,13 +7,31 @@ namespace {
 
 const std::map<std::string, MakeStep>& makers() {
   static const std::map<std::string, MakeStep> kMakers{
-      {"fill", make_elementwise},    {"clip", make_elementwise},       {"null_outside", make_elementwise},
-      {"affine", make_elementwise},  {"affine_div", make_elementwise}, {"binarize", make_elementwise},
-      {"log1p", make_function},      {"yeo_johnson", make_function},   {"box_cox", make_function},
-      {"quantile", make_quantile},   {"convert", make_convert},        {"concat", make_concat},
-      {"take", make_take},           {"is_null", make_is_null},        {"inside", make_inside},
-      {"normalize", make_normalize}, {"lookup", make_lookup}, {"hash", make_hash}, {"bucketize", make_bucketize}, {"one_hot", make_one_hot},
-      {"date_parts", make_date_parts}, {"clean", make_clean}, {"cross", make_cross}, {"linear", make_linear}, {"products", make_products},
+      {"fill", make_elementwise},
+      {"clip", make_elementwise},
+      {"null_outside", make_elementwise},
+      {"affine", make_elementwise},
+      {"affine_div", make_elementwise},
+      {"binarize", make_elementwise},
+      {"log1p", make_function},
+      {"yeo_johnson", make_function},
+      {"box_cox", make_function},
+      {"quantile", make_quantile},
+      {"convert", make_convert},
+      {"concat", make_concat},
+      {"take", make_take},
+      {"is_null", make_is_null},
+      {"inside", make_inside},
+      {"normalize", make_normalize},
+      {"lookup", make_lookup},
+      {"hash", make_hash},
+      {"bucketize", make_bucketize},
+      {"one_hot", make_one_hot},
+      {"date_parts", make_date_parts},
+      {"clean", make_clean},
+      {"cross", make_cross},
+      {"linear", make_linear},
+      {"products", make_products},
   };
   return kMakers;
 }

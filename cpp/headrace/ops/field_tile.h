@@ -59,8 +59,8 @@ struct TextBuffer {
 
 struct FieldTile {
   std::size_t rows = 0;
-  std::vector<std::uint8_t*> at;  // [register], aligned for its type
-  std::vector<TextRows> texts;    // [register], of kText
+  std::vector<std::uint8_t*> at;                  // [register], aligned for its type
+  std::vector<TextRows> texts;                    // [register], of kText
   std::vector<std::unique_ptr<TextBuffer>> made;  // [register], of kText that a step writes: clear() and fill it
   template <typename T>
   T* values(std::uint32_t index) const {

@@ -13,8 +13,11 @@ __all__ = ["draw"]
 def draw(pipe: Pipeline) -> str:
     """The steps below each other; of a fitted pipeline, with the fields that go in and come out."""
     only = "" if pipe.fields is None else f" on {pipe.fields!r}"
+    foot: list[str] = []
     if pipe.input_fields_ is None:
-        head, foot = f"Pipeline{only}, not fitted", []
+        head = f"Pipeline{only}, not fitted"
+    elif not pipe.input_fields_:
+        head = f"Pipeline{only}, translated"
     else:
         head = f"Pipeline{only}, fitted in {pipe.passes_} {'pass' if pipe.passes_ == 1 else 'passes'}"
         fields = ", ".join(f"{f.name}: {f.dtype}{list(f.shape) if f.shape else ''}" for f in pipe.input_fields_[:6])

@@ -21,9 +21,7 @@ from headrace.prep.table import Node
 __all__ = ["from_sklearn"]
 
 
-def from_sklearn(
-    fitted: Any, fields: str | Sequence[str] | None = None, *, name: str = "features", dtype: str = "float32"
-) -> Pipeline:
+def from_sklearn(fitted: Any, fields: str | Sequence[str] | None = None, *, name: str = "features", dtype: str = "float32") -> Pipeline:
     """A fitted pipeline that gives what `fitted.transform()` gives, in one field `name` of (batch, columns); other fields (the label) pass through.
 
     fields: where its columns come from, in order: a field of texts or single numbers is one column, a field of n numbers n of them. None: the names of the
@@ -59,7 +57,7 @@ def _labels(fitted: Any) -> list[str]:
 
 
 def _node_of(fitted: Any) -> Node:
-    if isinstance(fitted, str) and fitted == "passthrough" or fitted is None:
+    if (isinstance(fitted, str) and fitted == "passthrough") or fitted is None:
         return {"node": "keep"}
     if isinstance(fitted, type):
         raise TypeError(f"from_sklearn: {fitted.__name__} is a class; expected a fitted transformer")
@@ -103,7 +101,8 @@ def _standard_scaler(fitted: Any) -> Node:
 def _min_max_scaler(fitted: Any) -> Node:
     width = len(fitted.scale_)
     moved = ("affine", {"center": np.zeros(width), "factor": _floats(fitted.scale_), "shift": _floats(fitted.min_)})
-    return _steps(moved, _clip(*fitted.feature_range, width)) if fitted.clip else _steps(moved)
+    low, high = fitted.feature_range
+    return _steps(moved, _clip(low, high, width)) if fitted.clip else _steps(moved)
 
 
 def _max_abs_scaler(fitted: Any) -> Node:
@@ -140,7 +139,10 @@ def _categories(fitted: Any, column: Any) -> tuple[Any, bool]:
     if known and all(isinstance(one, str) for one in known):
         return known, bool(nulls)
     if any(not isinstance(one, bool | int | float) for one in known):
-        raise _refuse(fitted, f"categories such as {next(one for one in known if not isinstance(one, bool | int | float))!r}: expected texts or numbers")
+        raise _refuse(
+            fitted,
+            f"categories such as {next(one for one in known if not isinstance(one, bool | int | float))!r}: expected texts or numbers",
+        )
     return _floats(known), bool(nulls)
 
 
@@ -295,7 +297,16 @@ def _feature_union(fitted: Any) -> Node:
     return {"node": "parts", "parts": parts}
 
 
-_SELECTORS = ("VarianceThreshold", "SelectKBest", "SelectPercentile", "SelectFpr", "SelectFdr", "SelectFwe", "GenericUnivariateSelect", "SelectFromModel")
+_SELECTORS = (
+    "VarianceThreshold",
+    "SelectKBest",
+    "SelectPercentile",
+    "SelectFpr",
+    "SelectFdr",
+    "SelectFwe",
+    "GenericUnivariateSelect",
+    "SelectFromModel",
+)
 _TRANSLATORS: dict[str, Callable[[Any], Node]] = {
     "Binarizer": _binarizer,
     "ColumnTransformer": _column_transformer,

@@ -285,6 +285,8 @@ class Pipeline:
 
     def get_feature_names_out(self, field: str | None = None) -> list[str]:
         """Names of the numbers of a prepared sample: of one delivered field (as Concat makes it), or of all that steps made. Raises KeyError."""
+        if not self._require_fitted():  # translated: its fields are not known, its columns are
+            return [label for step in self.steps for label in getattr(step, "labels", [])]
         values = self.program(self._require_fitted()).values
         if field is not None:
             if field not in values:

@@ -134,7 +134,7 @@ class Step:
         if name.endswith("_") and not name.startswith("_") and name[:-1] in type(self).learns:
             if not self.learned:
                 raise NotFittedError(f"{self} has no {name} yet: call Pipeline.fit() on the training split first")
-            return {field: learned[name[:-1]] for field, learned in self.learned.items()}
+            return {field: learned[name[:-1]] for field, learned in self.learned.items() if name[:-1] in learned}
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # -- scikit-learn's conventions ----------------------------------------------------------------------------------------------------

@@ -45,12 +45,8 @@ class DateParts(Step):
         """One step."""
         value = program.read(name, "int64")
         multiple, unit = unit_of(value.dtype)
-        wanted = [
-            (part, form) for part in self.parts for form in (("sin", "cos") if self.cyclic and part != "year" else ("",))
-        ]
-        labels = [
-            f"{component}_{part}" + (f"_{form}" if form else "") for component in value.names for part, form in wanted
-        ]
+        wanted = [(part, form) for part in self.parts for form in (("sin", "cos") if self.cyclic and part != "year" else ("",))]
+        labels = [f"{component}_{part}" + (f"_{form}" if form else "") for component in value.names for part, form in wanted]
         made = program.make(name, "float64", (len(labels),), labels, nullable=True)
         program.add(
             "date_parts",

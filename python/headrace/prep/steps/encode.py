@@ -138,7 +138,13 @@ class OneHot(_TableEncoder):
             raise ValueError(f"OneHot: unknown is {unknown!r}; expected zeros or infrequent")
         if nulls not in ("category", "zeros"):
             raise ValueError(f"OneHot: nulls is {nulls!r}; expected category or zeros")
-        self.max_categories, self.min_frequency, self.unknown, self.nulls, self.fields = max_categories, min_frequency, unknown, nulls, fields
+        self.max_categories, self.min_frequency, self.unknown, self.nulls, self.fields = (
+            max_categories,
+            min_frequency,
+            unknown,
+            nulls,
+            fields,
+        )
 
     def learn(self, value: Value, summary: Summary) -> Learned:
         """The table, and the column of each category."""

@@ -59,7 +59,9 @@ class MatrixStep(Step):
         name = self.name or (names[0] if len(names) == 1 else "features")
         if name in program.values:
             raise ValueError(f"{self}: there is a field {name!r} already; give another name")
-        made = self.make(program, Value(name, (len(labels),), tuple(labels), dtype, register=register, type=kind), self.learned_of(names[0]))
+        made = self.make(
+            program, Value(name, (len(labels),), tuple(labels), dtype, register=register, type=kind), self.learned_of(names[0])
+        )
         program.set(made)
 
     def make(self, program: Program, value: Value, learned: Learned) -> Value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +17,11 @@ _MOST_CLASSES = 1024
 Floats = npt.NDArray[np.float64]
 
 
-class Statistic(Protocol):
-    """What takes rows, with their targets where there are some."""
-
-    def update(self, values: Any, *arguments: Any, threads: int | None = None) -> Any:
-        """Add rows."""
-
-
-Kind = TypeVar("Kind", bound=Statistic)
+Kind = TypeVar("Kind")
 
 
 class Rows(Generic[Kind]):
-    """Hands the fields of each batch to a statistic, side by side, and the target as floats: NaN where it is null."""
+    """Hands the fields of each batch to a statistic's update(rows, threads=...), side by side, and the target behind them as floats: NaN where it is null."""
 
     def __init__(self, values: dict[str, Value], target: str | None, statistic: Kind) -> None:
         self.values, self.target, self.statistic = values, target, statistic
@@ -37,10 +30,11 @@ class Rows(Generic[Kind]):
         """Add a batch."""
         names = [name for name in self.values if name != self.target]
         rows = columns[names[0]] if len(names) == 1 else np.concatenate([columns[name] for name in names], axis=1)
+        statistic: Any = self.statistic
         if self.target is None:
-            self.statistic.update(rows, threads=threads)
+            statistic.update(rows, threads=threads)
         else:
-            self.statistic.update(rows, _as_floats(columns[self.target]), threads=threads)
+            statistic.update(rows, _as_floats(columns[self.target]), threads=threads)
 
 
 def _as_floats(column: Any) -> Floats:

@@ -74,8 +74,8 @@ class PCA(_Projection):
     """The numbers projected on their k principal components, as PCA: of the covariances that one pass finds, in float64.
 
     k: how many; a share below 1: as many as explain more than this of the variance. whiten: unit variance each. Signs: the largest loading is positive.
-    Samples with a null or an infinity are left out of the fit. Learned, by field: `mean_`, `components_` (k, width), `explained_variance_` (divided by
-    count - 1), `explained_variance_ratio_`.
+    Samples with a null or an infinity are left out of the fit. Components whose variance is below 1e-10 of the largest lose their digits, as covariances
+    do. Learned, by field: `mean_`, `components_` (k, width), `explained_variance_` (divided by count - 1), `explained_variance_ratio_`.
     """
 
     learns = ("mean", "components", "explained_variance", "explained_variance_ratio")
@@ -114,7 +114,7 @@ class PCA(_Projection):
 
 
 class LDA(_Projection):
-    """The numbers projected where classes lie apart, as LinearDiscriminantAnalysis(solver="svd"): of the classes' moments, which one pass finds.
+    """The numbers projected where classes lie apart, as LinearDiscriminantAnalysis(solver="svd") of scikit-learn 1.9; one pass finds the classes' moments.
 
     target: the field of classes: one whole number, boolean or float a sample (Ordinal makes one of texts); at most 1024 of them, and it stays a field.
     k: how many directions; None: all, at most classes - 1. Signs: the largest weight is positive. Samples with a null or an infinity are left out of the fit,
@@ -142,7 +142,9 @@ class LDA(_Projection):
         classes, count, means, within = joint.statistic.found()
         total = int(count.sum())
         if len(classes) < 2 or total <= len(classes):
-            raise ValueError(f"{self}: {total} samples of {len(classes)} classes; expected two classes or more, and more samples than classes")
+            raise ValueError(
+                f"{self}: {total} samples of {len(classes)} classes; expected two classes or more, and more samples than classes"
+            )
         priors = count / total
         mean = priors @ means
         scalings, shares = _directions(within, means - mean, priors, total)
@@ -161,10 +163,9 @@ class LDA(_Projection):
 
 def _directions(within: Floats, away: Floats, priors: Floats, total: int) -> tuple[Floats, Floats]:
     """Hastie, Tibshirani, Friedman 2009, section 4.3: whiten inside the classes, then principal directions of their means."""
-    free = total - len(priors)
     spread = np.sqrt(np.diagonal(within) / total)
     spread = np.where(spread == 0, 1.0, spread)
-    values, vectors = np.linalg.eigh(within / spread[:, None] / spread[None, :] / free)
+    values, vectors = np.linalg.eigh(within / spread[:, None] / spread[None, :] / total)
     sizes = np.sqrt(np.maximum(values[::-1], 0.0))
     rank = int((sizes > _RANK_TOLERANCE).sum())
     white = vectors[:, ::-1][:, :rank] / spread[:, None] / sizes[:rank]

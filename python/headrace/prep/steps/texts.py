@@ -37,7 +37,8 @@ class Clean(Step):
         unify_types: bool = False,
         fields: Any = None,
     ) -> None:
-        for old, new in (replace or {}).items():
+        pairs: Mapping[Any, Any] = replace or {}
+        for old, new in pairs.items():
             if not isinstance(old, str) or not isinstance(new, str | None):
                 raise TypeError(f"Clean: replace has {old!r}: {new!r}; expected texts, each with a text or None")
         self.strip, self.casefold, self.unify_types, self.fields = strip, casefold, unify_types, fields

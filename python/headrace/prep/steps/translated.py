@@ -24,7 +24,15 @@ class Translated(Step):
     is_joint = True
 
     def __init__(
-        self, source: str, node: Node, *, fields: Sequence[str], columns: int, labels: Sequence[str], name: str = "features", dtype: str = "float32"
+        self,
+        source: str,
+        node: Node,
+        *,
+        fields: Sequence[str],
+        columns: int,
+        labels: Sequence[str],
+        name: str = "features",
+        dtype: str = "float32",
     ) -> None:
         if dtype not in FLOATS:
             raise ValueError(f"from_sklearn: dtype is {dtype!r}; expected float32 or float64")
