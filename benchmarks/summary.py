@@ -131,7 +131,7 @@ _RATES = {"our_samples_per_second", "their_samples_per_second"}
 def _draw_peers(rows: Sequence[Row], path: Path) -> bool:
     groups = []
     for workload in dict.fromkeys(row.workload for row in rows):
-        peers = [row for row in rows if row.workload == workload and row.kind == "peer" and _RATES <= row.numbers.keys()]
+        peers = [row for row in rows if row.workload == workload and row.kind == "peer" and row.numbers.keys() >= _RATES]
         if not peers:
             continue
         # Rates of different runs do not compare: each peer's is drawn from its ratio to ours, at our median rate.

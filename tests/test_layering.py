@@ -64,7 +64,17 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     "profiling": _DATA | {"report"},  # a pass over a dataset; what it gives prints and draws itself
     "report": {"errors"},  # text, tables, progress, plots: knows values, not headrace
     "cli": _DATA
-    | {"loader", "integrations", "bench", "evaluate", "tune", "demo", "profiling", "report", "monitor"},  # one file a command; nobody imports it
+    | {
+        "loader",
+        "integrations",
+        "bench",
+        "evaluate",
+        "tune",
+        "demo",
+        "profiling",
+        "report",
+        "monitor",
+    },  # one file a command; nobody imports it
     "__main__": {"cli"},  # python -m headrace
     "__init__": _DATA
     | {"loader", "integrations", "monitor", "bench", "evaluate", "tune", "profiling"},  # the public names, heavy ones on first use

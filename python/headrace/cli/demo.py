@@ -119,20 +119,22 @@ def _show_ready(ready: Any, console: Console) -> None:
     console.result(ready.pipeline)
     console.result()
     low, high = ready.auc_interval
+    compared = ready.translated
     pairs = [
         ("profiled", f"in {humanise.duration(ready.profile_seconds)}, one pass"),
         (
             "fitted",
-            f"on {humanise.count(ready.train)} flights before 2013-10-01, {ready.fit_passes} passes in {humanise.duration(ready.fit_seconds)}; "
-            f"{ready.features} features",
+            f"{humanise.count(ready.train)} flights before 2013-10-01, {ready.fit_passes} passes, {humanise.duration(ready.fit_seconds)}, {ready.features} features",
         ),
-        ("balanced", f"{humanise.percent(ready.late_share)} of these are late, {humanise.percent(ready.balanced_late_share)} of what the model saw"),
+        (
+            "balanced",
+            f"{humanise.percent(ready.late_share)} of these are late, {humanise.percent(ready.balanced_late_share)} of what the model saw",
+        ),
         ("trained", f"{ready.epochs} epochs in {humanise.duration(ready.train_seconds)}; the pipeline runs in the loader"),
         ("AUC", f"{ready.auc:.4f}, 95 % interval {low:.4f} to {high:.4f}, on {humanise.count(ready.held_out)} flights after that date"),
         (
             "scikit-learn",
-            f"{ready.translated.steps}, fitted there and translated: {humanise.count(ready.translated.rows)} rows of the loader within "
-            f"{ready.translated.largest_difference:.1g} of its transform()",
+            f"{compared.steps}, translated: {humanise.count(compared.rows)} rows within {compared.largest_difference:.1g} of its own transform()",
         ),
     ]
     console.result(key_values(pairs, style=console.style))

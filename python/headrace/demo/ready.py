@@ -84,7 +84,9 @@ def make_pipeline() -> prep.Pipeline:
     )
 
 
-def run_ready(path: str, *, epochs: int, seed: int, num_workers: int = 2, advance: Callable[[str], None] = lambda stage: None) -> ReadyResult:
+def run_ready(
+    path: str, *, epochs: int, seed: int, num_workers: int = 2, advance: Callable[[str], None] = lambda stage: None
+) -> ReadyResult:
     """Make the flights dataset at `path` ready, train on it and evaluate. Raises MissingExtraError."""
     errors.import_extra("torch", "demo", "the demo")
     errors.import_extra("sklearn", "demo", "the demo")
