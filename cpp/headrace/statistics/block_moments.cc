@@ -25,28 +25,32 @@ struct Powers {
   double rest[kLanes], m2[kLanes], m3[kLanes], min[kLanes], max[kLanes];
 };
 
-HR_MULTIVERSION
-void sum_all(const double* x, std::size_t rows, std::size_t stride, double* sum) {
+// Eight values as float64, which holds each of float32's.
+template <typename T>
+HR_INLINE Vector load(const T* x) {
+  using Stored = T __attribute__((vector_size(8 * sizeof(T))));
+  Stored stored;
+  std::memcpy(&stored, x, sizeof stored);
+  return __builtin_convertvector(stored, Vector);
+}
+
+template <typename T>
+HR_INLINE void sum_lanes(const T* x, std::size_t rows, std::size_t stride, double* sum) {
   Vector s[kVectors] = {};
   for (std::size_t r = 0; r < rows; ++r, x += stride) {
-    for (std::size_t q = 0; q < kVectors; ++q) {
-      Vector v;
-      std::memcpy(&v, x + q * 8, sizeof v);
-      s[q] += v;
-    }
+    for (std::size_t q = 0; q < kVectors; ++q) s[q] += load(x + q * 8);
   }
   std::memcpy(sum, s, sizeof s);
 }
 
-HR_MULTIVERSION
-void sum_finite(const double* x, std::size_t rows, std::size_t stride, Sums& out) {
+template <typename T>
+HR_INLINE void sum_finite_lanes(const T* x, std::size_t rows, std::size_t stride, Sums& out) {
   Vector s[kVectors] = {};
   Mask count[kVectors] = {}, nulls[kVectors] = {};
   for (std::size_t r = 0; r < rows; ++r, x += stride) {
     for (std::size_t q = 0; q < kVectors; ++q) {
-      Vector v;
+      const Vector v = load(x + q * 8);
       Mask bits, finite;
-      std::memcpy(&v, x + q * 8, sizeof v);
       std::memcpy(&bits, &v, sizeof bits);
       bits &= kMagnitude;
       finite = bits < kInfinity;
@@ -60,8 +64,8 @@ void sum_finite(const double* x, std::size_t rows, std::size_t stride, Sums& out
   std::memcpy(out.nulls, nulls, sizeof nulls);
 }
 
-template <bool kAllFinite>
-HR_INLINE void powers(const double* x, std::size_t rows, std::size_t stride, const double* means, Powers& out) {
+template <bool kAllFinite, typename T>
+HR_INLINE void powers(const T* x, std::size_t rows, std::size_t stride, const double* means, Powers& out) {
   Vector mean[kVectors], rest[kVectors] = {}, m2[kVectors] = {}, m3[kVectors] = {}, least[kVectors], most[kVectors];
   std::memcpy(mean, means, sizeof mean);
   for (std::size_t q = 0; q < kVectors; ++q) {
@@ -70,8 +74,7 @@ HR_INLINE void powers(const double* x, std::size_t rows, std::size_t stride, con
   }
   for (std::size_t r = 0; r < rows; ++r, x += stride) {
     for (std::size_t q = 0; q < kVectors; ++q) {
-      Vector v;
-      std::memcpy(&v, x + q * 8, sizeof v);
+      Vector v = load(x + q * 8);
       if constexpr (!kAllFinite) {
         Mask bits;
         std::memcpy(&bits, &v, sizeof bits);
@@ -96,26 +99,32 @@ HR_INLINE void powers(const double* x, std::size_t rows, std::size_t stride, con
   std::memcpy(out.max, most, sizeof most);
 }
 
-HR_MULTIVERSION
-void powers_of_all(const double* x, std::size_t rows, std::size_t stride, const double* means, Powers& out) {
-  powers<true>(x, rows, stride, means, out);
-}
-
-HR_MULTIVERSION
-void powers_of_finite(const double* x, std::size_t rows, std::size_t stride, const double* means, Powers& out) {
-  powers<false>(x, rows, stride, means, out);
-}
+// On the processor's own vectors.
+#define HR_KERNELS(T)                                                                                                                      \
+  HR_MULTIVERSION void sum_all(const T* x, std::size_t rows, std::size_t stride, double* sum) { sum_lanes(x, rows, stride, sum); }         \
+  HR_MULTIVERSION void sum_finite(const T* x, std::size_t rows, std::size_t stride, Sums& out) { sum_finite_lanes(x, rows, stride, out); } \
+  HR_MULTIVERSION void powers_of_all(const T* x, std::size_t rows, std::size_t stride, const double* means, Powers& out) {                 \
+    powers<true>(x, rows, stride, means, out);                                                                                             \
+  }                                                                                                                                        \
+  HR_MULTIVERSION void powers_of_finite(const T* x, std::size_t rows, std::size_t stride, const double* means, Powers& out) {              \
+    powers<false>(x, rows, stride, means, out);                                                                                            \
+  }
+HR_KERNELS(double)
+HR_KERNELS(float)
+#undef HR_KERNELS
 
 // The mean of a column whose sum is beyond float64: all its values are scaled down first.
-double scaled_mean(const double* x, std::size_t rows, std::size_t stride, double count) {
+template <typename T>
+double scaled_mean(const T* x, std::size_t rows, std::size_t stride, double count) {
   double sum = 0;
-  for (std::size_t r = 0; r < rows; ++r) sum += std::isfinite(x[r * stride]) ? std::ldexp(x[r * stride], -16) : 0.0;
+  for (std::size_t r = 0; r < rows; ++r) sum += std::isfinite(x[r * stride]) ? std::ldexp(static_cast<double>(x[r * stride]), -16) : 0.0;
   return std::ldexp(sum / count, 16);
 }
 
 // Columns [first, first + columns) of a tile whose rows are `stride` wide; `abreast` rows make one of the lanes.
+template <typename T>
 struct Part {
-  const double* at;
+  const T* at;
   std::size_t stride;  // of a sub-row of lanes
   std::size_t rows;    // of lanes
   std::size_t columns;
@@ -123,7 +132,8 @@ struct Part {
 };
 
 // Lane sums become column sums, in `sums`' first lanes.
-void fold(const Part& part, Sums& sums) {
+template <typename T>
+void fold(const Part<T>& part, Sums& sums) {
   for (std::size_t g = 1; g < part.abreast; ++g) {
     for (std::size_t c = 0; c < part.columns; ++c) {
       sums.sum[c] += sums.sum[g * part.columns + c];
@@ -133,7 +143,8 @@ void fold(const Part& part, Sums& sums) {
   }
 }
 
-void fold(const Part& part, Powers& powers) {
+template <typename T>
+void fold(const Part<T>& part, Powers& powers) {
   for (std::size_t g = 1; g < part.abreast; ++g) {
     for (std::size_t c = 0; c < part.columns; ++c) {
       const std::size_t lane = g * part.columns + c;
@@ -147,7 +158,8 @@ void fold(const Part& part, Powers& powers) {
 }
 
 // Counts and sums; answers whether all values are finite.
-bool sum_part(const Part& part, Sums& sums) {
+template <typename T>
+bool sum_part(const Part<T>& part, Sums& sums) {
   const std::size_t lanes = part.columns * part.abreast;
   sum_all(part.at, part.rows, part.stride, sums.sum);
   if (std::all_of(sums.sum, sums.sum + lanes, [](double sum) { return std::isfinite(sum); })) {
@@ -159,7 +171,8 @@ bool sum_part(const Part& part, Sums& sums) {
   return false;
 }
 
-void part_moments(const Part& part, std::size_t padded_rows, std::size_t first, BlockMoments& out) {
+template <typename T>
+void part_moments(const Part<T>& part, std::size_t padded_rows, std::size_t first, BlockMoments& out) {
   Sums sums;
   Powers powers;
   double means[kLanes] = {};
@@ -171,7 +184,11 @@ void part_moments(const Part& part, std::size_t padded_rows, std::size_t first, 
     if (!std::isfinite(mean)) mean = scaled_mean(part.at + c, part.rows * part.abreast, part.stride / part.abreast, count);
     for (std::size_t g = 0; g < part.abreast; ++g) means[g * part.columns + c] = mean;
   }
-  (all_finite ? powers_of_all : powers_of_finite)(part.at, part.rows, part.stride, means, powers);
+  if (all_finite) {
+    powers_of_all(part.at, part.rows, part.stride, means, powers);
+  } else {
+    powers_of_finite(part.at, part.rows, part.stride, means, powers);
+  }
   fold(part, powers);
   for (std::size_t c = 0; c < part.columns; ++c) {
     const std::size_t to = first + c;
@@ -201,6 +218,13 @@ void part_moments(const Part& part, std::size_t padded_rows, std::size_t first, 
   }
 }
 
+template <typename T>
+void parts_moments(const T* at, std::size_t stride, std::size_t rows, std::size_t columns, std::size_t abreast, std::size_t padded,
+                   BlockMoments& out) {
+  for (std::size_t first = 0; first < columns; first += kLanes)
+    part_moments(Part<T>{at + first, stride * abreast, rows / abreast, std::min(kLanes, columns - first), abreast}, padded, first, out);
+}
+
 }  // namespace
 
 void block_moments(double* tile, std::size_t rows, std::size_t columns, BlockMoments& out) {
@@ -208,10 +232,15 @@ void block_moments(double* tile, std::size_t rows, std::size_t columns, BlockMom
   const std::size_t padded = (abreast - rows % abreast) % abreast;
   std::fill(tile + rows * columns, tile + rows * columns + padded * columns, std::numeric_limits<double>::quiet_NaN());
   std::fill(tile + (rows + padded) * columns, tile + (rows + padded) * columns + kLanes, 0.0);
-  for (std::size_t first = 0; first < columns; first += kLanes) {
-    const std::size_t wide = std::min(kLanes, columns - first);
-    part_moments({tile + first, columns * abreast, (rows + padded) / abreast, wide, abreast}, padded, first, out);
-  }
+  parts_moments(tile, columns, rows + padded, columns, abreast, padded, out);
 }
+
+template <typename T>
+void block_moments_in_place(const T* values, std::size_t stride, std::size_t rows, std::size_t columns, BlockMoments& out) {
+  parts_moments(values, stride, rows, columns, stride == columns ? rows_abreast(columns) : 1, 0, out);
+}
+
+template void block_moments_in_place(const float*, std::size_t, std::size_t, std::size_t, BlockMoments&);
+template void block_moments_in_place(const double*, std::size_t, std::size_t, std::size_t, BlockMoments&);
 
 }  // namespace headrace::statistics

@@ -26,4 +26,14 @@ constexpr std::size_t rows_abreast(std::size_t columns) { return columns < 32 ? 
 // REQUIRES: rows >= 1, 1 <= columns <= kPanel, rows * columns <= kTileValues; aligned to 64 bytes, with kTilePadding values of room.
 void block_moments(double* tile, std::size_t rows, std::size_t columns, BlockMoments& out);
 
+// The same bits of values where they lie, float32 or float64 (NaN for null), rows `stride` values apart; no copy.
+// values_read() of them are read from `values` on, some beyond the last row: what those are does not matter.
+// REQUIRES: as above, and rows % rows_abreast(columns) == 0.
+template <typename T>
+void block_moments_in_place(const T* values, std::size_t stride, std::size_t rows, std::size_t columns, BlockMoments& out);
+constexpr std::size_t values_read(std::size_t stride, std::size_t rows, std::size_t columns) {
+  const std::size_t abreast = stride == columns ? rows_abreast(columns) : 1;
+  return (rows / abreast - 1) * stride * abreast + (columns + 31) / 32 * 32;
+}
+
 }  // namespace headrace::statistics

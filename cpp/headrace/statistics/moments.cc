@@ -112,17 +112,40 @@ Result<Moments> Moments::create(std::size_t width) try {
   return Status(Code::kOutOfMemory, "moments: out of memory");
 }
 
+namespace {
+
+// Counts a block of rows where it lies, if it can be.
+template <typename T>
+bool count_in_place(const Rows& rows, std::size_t first_row, std::size_t count, std::size_t begin, std::size_t columns, BlockMoments& out) {
+  const std::size_t at = first_row * rows.width + begin;
+  // Rows that lie together are taken several at a time, in the same order as those of a tile; others would be in another order.
+  const bool same_order = columns == rows.width || rows_abreast(columns) == 1;
+  if (!same_order || at + values_read(rows.width, count, columns) > rows.count * rows.width) return false;
+  block_moments_in_place(reinterpret_cast<const T*>(rows.values) + at, rows.width, count, columns, out);
+  return true;
+}
+
+bool count_in_place(const Rows& rows, std::size_t first_row, std::size_t count, std::size_t begin, std::size_t columns, BlockMoments& out) {
+  if (rows.valid != nullptr) return false;
+  if (rows.dtype == format::DType::kFloat32) return count_in_place<float>(rows, first_row, count, begin, columns, out);
+  if (rows.dtype == format::DType::kFloat64) return count_in_place<double>(rows, first_row, count, begin, columns, out);
+  return false;
+}
+
+}  // namespace
+
 void Moments::add_panel(const Rows& rows, std::size_t first_row, std::size_t blocks, std::size_t panel, ColumnMoments& to) const {
   alignas(64) double tile[kTileValues + kTilePadding];
   BlockMoments block;
   const std::size_t begin = panel * kPanel, end = std::min(width_, begin + kPanel), row_bytes = width_ * number_bytes(rows.dtype);
   for (std::size_t b = 0; b < blocks; ++b) {
-    load_tile(rows, first_row + b * block_rows_, block_rows_, begin, end - begin, tile);
+    const bool in_place = count_in_place(rows, first_row + b * block_rows_, block_rows_, begin, end - begin, block);
+    if (!in_place) load_tile(rows, first_row + b * block_rows_, block_rows_, begin, end - begin, tile);
     // The next block comes while this one is counted: memory and arithmetic take turns otherwise.
     if (b + 1 < blocks && end - begin == width_) {
       ops::prefetch(rows.values + (first_row + (b + 1) * block_rows_) * row_bytes, block_rows_ * row_bytes);
     }
-    block_moments(tile, block_rows_, end - begin, block);
+    if (!in_place) block_moments(tile, block_rows_, end - begin, block);
     to.merge(block, begin, end);
   }
 }

@@ -124,7 +124,7 @@ def _show_ready(ready: Any, console: Console) -> None:
         ("profiled", f"in {humanise.duration(ready.profile_seconds)}, one pass"),
         (
             "fitted",
-            f"{humanise.count(ready.train)} flights before 2013-10-01, {ready.fit_passes} passes, {humanise.duration(ready.fit_seconds)}, {ready.features} features",
+            f"{ready.fit_passes} passes over {humanise.count(ready.train)} earlier flights, {humanise.duration(ready.fit_seconds)}; {ready.features} features",
         ),
         (
             "balanced",
