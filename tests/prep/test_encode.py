@@ -227,3 +227,21 @@ def test_what_encoders_refuse() -> None:
         prep.Bucketize([1, 1])
     with pytest.raises(ValueError, match="either edges or n"):
         prep.Bucketize()
+
+
+def test_rows_that_an_earlier_step_leaves_out_are_not_counted() -> None:
+    data = {"n": np.array([1.0, np.nan, 3.0, np.nan, 5.0]), "w": ["a", "b", "é", None, "a"], "k": np.array([1, 9, 2, 8, 1])}
+    steps = [prep.Impute("drop", fields="n"), prep.Frequency(fields="w"), prep.Ordinal(fields="k")]
+    pipe = prep.Pipeline(steps).fit(data)
+    assert pipe.steps[1].categories_["w"] == [["a", "é"]]
+    out = pipe.transform(data)
+    np.testing.assert_allclose(out["w"], [2 / 3, 1 / 3, 2 / 3])
+    assert out["k"].tolist() == [0, 1, 0]
+
+
+def test_categories_of_bytes_need_be_no_utf8(tmp_path: Path) -> None:
+    values = [b"\xff", b"a", b"\xff\x00", b"a"]
+    hr.write(tmp_path / "d", {"b": values})
+    dataset = hr.open(tmp_path / "d")
+    pipe = prep.Pipeline.from_json(prep.Pipeline([prep.Ordinal(fields="b")]).fit(dataset).to_json())
+    assert pipe.transform(dataset)["b"].tolist() == [1, 0, 2, 0]
