@@ -12,6 +12,7 @@ namespace {
 
 // Vectors of a fixed length, whatever the processor's: so sums are made in the same order everywhere.
 using Vector = double __attribute__((vector_size(64)));
+using HalfVector = float __attribute__((vector_size(32)));
 using Mask = long long __attribute__((vector_size(64)));
 constexpr std::size_t kVectors = 4;
 constexpr std::size_t kLanes = 32;
@@ -25,20 +26,23 @@ struct Powers {
   double rest[kLanes], m2[kLanes], m3[kLanes], min[kLanes], max[kLanes];
 };
 
-// Eight values as float64, which holds each of float32's.
-template <typename T>
-HR_INLINE Vector load(const T* x) {
-  using Stored = T __attribute__((vector_size(8 * sizeof(T))));
-  Stored stored;
+// Eight values as float64, which holds each of float32's. By reference: how vectors are returned differs between processors.
+HR_INLINE void load(const double* x, Vector& out) { std::memcpy(&out, x, sizeof out); }
+HR_INLINE void load(const float* x, Vector& out) {
+  HalfVector stored;
   std::memcpy(&stored, x, sizeof stored);
-  return __builtin_convertvector(stored, Vector);
+  out = __builtin_convertvector(stored, Vector);
 }
 
 template <typename T>
 HR_INLINE void sum_lanes(const T* x, std::size_t rows, std::size_t stride, double* sum) {
   Vector s[kVectors] = {};
   for (std::size_t r = 0; r < rows; ++r, x += stride) {
-    for (std::size_t q = 0; q < kVectors; ++q) s[q] += load(x + q * 8);
+    for (std::size_t q = 0; q < kVectors; ++q) {
+      Vector v;
+      load(x + q * 8, v);
+      s[q] += v;
+    }
   }
   std::memcpy(sum, s, sizeof s);
 }
@@ -49,8 +53,9 @@ HR_INLINE void sum_finite_lanes(const T* x, std::size_t rows, std::size_t stride
   Mask count[kVectors] = {}, nulls[kVectors] = {};
   for (std::size_t r = 0; r < rows; ++r, x += stride) {
     for (std::size_t q = 0; q < kVectors; ++q) {
-      const Vector v = load(x + q * 8);
+      Vector v;
       Mask bits, finite;
+      load(x + q * 8, v);
       std::memcpy(&bits, &v, sizeof bits);
       bits &= kMagnitude;
       finite = bits < kInfinity;
@@ -74,7 +79,8 @@ HR_INLINE void powers(const T* x, std::size_t rows, std::size_t stride, const do
   }
   for (std::size_t r = 0; r < rows; ++r, x += stride) {
     for (std::size_t q = 0; q < kVectors; ++q) {
-      Vector v = load(x + q * 8);
+      Vector v;
+      load(x + q * 8, v);
       if constexpr (!kAllFinite) {
         Mask bits;
         std::memcpy(&bits, &v, sizeof bits);
