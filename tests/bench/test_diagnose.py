@@ -88,6 +88,16 @@ def test_preparation(tmp_path: Path) -> None:
     assert found.bound_by == "preparation"
 
 
+def test_preparation_of_fields() -> None:
+    values = np.random.default_rng(0).normal(size=(20_000, 12)).astype(np.float32)
+    dataset = headrace.from_arrays({"x": values})
+    steps = [headrace.prep.Power(), headrace.prep.Concat("x"), headrace.prep.Polynomial(3)]
+    loader = headrace.DataLoader(dataset, 256, shuffle=True, num_workers=1, prepare=headrace.prep.Pipeline(steps).fit(dataset))
+    found = headrace.diagnose(loader, seconds=SECONDS)
+    assert found.bound_by == "preparation"
+    assert stage(found, "preparation").samples_per_second < 0.5 * stage(found, "assembly").samples_per_second
+
+
 def test_datasets_read_as_one(plain: Path, packed: Path) -> None:
     mixed = headrace.mix([headrace.open(plain), headrace.open(plain)], weights=[0.5, 0.5])
     found = headrace.diagnose(headrace.DataLoader(mixed, 100, shuffle=True, num_workers=1), seconds=SECONDS)

@@ -77,7 +77,7 @@ def diagnose(loader: Any, step: Callable[[Any], object] | None = None, *, second
     did: dict[str, float] = {
         name: after[name] - before[name] for name in ("samples", "bytes_decoded", "bytes_stored_read", "bytes_delivered")
     }
-    did["image_seconds"] = after["stages"]["images"] - before["stages"]["images"]
+    did["prepare_seconds"] = sum(after["stages"][name] - before["stages"][name] for name in ("images", "fields"))
     stages = _stages(probe, did, seconds)
     if step is not None:
         stages.append(
@@ -179,13 +179,13 @@ def _stages(loader: Any, did: dict[str, float], seconds: float) -> list[Stage]:
                     advice="more num_workers, a codec that decodes faster (lz4), or memory for decoded blocks (headrace.set_cache_bytes)",
                 )
             )
-    if did["image_seconds"] > 0:
+    if did["prepare_seconds"] > 0:
         stages.append(
             Stage(
                 name="preparation",
-                samples_per_second=did["samples"] * min(threads, _native.num_threads()) / did["image_seconds"],
-                means="thread seconds that decoding and transforming images took while the loader ran alone",
-                advice="more num_workers, smaller stored images, or a transform that decodes less (a crop before a resize)",
+                samples_per_second=did["samples"] * min(threads, _native.num_threads()) / did["prepare_seconds"],
+                means="thread seconds that prepare= (images decoded and transformed, fields computed) took while the loader ran alone",
+                advice="more num_workers; smaller stored images, or a crop before a resize; of fields, a copy prepared once by Pipeline.apply()",
             )
         )
     stages.append(_assembly(loader, native, seconds))
