@@ -95,7 +95,7 @@ TEST_CASE("orders have names") {
   CHECK(*order_from_name("window") == OrderKind::kWindow);
   CHECK(*order_from_name("sequential") == OrderKind::kSequential);
   CHECK(order_from_name("random").status().message() ==
-        "order is 'random'; expected 'global', 'window', 'weighted', 'mixed' or 'sequential'");
+        "order is 'random'; expected 'global', 'window', 'weighted', 'mixed', 'strata' or 'sequential'");
 }
 
 TEST_CASE("the sequential order is the identity") {
