@@ -7,6 +7,7 @@ stopped running is a defect like one that fails.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -23,6 +24,10 @@ ALLOWED_SKIPS = {
     "needs an unprivileged user": "CI runs as root, to which file permissions do not apply",
     "needs a browser": "a page is shown to a real one where it is installed; the parser checks it everywhere",
 }
+
+# A shell that starts a job in the background lets it ignore Ctrl-C, and so would all that it starts: what tests interrupt must not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines are shared and slow at times: no example is judged by its duration, and a failure prints how to run it again.
 settings.register_profile("headrace", deadline=None, print_blob=True)

@@ -16,9 +16,6 @@ using HalfVector = float __attribute__((vector_size(32)));
 using Mask = long long __attribute__((vector_size(64)));
 constexpr std::size_t kVectors = 4;
 constexpr std::size_t kLanes = 32;
-constexpr std::size_t kGuessRows = 8;
-constexpr double kFarGuess = 0.1;  // of a variance, the square of what a guess may be off
-constexpr double kMost = 1e300;    // of a sum of squares: nothing overflowed on the way
 constexpr long long kMagnitude = 0x7FFFFFFFFFFFFFFFll, kInfinity = 0x7FF0000000000000ll;
 
 struct Sums {
@@ -180,96 +177,50 @@ bool sum_part(const Part<T>& part, Sums& sums) {
   return false;
 }
 
-// Fills every lane of a column with the same number.
 template <typename T>
-void spread(const Part<T>& part, double* lanes) {
-  for (std::size_t g = 1; g < part.abreast; ++g) std::copy_n(lanes, part.columns, lanes + g * part.columns);
-}
-
-// One pass about a guess of the means, from a few rows that lie evenly apart. False if a value is not finite, or a guess so far off that
-// digits would be lost: then two passes are needed.
-template <typename T>
-bool guess_moments(const Part<T>& part, double* means, Powers& powers) {
-  if (part.rows < 4 * kGuessRows) return false;
-  double few[kLanes] = {}, sum[kLanes];
-  for (std::size_t i = 0; i < kGuessRows; ++i) {
-    sum_all(part.at + (2 * i + 1) * part.rows / (2 * kGuessRows) * part.stride, 1, part.stride, sum);
-    for (std::size_t lane = 0; lane < kLanes; ++lane) few[lane] += sum[lane];
-  }
-  for (std::size_t c = 0; c < part.columns; ++c) {
-    means[c] = few[c];
-    for (std::size_t g = 1; g < part.abreast; ++g) means[c] += few[g * part.columns + c];
-    means[c] /= static_cast<double>(kGuessRows * part.abreast);
-  }
-  spread(part, means);
-  powers_of_all(part.at, part.rows, part.stride, means, powers);
-  fold(part, powers);
-  const auto count = static_cast<double>(part.rows * part.abreast);
-  for (std::size_t c = 0; c < part.columns; ++c) {
-    // NaN and infinities are never less.
-    if (!(powers.rest[c] * powers.rest[c] <= kFarGuess * count * powers.m2[c] && powers.m2[c] < kMost && std::isfinite(powers.m3[c])))
-      return false;
-  }
-  return true;
-}
-
-// Two passes: sums and counts first.
-template <typename T>
-void exact_moments(const Part<T>& part, Sums& sums, double* means, Powers& powers) {
+void part_moments(const Part<T>& part, std::size_t padded_rows, std::size_t first, BlockMoments& out) {
+  Sums sums;
+  Powers powers;
+  double means[kLanes] = {};
   const bool all_finite = sum_part(part, sums);
   fold(part, sums);
   for (std::size_t c = 0; c < part.columns; ++c) {
     const auto count = static_cast<double>(sums.count[c]);
-    means[c] = sums.count[c] == 0 ? 0.0 : sums.sum[c] / count;
-    if (!std::isfinite(means[c])) means[c] = scaled_mean(part.at + c, part.rows * part.abreast, part.stride / part.abreast, count);
+    double mean = sums.count[c] == 0 ? 0.0 : sums.sum[c] / count;
+    if (!std::isfinite(mean)) mean = scaled_mean(part.at + c, part.rows * part.abreast, part.stride / part.abreast, count);
+    for (std::size_t g = 0; g < part.abreast; ++g) means[g * part.columns + c] = mean;
   }
-  spread(part, means);
   if (all_finite) {
     powers_of_all(part.at, part.rows, part.stride, means, powers);
   } else {
     powers_of_finite(part.at, part.rows, part.stride, means, powers);
   }
   fold(part, powers);
-}
-
-// What was summed about `mean`, as moments about the true mean (Chan, Golub, LeVeque 1983: the corrected two-pass algorithm).
-void correct(std::size_t c, std::size_t to, double mean, const Powers& powers, BlockMoments& out) {
-  const auto count = static_cast<double>(out.count[to]);
-  out.min[to] = powers.min[c];
-  out.max[to] = powers.max[c];
-  out.mean[to] = mean;
-  out.mean_low[to] = 0;
-  out.m2[to] = powers.m2[c];
-  out.m3[to] = powers.m3[c];
-  if (out.count[to] == 0) return;
-  if (powers.min[c] == powers.max[c]) {  // Constants are exact.
-    out.mean[to] = powers.min[c];
-    out.m2[to] = out.m3[to] = 0;
-    return;
-  }
-  const double shift = powers.rest[c] / count;
-  if (!std::isfinite(powers.m2[c]) || !std::isfinite(shift)) return;
-  const double sum = mean + shift, part = sum - mean;  // Knuth's two-sum
-  out.mean[to] = sum;
-  out.mean_low[to] = (mean - (sum - part)) + (shift - part);
-  out.m2[to] = std::max(0.0, powers.m2[c] - powers.rest[c] * shift);
-  out.m3[to] = powers.m3[c] - 3 * shift * powers.m2[c] + 2 * count * shift * shift * shift;
-}
-
-template <typename T>
-void part_moments(const Part<T>& part, std::size_t padded_rows, std::size_t first, BlockMoments& out) {
-  Sums sums;
-  Powers powers;
-  double means[kLanes] = {};
-  const auto values = static_cast<std::int64_t>(part.rows * part.abreast);
-  const bool guessed = padded_rows == 0 && guess_moments(part, means, powers);
-  if (!guessed) exact_moments(part, sums, means, powers);
   for (std::size_t c = 0; c < part.columns; ++c) {
     const std::size_t to = first + c;
-    out.count[to] = guessed ? values : sums.count[c];
-    out.nulls[to] = guessed ? 0 : sums.nulls[c] - static_cast<std::int64_t>(padded_rows);
-    out.infinities[to] = guessed ? 0 : values - sums.count[c] - sums.nulls[c];
-    correct(c, to, means[c], powers, out);
+    const auto count = static_cast<double>(sums.count[c]);
+    out.count[to] = sums.count[c];
+    out.nulls[to] = sums.nulls[c] - static_cast<std::int64_t>(padded_rows);
+    out.infinities[to] = static_cast<std::int64_t>(part.rows * part.abreast) - sums.count[c] - sums.nulls[c];
+    out.min[to] = powers.min[c];
+    out.max[to] = powers.max[c];
+    out.mean[to] = means[c];
+    out.mean_low[to] = 0;
+    out.m2[to] = powers.m2[c];
+    out.m3[to] = powers.m3[c];
+    if (sums.count[c] == 0) continue;
+    if (powers.min[c] == powers.max[c]) {  // Constants are exact.
+      out.mean[to] = powers.min[c];
+      out.m2[to] = out.m3[to] = 0;
+      continue;
+    }
+    // What rounding left of the mean (Chan, Golub, LeVeque 1983: the corrected two-pass algorithm).
+    const double shift = powers.rest[c] / count;
+    if (!std::isfinite(powers.m2[c]) || !std::isfinite(shift)) continue;
+    out.mean[to] = means[c] + shift;
+    out.mean_low[to] = shift - (out.mean[to] - means[c]);
+    out.m2[to] = std::max(0.0, powers.m2[c] - powers.rest[c] * shift);
+    out.m3[to] = powers.m3[c] - 3 * shift * powers.m2[c] + 2 * count * shift * shift * shift;
   }
 }
 

@@ -1,5 +1,4 @@
-// Moments of the columns of one small block that lies in cache: powers about a guess of the mean, put right afterwards; where the guess is
-// too far off, or a value not finite, in two passes, mean first.
+// Moments of the columns of one small block that lies in cache, in two passes: mean first, then powers of what is left.
 //
 // Owns nothing; any thread. The same bits on every processor: this layer is compiled without contraction to fused multiply-adds.
 #pragma once
