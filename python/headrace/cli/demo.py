@@ -130,7 +130,10 @@ def _show_ready(ready: Any, console: Console) -> None:
             "balanced",
             f"{humanise.percent(ready.late_share)} of these are late, {humanise.percent(ready.balanced_late_share)} of what the model saw",
         ),
-        ("trained", f"{ready.epochs} epochs in {humanise.duration(ready.train_seconds)}; the pipeline runs in the loader"),
+        (
+            "trained",
+            f"{ready.epochs} {'epoch' if ready.epochs == 1 else 'epochs'} in {humanise.duration(ready.train_seconds)}; the pipeline runs in the loader",
+        ),
         ("AUC", f"{ready.auc:.4f}, 95 % interval {low:.4f} to {high:.4f}, on {humanise.count(ready.held_out)} flights after that date"),
         (
             "scikit-learn",

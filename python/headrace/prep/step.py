@@ -17,6 +17,7 @@ __all__ = ["STEPS", "Floats", "Learned", "NotFittedError", "Step"]
 Floats = npt.NDArray[np.float64]
 Learned = dict[str, Any]  # arrays, numbers and texts by name: what JSON keeps of a field
 Self = TypeVar("Self", bound="Step")
+_LISTED = 4  # entries of a list in a repr
 
 STEPS: dict[str, type[Step]] = {}  # by name: what load() may make
 
@@ -170,5 +171,12 @@ class Step:
 
     def __repr__(self) -> str:
         usual = {name: one.default for name, one in inspect.signature(type(self).__init__).parameters.items() if name != "self"}
-        given = [f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(usual[name])]
+        given = [f"{name}={_short(value)}" for name, value in self.get_params().items() if repr(value) != repr(usual[name])]
         return f"{type(self).__name__}({', '.join(given)})"
+
+
+def _short(value: Any) -> str:
+    """The repr; of a long list its first entries and how many there are."""
+    if not isinstance(value, list | tuple) or len(value) <= _LISTED:
+        return repr(value)
+    return f"[{', '.join(map(repr, value[: _LISTED - 1]))}, ... {len(value)} in all]"
