@@ -132,7 +132,7 @@ def _show_ready(ready: Any, console: Console) -> None:
         ),
         (
             "trained",
-            f"{ready.epochs} {'epoch' if ready.epochs == 1 else 'epochs'} in {humanise.duration(ready.train_seconds)}; the pipeline runs in the loader",
+            f"{ready.epochs} {'epoch' if ready.epochs == 1 else 'epochs'} in {humanise.duration(ready.train_seconds)}; prepared by the loader",
         ),
         ("AUC", f"{ready.auc:.4f}, 95 % interval {low:.4f} to {high:.4f}, on {humanise.count(ready.held_out)} flights after that date"),
         (
