@@ -25,9 +25,12 @@ ALLOWED_SKIPS = {
     "needs a browser": "a page is shown to a real one where it is installed; the parser checks it everywhere",
 }
 
-# A shell that starts a job in the background lets it ignore Ctrl-C, and so would all that it starts: what tests interrupt must not.
+# A shell that starts a job in the background lets it ignore Ctrl-C, nohup the end of its terminal, and all that it starts would too: what tests
+# interrupt must not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Machines are shared and slow at times: no example is judged by its duration, and a failure prints how to run it again.
 settings.register_profile("headrace", deadline=None, print_blob=True)

@@ -9,6 +9,7 @@
 | `ceilings` | memory copy, read of cached files, read and hash: what the loader's numbers are held against, in the same run |
 | `limits` | of these, and of the codec's decode rate, the one that binds |
 | `accelerator` | utilisation of a simulated accelerator, as MLPerf Storage defines it |
+| `mlperf` | the same on data in the shapes of MLPerf Storage's workloads, cold, and counted only if it was |
 | `private_memory` | memory of a process and its workers beyond the page cache |
 | `storage` | reads of a file, a dataset or a test file: sequential, random, cold or warm |
 | `storage_plan`, `storage_point`, `storage_results` | its options and points, the measuring of one, what it answers |
@@ -28,6 +29,7 @@ from __future__ import annotations
 from headrace.bench.ceilings import Ceilings, measure_ceilings
 from headrace.bench.environment import environment
 from headrace.bench.loader import LoaderBenchmark, LoaderResult, bench_loader
+from headrace.bench.mlperf import MlperfResult, bench_mlperf
 from headrace.bench.storage import bench_storage
 from headrace.bench.storage_plan import StorageOptions
 from headrace.bench.storage_results import StorageBenchmark, StorageResult
@@ -36,10 +38,12 @@ __all__ = [
     "Ceilings",
     "LoaderBenchmark",
     "LoaderResult",
+    "MlperfResult",
     "StorageBenchmark",
     "StorageOptions",
     "StorageResult",
     "bench_loader",
+    "bench_mlperf",
     "bench_storage",
     "environment",
     "measure_ceilings",

@@ -1,4 +1,4 @@
-"""`headrace bench`: what a loader delivers from a dataset, and what storage delivers at all."""
+"""`headrace bench`: what a loader delivers from a dataset, what storage delivers at all, and whether it keeps an accelerator busy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from headrace.cli.console import Console, output_options
 _BENCHMARKS = {
     "loader": "measure how fast a dataset can be delivered, and what limits it",
     "storage": "measure what storage delivers, cold or warm, with the kernel's counters as proof, beside fio",
+    "mlperf": "measure whether storage keeps an accelerator busy, in the shapes of MLPerf Storage's workloads",
 }
 
 
