@@ -23,7 +23,7 @@ def test_json_holds_every_loader_and_its_ceiling(tmp_path):
         assert result["samples_per_second"] > 0
         assert 0 <= result["stall_share"] <= 1
         assert result["time_to_first_batch_seconds"] > 0
-        assert set(result["stages_seconds"]) == {"plan", "read", "verify", "decode", "assemble", "images"}
+        assert set(result["stages_seconds"]) == {"plan", "read", "verify", "decode", "assemble", "images", "fields"}
     assert set(document["ceilings"]) == {"1", "2"}
     assert document["environment"]["versions"]["torch"]
 

@@ -57,20 +57,23 @@ def test_the_latest_readings_are_answered(loader: hr.DataLoader) -> None:
 
 def test_a_forked_child_does_not_keep_the_name(loader: hr.DataLoader) -> None:
     publish = hr.monitor.Publish()
-    read, write = os.pipe()
+    (read, write), (forked, ready) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
         os.close(write)
+        os.write(ready, b"1")  # What happens after a fork has happened.
         os.read(read, 1)  # Until the parent is done.
         os._exit(0)
     os.close(read)
     try:
+        os.read(forked, 1)
         assert published(os.getpid()) == []
         publish.close()
         assert os.getpid() not in publishers()
         hr.monitor.Publish().close()
     finally:
-        os.close(write)
+        for one in (write, forked, ready):
+            os.close(one)
         os.waitpid(child, 0)
 
 

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import threading
+import time
 import weakref
 from dataclasses import asdict
 from typing import Any
@@ -92,6 +93,18 @@ def _uid_of(peer: socket.socket) -> int:
     return int(uid)
 
 
+def _connect(peer: socket.socket, pid: int) -> None:
+    """Where others wait to be answered as well, a connection is refused for a moment rather than queued. Raises OSError."""
+    end = time.monotonic() + _SECONDS
+    while True:
+        try:
+            return peer.connect(_name(pid))
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+
+
 def publishers() -> list[int]:
     """Processes of this user that publish, by number. Raises OSError where the system does not tell."""
     begin = f"@{_PREFIX}-{os.getuid()}-"
@@ -107,7 +120,7 @@ def published(pid: int) -> list[dict[str, Any]] | None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
             peer.settimeout(_SECONDS)
-            peer.connect(_name(pid))
+            _connect(peer, pid)
             if _uid_of(peer) != os.getuid():
                 return None  # Somebody else took the name.
             while part := peer.recv(1 << 16):
