@@ -388,3 +388,12 @@ def test_preparing_a_part_of_what_was_fitted_on_warns(stored: dict[str, hr.Datas
     for pipe in (right, prep.load(tmp_path / "right.json")):
         with pytest.warns(HeadraceWarning, match="among the 2400 that the pipeline was fitted on"):
             pipe.transform(other["test"])
+
+
+def test_a_label_among_all_fields_warns() -> None:
+    data = {"x": np.arange(10.0), "label": np.arange(10) % 2}
+    with pytest.warns(HeadraceWarning, match=r"Standardize\(\) works on 'label' too"):
+        hr.prep.Pipeline([hr.prep.Standardize()]).fit(data)
+    kept = hr.prep.Pipeline([hr.prep.Standardize()], fields=["x"]).fit(data).transform(data)
+    np.testing.assert_array_equal(kept["label"], data["label"])
+    hr.prep.Pipeline([hr.prep.Standardize(fields="x")]).fit(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace import _native
-from headrace.errors import CorruptDataError
+from headrace.errors import CorruptDataError, HeadraceWarning
 from headrace.prep import state
 from headrace.prep.diagram import draw
 from headrace.prep.fit import Walk, count_passes, fit_steps
@@ -23,6 +24,8 @@ from headrace.prep.transform import OrderedRows, as_frame, joined, prepared_batc
 from headrace.writing.writer import Writer
 
 __all__ = ["Pipeline", "load"]
+
+_LABELS = ("label", "labels", "target", "targets")
 
 
 class Pipeline:
@@ -66,6 +69,7 @@ class Pipeline:
 
         data: a headrace dataset (the training split, which is remembered), a dict of arrays, a pandas or polars frame. num_threads: default all cores.
         The same rows in the same order give the same bits, whatever the threads and chunks.
+        A HeadraceWarning says where steps without fields= work on what is called a label or target.
         Raises KeyError for an unknown field, TypeError for one of the wrong dtype, ValueError for no samples.
         """
         rows = rows_of(data)
@@ -74,11 +78,24 @@ class Pipeline:
         for step in self._flat:
             step.forget()
         self.input_fields_, self._seen, self._kept = None, None, set()
+        self._warn_of_labels(rows.fields)
         names = self.ordered_names(rows.fields)
         looked_at = OrderedRows(rows, names) if names else rows
         self.passes_ = fit_steps(self._flat, looked_at, self._among(rows.fields), threads_of(num_threads))
         self.input_fields_, self._seen = rows.fields, seen_by(data)
         return self
+
+    def _warn_of_labels(self, fields: Sequence[_native.Field]) -> None:
+        """A step with fields=None takes every field that it can: what is called a label is hardly meant."""
+        values = Program(fields).values
+        for step in self._flat:
+            if self.fields is None and step.fields is None and not step.is_joint:
+                found = [name for name in step.chosen(values, list(values)) if name in _LABELS]
+                if found:
+                    text = (
+                        f"{step} works on {found[0]!r} too, as on every field that suits it; name the fields of the pipeline: fields=[...]"
+                    )
+                    return warnings.warn(text, HeadraceWarning, stacklevel=3)
 
     def fit_transform(self, data: Any) -> Any:
         """fit(), then transform() of the same."""
