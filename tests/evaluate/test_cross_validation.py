@@ -256,3 +256,24 @@ def test_numbers(dataset: hr.Dataset, columns: dict[str, Any]) -> None:
 
     found = hr.evaluate.cross_validate(line, dataset, splitter=KFold(4), label="cost", metrics=["r2", "mse"])
     assert found.values("r2") == pytest.approx(cross_val_score(LinearRegression(), columns["x"], columns["cost"], cv=KFold(4)))
+
+
+def test_a_pipeline_is_fitted_on_each_training_part_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    x = np.where(rng.random((300, 2)) < 0.1, np.nan, rng.normal(size=(300, 2))).astype(np.float32)
+    hr.write(tmp_path / "d", {"x": x, "label": np.arange(300) % 2})
+    pipe = hr.prep.Pipeline([hr.prep.Impute("median"), hr.prep.Standardize()], fields=["x"])
+    learned: list[tuple[Any, Any]] = []
+
+    def fit(train: Any, prepare: Any = None, seed: int = 0) -> Any:
+        (batch,) = hr.DataLoader(train, len(train), prepare=prepare)
+        np.testing.assert_allclose(batch["x"].numpy().mean(axis=0), 0, atol=1e-6)
+        learned.append((prepare.steps[0].statistics_["x"], np.nanmedian(train[:]["x"], axis=0)))
+        return lambda held_out: np.full(len(held_out["x"]), 0.5)
+
+    hr.evaluate.cross_validate(fit, hr.open(tmp_path / "d"), 3, stratify="label", metrics=["accuracy"], prepare=pipe)
+    assert len(learned) == 3
+    for ours, numpys in learned:
+        np.testing.assert_allclose(ours, numpys, rtol=1e-6)
+    assert len({tuple(ours) for ours, _ in learned}) == 3
+    assert not pipe.is_fitted
