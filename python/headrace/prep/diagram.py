@@ -20,10 +20,12 @@ def draw(pipe: Pipeline) -> str:
         head = f"Pipeline{only}, translated"
     else:
         head = f"Pipeline{only}, fitted in {pipe.passes_} {'pass' if pipe.passes_ == 1 else 'passes'}"
-        fields = ", ".join(f"{f.name}: {f.dtype}{list(f.shape) if f.shape else ''}" for f in pipe.input_fields_[:6])
+        fields = ", ".join(
+            f"{f.name}: {f.dtype if f.kind == 'tensor' else f.kind}{list(f.shape) if f.shape else ''}" for f in pipe.input_fields_[:6]
+        )
         head += f"\n  {fields}{', ...' if len(pipe.input_fields_) > 6 else ''}"
         values = list(pipe.program(pipe.input_fields_).values.values())
-        made = ", ".join(f"{v.name}: {v.dtype}{list(v.shape) if v.shape else ''}" for v in values[:6])
+        made = ", ".join(f"{v.name}: {v.dtype if v.kind == 'tensor' else v.kind}{list(v.shape) if v.shape else ''}" for v in values[:6])
         foot = [f"  {made}{', ...' if len(values) > 6 else ''}"]
     lines = [head]
     for step in pipe.steps:
