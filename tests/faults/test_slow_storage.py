@@ -19,11 +19,12 @@ STUCK = {"suffix": ".hrs", "hold": True}
 @pytest.mark.parametrize("reader", READERS)
 def test_slow_storage_slows_down_and_no_more(disk: FaultyDisk, reader: str, workers: int) -> None:
     dataset = hr.open(disk.mount / "d", reader=reader)
-    disk.rules({"suffix": ".hrs", "delay": 0.2})
+    disk.rules({"suffix": ".hrs", "delay": 0.5})
     loader = hr.DataLoader(dataset, CHUNK, num_workers=workers)
     iterator = iter(loader)
     assert rows_of(next(iterator)) == list(range(CHUNK))
     stats = loader.stats()
+    # Below the delay: the kernel may have begun the read before the engine's clock, and a worker before next().
     assert stats["stall_seconds"] >= 0.2
     assert stats["stages"]["read"] >= 0.2
     disk.rules()
