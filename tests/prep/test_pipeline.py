@@ -15,6 +15,7 @@ from sklearn.base import clone
 import headrace as hr
 from headrace import prep
 from headrace.errors import CorruptDataError, HeadraceWarning, UnsupportedVersionError
+from tests.loader.samples import damage, numbered
 
 Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
@@ -97,6 +98,16 @@ def assert_same(a: Any, b: Any) -> None:
             assert_same(a[key], b[key])
     else:
         np.testing.assert_array_equal(a, b, strict=True)
+
+
+def test_fitting_reads_no_field_but_its_own(tmp_path: Path) -> None:
+    """Another field may even be damaged: it is neither read nor decoded."""
+    numbered(tmp_path / "d", 300)
+    damage(tmp_path / "d", 1, [0])
+    pipe = prep.Pipeline([prep.Standardize()], fields="id").fit(hr.open(tmp_path / "d"))
+    assert pipe.steps[0].mean_["id"] == 149.5
+    with pytest.raises(CorruptDataError):
+        prep.Pipeline([prep.Standardize()], fields="x").fit(hr.open(tmp_path / "d"))
 
 
 def test_what_moments_pass_on_is_what_another_pass_finds() -> None:

@@ -18,11 +18,15 @@ constexpr std::size_t kVectors = 4;
 constexpr std::size_t kLanes = 32;
 constexpr long long kMagnitude = 0x7FFFFFFFFFFFFFFFll, kInfinity = 0x7FF0000000000000ll;
 
+constexpr std::size_t kFirstRows = 4;       // of lanes, whose mean is the shift
+constexpr double kMostOfShift = 15.0 / 16;  // of the squares about the shift, which its distance from the mean may be
+
 struct Sums {
   double sum[kLanes];
   long long count[kLanes], nulls[kLanes];
 };
 struct Powers {
+  long long count[kLanes];
   double rest[kLanes], m2[kLanes], m3[kLanes], min[kLanes], max[kLanes];
 };
 
@@ -32,19 +36,6 @@ HR_INLINE void load(const float* x, Vector& out) {
   HalfVector stored;
   std::memcpy(&stored, x, sizeof stored);
   out = __builtin_convertvector(stored, Vector);
-}
-
-template <typename T>
-HR_INLINE void sum_lanes(const T* x, std::size_t rows, std::size_t stride, double* sum) {
-  Vector s[kVectors] = {};
-  for (std::size_t r = 0; r < rows; ++r, x += stride) {
-    for (std::size_t q = 0; q < kVectors; ++q) {
-      Vector v;
-      load(x + q * 8, v);
-      s[q] += v;
-    }
-  }
-  std::memcpy(sum, s, sizeof s);
 }
 
 template <typename T>
@@ -69,10 +60,12 @@ HR_INLINE void sum_finite_lanes(const T* x, std::size_t rows, std::size_t stride
   std::memcpy(out.nulls, nulls, sizeof nulls);
 }
 
-template <bool kAllFinite, typename T>
-HR_INLINE void powers(const T* x, std::size_t rows, std::size_t stride, const double* means, Powers& out) {
-  Vector mean[kVectors], rest[kVectors] = {}, m2[kVectors] = {}, m3[kVectors] = {}, least[kVectors], most[kVectors];
-  std::memcpy(mean, means, sizeof mean);
+// Powers of what is left of each value when its lane's center is taken off; of finite values, or of all but NaN.
+template <bool kFinite, typename T>
+HR_INLINE void power_lanes(const T* x, std::size_t rows, std::size_t stride, const double* centers, Powers& out) {
+  Vector center[kVectors], rest[kVectors] = {}, m2[kVectors] = {}, m3[kVectors] = {}, least[kVectors], most[kVectors];
+  Mask count[kVectors] = {};
+  std::memcpy(center, centers, sizeof center);
   for (std::size_t q = 0; q < kVectors; ++q) {
     least[q] = Vector{} + std::numeric_limits<double>::infinity();
     most[q] = -least[q];
@@ -80,24 +73,27 @@ HR_INLINE void powers(const T* x, std::size_t rows, std::size_t stride, const do
   for (std::size_t r = 0; r < rows; ++r, x += stride) {
     for (std::size_t q = 0; q < kVectors; ++q) {
       Vector v;
+      Mask taken;
       load(x + q * 8, v);
-      if constexpr (!kAllFinite) {
+      if constexpr (kFinite) {
         Mask bits;
         std::memcpy(&bits, &v, sizeof bits);
-        const Mask finite = (bits & kMagnitude) < kInfinity;
-        least[q] = (finite & (v < least[q])) ? v : least[q];
-        most[q] = (finite & (v > most[q])) ? v : most[q];
-        v = finite ? v : mean[q];
+        taken = (bits & kMagnitude) < kInfinity;
+        least[q] = (taken & (v < least[q])) ? v : least[q];
+        most[q] = (taken & (v > most[q])) ? v : most[q];
       } else {
+        taken = v == v;
         least[q] = v < least[q] ? v : least[q];
         most[q] = v > most[q] ? v : most[q];
       }
-      const Vector d = v - mean[q], dd = d * d;
+      const Vector d = taken ? v - center[q] : Vector{}, dd = d * d;
+      count[q] -= taken;
       rest[q] += d;
       m2[q] += dd;
       m3[q] += dd * d;
     }
   }
+  std::memcpy(out.count, count, sizeof count);
   std::memcpy(out.rest, rest, sizeof rest);
   std::memcpy(out.m2, m2, sizeof m2);
   std::memcpy(out.m3, m3, sizeof m3);
@@ -107,13 +103,12 @@ HR_INLINE void powers(const T* x, std::size_t rows, std::size_t stride, const do
 
 // On the processor's own vectors.
 #define HR_KERNELS(T)                                                                                                                      \
-  HR_MULTIVERSION void sum_all(const T* x, std::size_t rows, std::size_t stride, double* sum) { sum_lanes(x, rows, stride, sum); }         \
   HR_MULTIVERSION void sum_finite(const T* x, std::size_t rows, std::size_t stride, Sums& out) { sum_finite_lanes(x, rows, stride, out); } \
-  HR_MULTIVERSION void powers_of_all(const T* x, std::size_t rows, std::size_t stride, const double* means, Powers& out) {                 \
-    powers<true>(x, rows, stride, means, out);                                                                                             \
+  HR_MULTIVERSION void powers_of_numbers(const T* x, std::size_t rows, std::size_t stride, const double* centers, Powers& out) {           \
+    power_lanes<false>(x, rows, stride, centers, out);                                                                                     \
   }                                                                                                                                        \
-  HR_MULTIVERSION void powers_of_finite(const T* x, std::size_t rows, std::size_t stride, const double* means, Powers& out) {              \
-    powers<false>(x, rows, stride, means, out);                                                                                            \
+  HR_MULTIVERSION void powers_of_finite(const T* x, std::size_t rows, std::size_t stride, const double* centers, Powers& out) {            \
+    power_lanes<true>(x, rows, stride, centers, out);                                                                                      \
   }
 HR_KERNELS(double)
 HR_KERNELS(float)
@@ -154,6 +149,7 @@ void fold(const Part<T>& part, Powers& powers) {
   for (std::size_t g = 1; g < part.abreast; ++g) {
     for (std::size_t c = 0; c < part.columns; ++c) {
       const std::size_t lane = g * part.columns + c;
+      powers.count[c] += powers.count[lane];
       powers.rest[c] += powers.rest[lane];
       powers.m2[c] += powers.m2[lane];
       powers.m3[c] += powers.m3[lane];
@@ -163,62 +159,84 @@ void fold(const Part<T>& part, Powers& powers) {
   }
 }
 
-// Counts and sums; answers whether all values are finite.
+// Each column's number, for all of its lanes.
 template <typename T>
-bool sum_part(const Part<T>& part, Sums& sums) {
-  const std::size_t lanes = part.columns * part.abreast;
-  sum_all(part.at, part.rows, part.stride, sums.sum);
-  if (std::all_of(sums.sum, sums.sum + lanes, [](double sum) { return std::isfinite(sum); })) {
-    std::fill(sums.count, sums.count + kLanes, static_cast<long long>(part.rows));
-    std::fill(sums.nulls, sums.nulls + kLanes, 0);
-    return true;
+void spread(const Part<T>& part, double* lanes) {
+  for (std::size_t g = 1; g < part.abreast; ++g) std::copy(lanes, lanes + part.columns, lanes + g * part.columns);
+}
+
+// Whether sums about a shift tell a column's moments: where it is far from the mean, rounding would show in them.
+bool is_exact(const Powers& powers, std::size_t c) {
+  if (powers.count[c] == 0 || powers.min[c] == powers.max[c]) return std::isfinite(powers.rest[c]);
+  const double of_shift = powers.rest[c] * (powers.rest[c] / static_cast<double>(powers.count[c]));
+  return std::isfinite(powers.m2[c]) && std::isfinite(powers.m3[c]) && of_shift <= kMostOfShift * powers.m2[c];
+}
+
+// One pass, about the mean of the first few rows. Answers whether it is exact: no infinity, and a shift near the mean.
+template <typename T>
+bool shifted_powers(const Part<T>& part, double* centers, Powers& powers) {
+  Sums first;
+  sum_finite(part.at, std::min(part.rows, kFirstRows), part.stride, first);
+  fold(part, first);
+  for (std::size_t c = 0; c < part.columns; ++c) {
+    centers[c] = first.count[c] == 0 ? 0.0 : first.sum[c] / static_cast<double>(first.count[c]);
+    if (!std::isfinite(centers[c])) return false;
   }
+  spread(part, centers);
+  powers_of_numbers(part.at, part.rows, part.stride, centers, powers);
+  fold(part, powers);
+  for (std::size_t c = 0; c < part.columns; ++c)
+    if (!is_exact(powers, c)) return false;
+  return true;
+}
+
+// Two passes: the mean, then powers of what is left. Answers each column's nulls and infinities in `sums`.
+template <typename T>
+void centered_powers(const Part<T>& part, double* centers, Powers& powers, Sums& sums) {
   sum_finite(part.at, part.rows, part.stride, sums);
-  return false;
+  fold(part, sums);
+  for (std::size_t c = 0; c < part.columns; ++c) {
+    const auto count = static_cast<double>(sums.count[c]);
+    centers[c] = sums.count[c] == 0 ? 0.0 : sums.sum[c] / count;
+    if (!std::isfinite(centers[c])) centers[c] = scaled_mean(part.at + c, part.rows * part.abreast, part.stride / part.abreast, count);
+  }
+  spread(part, centers);
+  powers_of_finite(part.at, part.rows, part.stride, centers, powers);
+  fold(part, powers);
 }
 
 template <typename T>
 void part_moments(const Part<T>& part, std::size_t padded_rows, std::size_t first, BlockMoments& out) {
   Sums sums;
   Powers powers;
-  double means[kLanes] = {};
-  const bool all_finite = sum_part(part, sums);
-  fold(part, sums);
-  for (std::size_t c = 0; c < part.columns; ++c) {
-    const auto count = static_cast<double>(sums.count[c]);
-    double mean = sums.count[c] == 0 ? 0.0 : sums.sum[c] / count;
-    if (!std::isfinite(mean)) mean = scaled_mean(part.at + c, part.rows * part.abreast, part.stride / part.abreast, count);
-    for (std::size_t g = 0; g < part.abreast; ++g) means[g * part.columns + c] = mean;
-  }
-  if (all_finite) {
-    powers_of_all(part.at, part.rows, part.stride, means, powers);
-  } else {
-    powers_of_finite(part.at, part.rows, part.stride, means, powers);
-  }
-  fold(part, powers);
+  double centers[kLanes] = {};
+  const auto rows = static_cast<std::int64_t>(part.rows * part.abreast);
+  const bool is_shifted = shifted_powers(part, centers, powers);
+  if (!is_shifted) centered_powers(part, centers, powers, sums);
   for (std::size_t c = 0; c < part.columns; ++c) {
     const std::size_t to = first + c;
-    const auto count = static_cast<double>(sums.count[c]);
-    out.count[to] = sums.count[c];
-    out.nulls[to] = sums.nulls[c] - static_cast<std::int64_t>(padded_rows);
-    out.infinities[to] = static_cast<std::int64_t>(part.rows * part.abreast) - sums.count[c] - sums.nulls[c];
+    const std::int64_t nulls = is_shifted ? rows - powers.count[c] : sums.nulls[c];
+    const auto count = static_cast<double>(powers.count[c]);
+    out.count[to] = powers.count[c];
+    out.nulls[to] = nulls - static_cast<std::int64_t>(padded_rows);
+    out.infinities[to] = rows - powers.count[c] - nulls;
     out.min[to] = powers.min[c];
     out.max[to] = powers.max[c];
-    out.mean[to] = means[c];
+    out.mean[to] = centers[c];
     out.mean_low[to] = 0;
     out.m2[to] = powers.m2[c];
     out.m3[to] = powers.m3[c];
-    if (sums.count[c] == 0) continue;
+    if (powers.count[c] == 0) continue;
     if (powers.min[c] == powers.max[c]) {  // Constants are exact.
       out.mean[to] = powers.min[c];
       out.m2[to] = out.m3[to] = 0;
       continue;
     }
-    // What rounding left of the mean (Chan, Golub, LeVeque 1983: the corrected two-pass algorithm).
+    // From powers about the center to those about the mean (Chan, Golub, LeVeque 1983: shifted data, and the corrected two-pass algorithm).
     const double shift = powers.rest[c] / count;
     if (!std::isfinite(powers.m2[c]) || !std::isfinite(shift)) continue;
-    out.mean[to] = means[c] + shift;
-    out.mean_low[to] = shift - (out.mean[to] - means[c]);
+    out.mean[to] = centers[c] + shift;
+    out.mean_low[to] = shift - (out.mean[to] - centers[c]);
     out.m2[to] = std::max(0.0, powers.m2[c] - powers.rest[c] * shift);
     out.m3[to] = powers.m3[c] - 3 * shift * powers.m2[c] + 2 * count * shift * shift * shift;
   }

@@ -1,4 +1,5 @@
-// Moments of the columns of one small block that lies in cache, in two passes: mean first, then powers of what is left.
+// Moments of the columns of one small block, in one pass about the mean of its first rows; in two where that would not be exact (those rows
+// are far from the rest, infinities): mean first, then powers of what is left.
 //
 // Owns nothing; any thread. The same bits on every processor: this layer is compiled without contraction to fused multiply-adds.
 #pragma once

@@ -1,6 +1,6 @@
 // Count, nulls, mean, variance, skew, least and greatest of each column, from batches of rows.
 //
-// Arithmetic: float64, in blocks of rows whose borders depend on the rows' number alone: two passes over each, merged by the formulas of
+// Arithmetic: float64, in blocks of rows whose borders depend on the rows' number alone (block_moments.h), merged by the formulas of
 //           Chan, Golub and LeVeque (1979) and Pebay (2008). So the same rows in the same order give the same bits, however they were cut
 //           into batches and whatever the number of threads. merge() and load() begin a new block.
 // Nulls:    what `valid` says, and NaN. Infinities are counted apart and are no part of anything else.

@@ -186,11 +186,15 @@ class Program:
         return [sources[name] or form or _native.Field(name) for name, (_, form) in zip(self.values, self.outputs(), strict=True)]
 
     def compile(self, only: Mapping[str, Value] | None = None) -> _native.FieldPlan:
-        """The native plan. only: deliver these alone, as their registers hold them. Raises ValueError naming the step or field that does not fit."""
+        """The native plan. only: deliver these alone, as their registers hold them; the reader is asked for input_names, in their order, and no others.
+
+        Raises ValueError naming the step or field that does not fit.
+        """
         if only is None:
             return _native.FieldPlan(self.inputs, self.registers, self.steps, self.outputs())
         made = [(value.register, _form(key, value, value.type)) for key, value in only.items()]
-        return _native.FieldPlan(self.inputs, self.registers, self.steps, made)
+        inputs = [(place, field, register) for place, (_, field, register) in enumerate(self.inputs)]
+        return _native.FieldPlan(inputs, self.registers, self.steps, made)
 
     def compile_made(self, values: Sequence[Value]) -> _native.FieldPlan:
         """The native plan that delivers these fields, which steps made, in their own dtypes."""

@@ -16,7 +16,7 @@ from headrace.datasets.shards import Dataset
 
 __all__ = ["ArrayRows", "DatasetRows", "Rows", "rows_of"]
 
-_BATCH_BYTES = 4 << 20  # of the values that a batch reads
+_BATCH_BYTES = 1 << 20  # of the values that a batch reads
 Columns = dict[str, npt.NDArray[Any]]
 
 
@@ -30,24 +30,25 @@ class DatasetRows:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def batches(self, plan: _native.FieldPlan, names: Sequence[str], threads: int, inputs: Sequence[str] = ()) -> Iterator[Columns]:
-        """What the plan makes, by these names; arrays are the batch's own memory, alive as long as they are. Texts are (values, valid, offsets)."""
+    def batches(self, plan: _native.FieldPlan, names: Sequence[str], threads: int, inputs: Sequence[str]) -> Iterator[Columns]:
+        """What the plan makes of these inputs, by these names; arrays are the batch's memory, alive as long as they are. Texts are (values, valid, offsets)."""
         if plan.makes_texts:  # Batches hold none that a step made: the plan runs on what they read.
             fields = [next(field for field in self.fields if field.name == name) for name in inputs]
             for batch in self.native_batches(None, threads, inputs):
                 read = [_parts_in(batch, i, field) for i, field in enumerate(fields)]
                 yield dict(zip(names, plan.apply(read, len(batch), threads), strict=True))
             return
-        for batch in self.native_batches(plan, threads):
+        for batch in self.native_batches(plan, threads, inputs):
             yield {name: batch.numpy(i) for i, name in enumerate(names)}
 
     def native_batches(self, plan: _native.FieldPlan | None, threads: int, only: Sequence[str] | None = None) -> Iterator[_native.Batch]:
         """The engine's batches. only: fields that are read."""
-        numbers = dict(zip([field.name for field in self.fields], self.dataset.field_numbers, strict=True))
+        numbers = {field.name: number for field, number in zip(self.fields, self.dataset.field_numbers, strict=True)}
+        fields = self.fields if only is None else [field for field in self.fields if field.name in only]
         pipeline = _native.Pipeline(
             self.dataset.native,
             fields=self.dataset.field_numbers if only is None else [numbers[name] for name in only],
-            batch_size=batch_rows(self.fields),
+            batch_size=batch_rows(fields),
             num_threads=threads,
             ragged="offsets",
             field_plan=plan,

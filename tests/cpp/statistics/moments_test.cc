@@ -59,6 +59,36 @@ TEST_CASE("moments are those of two passes in long double, at every width around
   }
 }
 
+TEST_CASE("first rows that are far from the others, null or infinite lose no digits") {
+  constexpr std::size_t kRows = 5000;
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  std::mt19937_64 random(4);
+  std::normal_distribution<double> normal(1e6, 1);
+  for (const std::size_t width : {1u, 3u, 40u}) {
+    for (const double first : {0.0, -1e9, nan, inf, 1e300}) {
+      std::vector<double> values(kRows * width), finite;
+      for (double& value : values) value = normal(random);
+      std::fill(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(5 * width), first);
+      Moments moments = *Moments::create(width);
+      REQUIRE(moments.update(rows_of(values, width), 0).is_ok());
+      const ColumnMoments found = *moments.totals();
+      for (std::size_t r = 0; r < kRows; ++r)
+        if (std::isfinite(values[r * width])) finite.push_back(values[r * width]);
+      const Reference expected(finite, 1, 0);
+      CAPTURE(width);
+      CAPTURE(first);
+      REQUIRE(found.count[0] == static_cast<std::int64_t>(finite.size()));
+      REQUIRE(found.nulls[0] == (std::isnan(first) ? 5 : 0));
+      REQUIRE(found.infinities[0] == (std::isinf(first) ? 5 : 0));
+      REQUIRE(found.min[0] == *std::min_element(finite.begin(), finite.end()));
+      REQUIRE(found.max[0] == *std::max_element(finite.begin(), finite.end()));
+      REQUIRE(found.mean[0] == doctest::Approx(static_cast<double>(expected.mean)).epsilon(1e-14).scale(1e6));
+      if (first == 1e300) continue;  // Its square is beyond float64.
+      REQUIRE(found.m2[0] == doctest::Approx(static_cast<double>(expected.m2)).epsilon(1e-11));
+    }
+  }
+}
+
 TEST_CASE("rows that are wider than any block are counted a row at a time") {
   const std::size_t width = 600'000;
   const std::vector<double> values = random_values(width * 3, 1);
