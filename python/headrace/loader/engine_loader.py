@@ -13,6 +13,7 @@ from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
 from headrace.datasets.layout import BatchLayout
 from headrace.datasets.shards import Dataset
+from headrace.datasets.zipped import ZippedDataset
 from headrace.loader.automatic import Automatic, Budget, find_automatic
 from headrace.loader.engines import EnginePool
 from headrace.loader.extras import add_extras
@@ -79,6 +80,8 @@ class EngineLoader(TorchLoader):
 
     def _begin_native(self, options: dict[str, Any], arguments: dict[str, Any]) -> None:
         """The native engine serves: find its order and settings, and tell torch's constructor what it may know."""
+        if self.prepare is not None and isinstance(self.source, ZippedDataset):
+            raise ValueError("prepare: the fields of a StackDataset are delivered as stored; prepare one dataset, or transform batches")
         self._prepared_fields = fields_of(self.prepare)
         self._prepared_fields.layout(self.source)  # What does not fit is said here.
         workers, factor, self.automatic = find_automatic(
