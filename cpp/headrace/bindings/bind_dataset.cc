@@ -10,7 +10,7 @@
 #include "headrace/bindings/register.h"
 #include "headrace/bindings/samples.h"
 #include "headrace/format/shard_writer.h"
-#include "headrace/pipeline/batch_builder.h"
+#include "headrace/pipeline/batch_parts.h"
 #include "headrace/pipeline/dataset.h"
 #include "headrace/pipeline/order.h"
 
@@ -182,10 +182,11 @@ py::list shard_list(const Dataset& dataset) {
   return out;
 }
 
-Result<pipeline::Batch> build(const pipeline::BuildContext& context, const std::vector<std::uint64_t>& samples, std::uint64_t epoch) {
+Result<pipeline::Batch> build(const pipeline::BuildContext& context, const std::vector<pipeline::PartPlan>& parts,
+                              const std::vector<std::uint64_t>& samples, std::uint64_t epoch) {
   constexpr int kMaxRounds = 64;  // a file that changes underneath makes one
   for (int round = 0; round < kMaxRounds; ++round) {
-    pipeline::BatchBuilder builder(context, samples);
+    pipeline::BatchParts builder(context, parts, samples);
     HR_RETURN_IF_ERROR(builder.prepare());
     for (std::size_t i = 0; i < builder.num_pieces(); ++i) builder.run_piece(i);
     builder.set_epoch(epoch);
@@ -215,8 +216,9 @@ std::shared_ptr<pipeline::Batch> fetch(const std::shared_ptr<Dataset>& dataset, 
   context.ragged = unwrap(pipeline::ragged_from_name(ragged));
   context.slabs = &dataset->runtime().slabs();
   context.counters = counters;
+  const std::vector<pipeline::PartPlan> parts = plan_parts(context);
   const std::vector<std::uint64_t> samples = samples_of(indices, dataset->num_samples());
-  return std::make_shared<pipeline::Batch>(unwrap(without_lock([&] { return build(context, samples, epoch); })));
+  return std::make_shared<pipeline::Batch>(unwrap(without_lock([&] { return build(context, parts, samples, epoch); })));
 }
 
 std::shared_ptr<Dataset> view_of(const std::shared_ptr<Dataset>& dataset, std::vector<std::uint32_t> fields, std::uint64_t length,
@@ -232,6 +234,10 @@ std::shared_ptr<Dataset> view_of(const std::shared_ptr<Dataset>& dataset, std::v
 
 std::shared_ptr<Dataset> concat(const std::vector<std::shared_ptr<Dataset>>& datasets) {
   return unwrap(Dataset::concat({datasets.begin(), datasets.end()}));
+}
+
+std::shared_ptr<Dataset> zip(const std::vector<std::shared_ptr<Dataset>>& datasets) {
+  return unwrap(Dataset::zip({datasets.begin(), datasets.end()}));
 }
 
 py::list chunk_layout(const Dataset& dataset) {
@@ -306,6 +312,7 @@ void register_dataset(py::module_& m) {
       .def("view", &view_of, py::arg("fields"), py::arg("length") = 0, py::arg("stride") = 1,
            py::arg("dtypes") = std::vector<std::pair<std::uint32_t, std::string>>{}, py::arg("rows") = py::none())
       .def_static("concat", &concat, py::arg("datasets"))
+      .def_static("zip", &zip, py::arg("datasets"))
       .def("field_stats", &field_stats)
       .def("chunk_stats", &chunk_stats, py::arg("field"))
       .def("fetch", &fetch, py::arg("indices"), py::arg("fields"), py::arg("ragged") = "offsets",

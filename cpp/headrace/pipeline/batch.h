@@ -1,6 +1,6 @@
-// Samples assembled in one slab, and where each field lies in it.
+// Samples assembled in one slab (in a slab for each part of a zip), and where each field lies in it.
 //
-// Owns:     a lease of the slab; whoever keeps bytes of it must keep a copy of the lease.
+// Owns:     leases of the slabs; whoever keeps bytes of it must keep a copy of the lease.
 // Threads:  immutable once delivered; any thread.
 #pragma once
 
@@ -19,10 +19,11 @@ enum class OnError : std::uint8_t { kRaise, kSkip, kReplace };
 Result<Ragged> ragged_from_name(std::string_view name);
 Result<OnError> on_error_from_name(std::string_view name);
 
-// Offsets are from the slab's start and multiples of 64. A part that a field does not have is kAbsent.
+// Offsets are from its slab's start and multiples of 64. A part that a field does not have is kAbsent.
 struct FieldOut {
   static constexpr std::size_t kAbsent = ~std::size_t{0};
   std::uint32_t field = 0;      // in the dataset's schema
+  std::uint32_t slab = 0;       // which of the batch's
   bool padded = false;          // ragged, delivered as one tensor
   std::uint64_t row_bytes = 0;  // of a tensor sample, or of one inner sample; 1 for bytes, strings, images
   std::uint64_t longest = 0;    // padded: inner samples of the longest value
@@ -40,6 +41,7 @@ struct Skipped {
 
 struct Batch {
   storage::Lease slab;
+  std::vector<storage::Lease> more_slabs;  // of a zip: of its second part, and so on
   std::shared_ptr<const format::Schema> schema;
   std::vector<FieldOut> fields;
   std::vector<std::int64_t> indices;
@@ -48,7 +50,8 @@ struct Batch {
   std::uint64_t position_after = 0;
   std::vector<Skipped> skipped;
 
-  const std::uint8_t* at(std::size_t offset) const { return slab->data() + offset; }
+  const storage::Lease& slab_of(const FieldOut& out) const { return out.slab == 0 ? slab : more_slabs[out.slab - 1]; }
+  const std::uint8_t* at(const FieldOut& out, std::size_t offset) const { return slab_of(out)->data() + offset; }
 };
 
 }  // namespace headrace::pipeline

@@ -147,8 +147,8 @@ Result<std::shared_ptr<Dataset>> Dataset::concat(const std::vector<std::shared_p
   out->reader_reason_ = datasets[0]->reader_reason_;
   std::vector<ChunkLayout::ShardChunks> shards;
   for (const std::shared_ptr<const Dataset>& one : datasets) {
-    if (one->base_ != nullptr || one->table_ != nullptr)
-      return Status(Code::kInvalidArgument, "concatenate: expected datasets on disk, got a view or a table in memory");
+    if (one->base_ != nullptr || one->table_ != nullptr || !one->parts_.empty())
+      return Status(Code::kInvalidArgument, "concatenate: expected datasets on disk, got a view, a zip or a table in memory");
     if (!one->manifest_.schema.same_values(out->manifest_.schema))
       return Status(Code::kInvalidArgument, "concatenate: the fields of " + one->path_ + " differ from those of " + datasets[0]->path_);
     // Where one of them has blocks to decode, all are read so.
@@ -172,6 +172,7 @@ Result<std::shared_ptr<Dataset>> Dataset::concat(const std::vector<std::shared_p
 }
 
 Result<std::shared_ptr<Dataset>> Dataset::view_of(const std::shared_ptr<const Dataset>& dataset, View view) {
+  if (!dataset->parts_.empty()) return Status(Code::kInvalidArgument, "a zip has no views; view its parts: " + dataset->path_);
   std::shared_ptr<Dataset> out(new Dataset());
   out->base_ = dataset->base_ == nullptr ? dataset : dataset->base_;
   const Dataset& base = *out->base_;
@@ -244,6 +245,8 @@ Location Dataset::locate(std::uint64_t sample) const {
 }
 
 void Dataset::expect_whole() const {
+  for (const auto& part : parts_) part->expect_whole();
+  if (!parts_.empty()) return;
   if (table() != nullptr || (view_.rows != nullptr && view_.rows->size() < num_rows() / 2)) return;
   std::uint64_t bytes = 0;
   for (const format::ShardEntry& shard : manifest().shards) bytes += shard.file_bytes;
@@ -251,6 +254,7 @@ void Dataset::expect_whole() const {
 }
 
 bool Dataset::in_memory(const std::vector<std::uint32_t>& fields) const {
+  if (!parts_.empty()) return parts_in_memory(fields);
   if (table() != nullptr) return table()->files() == nullptr;
   for (const std::uint32_t field : fields) {
     const format::Field& f = stored_schema().fields[field];
@@ -280,6 +284,7 @@ void Dataset::locate(std::span<const std::uint64_t> samples, std::span<Location>
 }
 
 Result<std::uint64_t> Dataset::average_sample_bytes(const std::vector<std::uint32_t>& fields) const {
+  if (!parts_.empty()) return average_parts_bytes(fields);
   std::uint64_t fixed = 0, variable = 0, samples = 0;
   for (const std::uint32_t field : fields) {
     if (!schema().fields[field].is_variable()) fixed += schema().fields[field].row_bytes();

@@ -88,11 +88,16 @@ class Dataset {
   // The samples of several datasets on disk, one after the other; shards are opened anew. Errors: kInvalidArgument (none, a view, a table
   // in memory, or other fields than the first one's).
   static Result<std::shared_ptr<Dataset>> concat(const std::vector<std::shared_ptr<const Dataset>>& datasets);
+  // Sample i is sample i of each of these: their fields one after the other, named "0.x", "1.x". Batches are built part by part.
+  // Errors: kInvalidArgument (none, a zip, or other numbers of samples).
+  static Result<std::shared_ptr<Dataset>> zip(const std::vector<std::shared_ptr<const Dataset>>& parts);
   // The same rows, delivered otherwise; shares what is open. Of a view: of what it views, whose own view is not kept.
-  // Errors: those of delivered_schema(); kInvalidArgument (a chosen row that is not there).
+  // Errors: those of delivered_schema(); kInvalidArgument (a chosen row that is not there, a zip).
   static Result<std::shared_ptr<Dataset>> view_of(const std::shared_ptr<const Dataset>& dataset, View view);
   ~Dataset();
 
+  // Of a zip; else empty. A zip has no table and no shards of its own, and nothing locates its rows: ask the parts.
+  const std::vector<std::shared_ptr<const Dataset>>& parts() const { return parts_; }
   // The table in memory, or null: then there are shards.
   const std::shared_ptr<const MemoryTable>& table() const { return stored().table_; }
   const std::string& path() const { return stored().path_; }
@@ -122,7 +127,9 @@ class Dataset {
   // Says that a pass over all samples begins: where the files fit well into memory, they are brought in as huge pages.
   void expect_whole() const;
   // What reads: "mmap", "pread", "direct", "uring", or "memory".
-  const char* reader_name() const { return table() != nullptr ? "memory" : runtime().reader_name(); }
+  const char* reader_name() const {
+    return !parts_.empty() ? parts_reader_name() : table() != nullptr ? "memory" : runtime().reader_name();
+  }
   // Why options.choose_reader chose that; empty if the reader was named.
   const std::string& reader_reason() const { return stored().reader_reason_; }
   // This process's runtime.
@@ -138,9 +145,14 @@ class Dataset {
   Dataset() = default;
   Status check_first_shards() const;
   void choose_reader();
+  std::vector<std::vector<std::uint32_t>> fields_of_parts(const std::vector<std::uint32_t>& fields) const;
+  bool parts_in_memory(const std::vector<std::uint32_t>& fields) const;
+  Result<std::uint64_t> average_parts_bytes(const std::vector<std::uint32_t>& fields) const;
+  const char* parts_reader_name() const;
   const std::string& directory(std::uint32_t shard) const { return stored().directories_.empty() ? path() : stored().directories_[shard]; }
   const Dataset& stored() const { return base_ == nullptr ? *this : *base_; }
   std::shared_ptr<const Dataset> base_;  // of a view: what holds everything else but these, the fingerprint and the layout
+  std::vector<std::shared_ptr<const Dataset>> parts_;
   View view_;
   format::Schema delivered_;
   std::string path_, reader_reason_;

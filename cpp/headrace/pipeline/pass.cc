@@ -19,8 +19,8 @@ Status first_error(const std::vector<SampleError>& errors) {
 
 // `keeps_images`: those that are whole are as they will be again.
 void build_again(const Pass& pass, Job& job, const std::vector<std::uint64_t>& samples, bool keeps_images) {
-  const std::unique_ptr<BatchBuilder> before = std::move(job.builder);
-  job.builder = std::make_unique<BatchBuilder>(pass.shared->context, samples);
+  const std::unique_ptr<BatchParts> before = std::move(job.builder);
+  job.builder = std::make_unique<BatchParts>(pass.shared->context, pass.shared->parts, samples);
   job.builder->set_revisits(pass.revisits);
   job.builder->set_epoch(pass.epoch);
   if (keeps_images) job.builder->reuse_images(*before);
@@ -160,9 +160,11 @@ bool plan(const Pass& pass, Job& job) {
       fill_share(*pass.order, job.share, job.samples);
     }
     job.planned = true;
-    job.builder = std::make_unique<BatchBuilder>(pass.shared->context, job.samples);
-    if (pass.clock.has_value()) {
-      job.builder->set_place(&pass.shared->subscription->reader(), *pass.clock + job.position_before, *pass.clock + job.position_after);
+    job.builder = std::make_unique<BatchParts>(pass.shared->context, pass.shared->parts, job.samples);
+    for (std::size_t i = 0; i < pass.clocks.size(); ++i) {
+      const std::optional<std::uint64_t>& clock = pass.clocks[i];
+      if (!clock.has_value()) continue;
+      (*job.builder)[i].set_place(&pass.shared->parts[i].subscription->reader(), *clock + job.position_before, *clock + job.position_after);
     }
     job.builder->set_revisits(pass.revisits);
     job.builder->set_epoch(pass.epoch);
@@ -241,20 +243,39 @@ void lay_out(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job)
   assemble(pass, job);
 }
 
+// Ranges that are read together.
+struct Ranges {
+  io::StoredBytes* bytes = nullptr;
+  std::size_t group = 0;
+  std::vector<io::RangeRead> reads;
+};
+
+void find_sides(const Pass& pass, Job& job, std::vector<Ranges>& sides, std::vector<std::shared_ptr<ChunkImage>>& images) {
+  BatchParts& parts = *job.builder;
+  sides.reserve(parts.size());
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    io::StoredBytes& bytes = parts[i].sides();
+    std::vector<io::RangeRead> reads;
+    if (bytes.num_groups() > 0) reads = bytes.reads(0, pass.shared->counters.io);
+    if (!reads.empty()) sides.push_back({&bytes, 0, std::move(reads)});
+    for (const auto& image : parts[i].images()) {
+      if (image != nullptr) images.push_back(image);
+    }
+  }
+}
+
 // Waits, without a thread, for what the layout depends on.
 void read_sides(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
-  io::StoredBytes& sides = job->builder->sides();
-  std::vector<io::RangeRead> reads;
+  std::vector<Ranges> sides;
   std::shared_ptr<Countdown> countdown;
   try {
-    if (sides.num_groups() > 0) reads = sides.reads(0, pass->shared->counters.io);
-    std::vector<std::shared_ptr<ChunkImage>> images = job->builder->images();
-    std::erase(images, nullptr);
-    if (!reads.empty() || !images.empty()) {
+    std::vector<std::shared_ptr<ChunkImage>> images;
+    find_sides(*pass, *job, sides, images);
+    if (!sides.empty() || !images.empty()) {
       job->enter(Stage::kReading);
       // Of the two kinds of reads that may be waited for, the batch's own count their time themselves.
-      const std::int64_t since = reads.empty() ? now_ns() : 0;
-      countdown = std::make_shared<Countdown>(images.size() + (reads.empty() ? 1 : 2), [pass, job, since] {
+      const std::int64_t since = sides.empty() ? now_ns() : 0;
+      countdown = std::make_shared<Countdown>(images.size() + sides.size() + 1, [pass, job, since] {
         if (since != 0) pass->shared->counters.io.read_ns.fetch_add(static_cast<std::uint64_t>(now_ns() - since));
         submit_or_run(pass, job->step, [pass, job] { lay_out(pass, job); });
       });
@@ -264,35 +285,41 @@ void read_sides(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& j
     return give_up(*pass, *job);
   }
   if (countdown == nullptr) return lay_out(pass, job);
-  if (!reads.empty()) submit_reads(pass, job, sides, 0, std::move(reads), [countdown] { countdown->done(); });
+  for (Ranges& side : sides) submit_reads(pass, job, *side.bytes, side.group, std::move(side.reads), [countdown] { countdown->done(); });
   countdown->done();
 }
 
+bool reads_values(BatchBuilder& part) { return part.values().num_groups() > 0 && part.values().bytes() > 0; }
+
 void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
-  BatchBuilder& builder = *job->builder;
+  BatchParts& builder = *job->builder;
   const std::size_t pieces = builder.num_pieces();
   job->slab_bytes = builder.slab_bytes();
   job->count_bytes(job->slab_bytes + builder.read_bytes());
   if (pieces == 0) return submit_images(pass, job);
-  io::StoredBytes& values = builder.values();
-  const bool reads_some = pass->group != nullptr && values.num_groups() > 0 && values.bytes() > 0;
+  bool reads_some = false;
+  for (std::size_t i = 0; pass->group != nullptr && i < builder.size(); ++i) reads_some = reads_some || reads_values(builder[i]);
   job->enter(reads_some ? Stage::kReading : Stage::kAssembling);
   job->pieces_left.store(pieces, std::memory_order_relaxed);
   if (pieces == 1 && !reads_some) return run_piece(pass, job, 0);
-  std::vector<std::vector<io::RangeRead>> all;
+  std::vector<Ranges> all;
   try {
     if (reads_some) all.resize(pieces);
-    for (std::size_t i = 0; i < all.size(); ++i) all[i] = values.reads(i, pass->shared->counters.io);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const auto [part, own] = builder.piece(i);
+      if (reads_values(part)) all[i] = {&part.values(), own, part.values().reads(own, pass->shared->counters.io)};
+    }
   } catch (const std::bad_alloc&) {
     return give_up(*pass, *job);
   }
   // The job may be done, and its builder gone, once the last piece was handed over.
   for (std::size_t i = 0; i < pieces; ++i) {
     const auto task = [pass, job, i] { run_piece(pass, job, i); };
-    if (all.empty() || all[i].empty()) {
+    if (all.empty() || all[i].reads.empty()) {
       submit_or_run(pass, job->step, task);
     } else {
-      submit_reads(pass, job, values, i, std::move(all[i]), [pass, job, task] { submit_or_run(pass, job->step, task); });
+      submit_reads(pass, job, *all[i].bytes, all[i].group, std::move(all[i].reads),
+                   [pass, job, task] { submit_or_run(pass, job->step, task); });
     }
   }
 }

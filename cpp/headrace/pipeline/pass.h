@@ -23,7 +23,7 @@
 
 #include "headrace/base/status.h"
 #include "headrace/base/thread_pool.h"
-#include "headrace/pipeline/batch_builder.h"
+#include "headrace/pipeline/batch_parts.h"
 #include "headrace/pipeline/chunk_ahead.h"
 #include "headrace/pipeline/counters.h"
 #include "headrace/pipeline/order.h"
@@ -39,7 +39,7 @@ struct PassShared {
   storage::SlabPool slabs;
   Counters counters;
   BuildContext context;
-  std::unique_ptr<CacheSubscription> subscription;  // null: no blocks are decoded
+  std::vector<PartPlan> parts;  // of the context; constant once the pipeline is made
   OnError on_error = OnError::kRaise;
   std::uint64_t seed = 0;
   std::shared_ptr<const AliasTable> weights;  // null: all samples alike
@@ -72,7 +72,7 @@ struct Job {
   Partition::Share share;              // of positions, unless `planned`; `valid` counts what is left where samples are left out
   std::vector<std::uint64_t> samples;  // given (fed) and constant, or filled by the task
   bool planned = false;
-  std::unique_ptr<BatchBuilder> builder;
+  std::unique_ptr<BatchParts> builder;
   std::atomic<std::size_t> pieces_left{0};
   std::atomic<std::uint32_t> reads_left{0};     // submissions that have not come back
   std::atomic<std::int64_t> reads_since_ns{0};  // of the first of them
@@ -90,7 +90,7 @@ struct Job {
 struct Pass {
   std::shared_ptr<PassShared> shared;
   std::shared_ptr<const Order> order;
-  std::optional<std::uint64_t> clock;  // of the cache's reader at position 0; none: it does not know this order
+  std::vector<std::optional<std::uint64_t>> clocks;  // [part] of its cache's reader at position 0; none: it does not know this order
   std::atomic<bool> cancelled{false};
   std::mutex mutex;
   std::condition_variable done;

@@ -23,11 +23,16 @@ constexpr std::uint64_t kMostReadBatches = 64;
 constexpr std::uint64_t kReadsUnderWayBytes = 16u << 20;
 constexpr std::uint64_t kSharedBlockBytes = 16u << 10;  // a block of raw values: read whole, whoever wants a part of it
 
+bool is_positional(const Dataset& dataset) {
+  if (!dataset.parts().empty()) return std::ranges::any_of(dataset.parts(), [](const auto& part) { return is_positional(*part); });
+  return dataset.table() == nullptr && dataset.reader_name() != std::string("mmap");
+}
+
 // Twice the threads, and two; more by position, since what is planned is what the device has to do.
 std::uint32_t batches_ahead(const Dataset& dataset, const PipelineOptions& options, std::uint64_t sample_bytes) {
   if (options.num_threads == 0) return 1;
   const std::uint64_t usual = 2 * static_cast<std::uint64_t>(options.num_threads) + 2;
-  if (dataset.table() != nullptr || dataset.reader_name() == std::string("mmap")) return static_cast<std::uint32_t>(usual);
+  if (!is_positional(dataset)) return static_cast<std::uint32_t>(usual);
   const std::uint64_t batch_bytes = std::max<std::uint64_t>(1, sample_bytes * options.partition.batch_size);
   return static_cast<std::uint32_t>(std::max(usual, std::min(kMostReadBatches, kReadsUnderWayBytes / batch_bytes)));
 }
@@ -56,6 +61,8 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
   HR_RETURN_IF_ERROR(check_strata(*dataset, options));
   if (options.window < 1) return Status(Code::kInvalidArgument, "window is 0; expected at least 1 chunk");
   HR_RETURN_IF_ERROR(dataset->check_fields(options.fields));
+  if (!dataset->parts().empty() && (!options.images.empty() || options.mix.has_value() || options.field_plan != nullptr))
+    return Status(Code::kInvalidArgument, "fields of datasets side by side are delivered as stored; prepare those of one dataset");
   for (const auto& [field, plan] : options.images) HR_RETURN_IF_ERROR(check_image(*dataset, options.fields, field));
   if (options.mix.has_value()) HR_RETURN_IF_ERROR(check_mix(*dataset, options.fields, options.images, *options.mix));
   if (options.field_plan != nullptr) HR_RETURN_IF_ERROR(check_field_plan(dataset->schema(), options.fields, *options.field_plan));
@@ -72,7 +79,7 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
 
 Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options, std::uint64_t sample_bytes)
     : generation_(fork_generation()), options_(std::move(options)), estimated_sample_bytes_(sample_bytes) {
-  const bool positional = dataset->table() == nullptr && dataset->reader_name() != std::string("mmap");
+  const bool positional = is_positional(*dataset);
   bool decodes = positional;
   for (const std::uint32_t f : options_.fields) {
     const format::Field& field = dataset->schema().fields[f];
@@ -99,17 +106,25 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   shared_->on_error = options_.on_error;
   shared_->seed = options_.seed;
   if (options_.order == OrderKind::kWeighted) shared_->weights = options_.weights;
-  if (!decodes || shared_->context.dataset->table() != nullptr) return;
-  Runtime& runtime = shared_->context.dataset->runtime();
-  runtime.cache().reserve(runtime.cache_owner(), positional ? options_.prefetch_bytes / 4 : options_.prefetch_bytes / 2);
-  shared_->subscription = std::make_unique<CacheSubscription>(
-      std::make_shared<OrderReader>(shared_->context.dataset, sample_bytes, options_.prefetch_batches), runtime);
+  shared_->parts = plan_parts(shared_->context);
+  if (!decodes) return;
+  const std::uint64_t cache_bytes = (positional ? options_.prefetch_bytes / 4 : options_.prefetch_bytes / 2) / shared_->parts.size();
+  for (PartPlan& part : shared_->parts) {
+    if (part.context.dataset->table() != nullptr) continue;
+    Runtime& runtime = part.context.dataset->runtime();
+    runtime.cache().reserve(runtime.cache_owner(), cache_bytes);
+    part.subscription = std::make_unique<CacheSubscription>(
+        std::make_shared<OrderReader>(part.context.dataset, sample_bytes / shared_->parts.size(), options_.prefetch_batches), runtime);
+  }
 }
 
 // Tells the cache what this pass reads when; `next` (may be null) follows it.
-void Pipeline::foretell(std::shared_ptr<const Order> next, std::uint64_t epoch, std::uint64_t position, const Partition& partition) {
-  if (shared_->subscription == nullptr) return;
-  pass_->clock = shared_->subscription->reader().begin({pass_->order, std::move(next), partition, epoch, position});
+void Pipeline::foretell(const std::shared_ptr<const Order>& next, std::uint64_t epoch, std::uint64_t position, const Partition& partition) {
+  pass_->clocks.resize(shared_->parts.size());
+  for (std::size_t i = 0; i < shared_->parts.size(); ++i) {
+    CacheSubscription* const subscription = shared_->parts[i].subscription.get();
+    if (subscription != nullptr) pass_->clocks[i] = subscription->reader().begin({pass_->order, next, partition, epoch, position});
+  }
 }
 
 Pipeline::~Pipeline() {
@@ -226,7 +241,9 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
 // Whole chunks are read before the batches that need them where threads do it and this rank wants about all of them.
 void Pipeline::read_ahead() {
   const Partition& p = options_.partition;
-  if (pass_->group == nullptr || (p.world_size > 1 && p.world_size * estimated_sample_bytes_ > kSharedBlockBytes)) return;
+  if (pass_->group == nullptr || !shared_->context.dataset->parts().empty() ||
+      (p.world_size > 1 && p.world_size * estimated_sample_bytes_ > kSharedBlockBytes))
+    return;
   const std::uint64_t window = options_.order == OrderKind::kWindow ? options_.window : 1;
   pass_->ahead = ChunkAhead::make(shared_->context.dataset, options_.fields, pass_->order, window, &shared_->slabs,
                                   std::shared_ptr<io::Counters>(shared_, &shared_->counters.io), ahead_budget_);
@@ -267,7 +284,9 @@ Status Pipeline::start_fed(std::uint64_t epoch) {
   HR_RETURN_IF_ERROR(begin_pass());
   pass_->epoch = epoch;
   is_fed_ = true;
-  if (shared_->subscription != nullptr) shared_->subscription->reader().begin_unknown();
+  for (const PartPlan& part : shared_->parts) {
+    if (part.subscription != nullptr) part.subscription->reader().begin_unknown();
+  }
   next_position_ = 0;
   return Status::ok();
 }

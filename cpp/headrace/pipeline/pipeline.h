@@ -114,7 +114,7 @@ class Pipeline {
 
  private:
   Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options, std::uint64_t sample_bytes);
-  void foretell(std::shared_ptr<const Order> next, std::uint64_t epoch, std::uint64_t position, const Partition& partition);
+  void foretell(const std::shared_ptr<const Order>& next, std::uint64_t epoch, std::uint64_t position, const Partition& partition);
   Status begin_pass();
   static Status check_strata(const Dataset& dataset, const PipelineOptions& options);
   static Status check_mixture(const Dataset& dataset, const PipelineOptions& options);

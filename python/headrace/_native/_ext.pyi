@@ -183,6 +183,9 @@ class Dataset:
     @staticmethod
     def concat(datasets: Sequence[Dataset]) -> Dataset:
         """The samples of datasets on disk, one after the other; their shards are opened anew. Raises ValueError for views, tables and other fields."""
+    @staticmethod
+    def zip(datasets: Sequence[Dataset]) -> Dataset:
+        """Sample i is sample i of each; their fields one after the other, named "0.x", "1.x". Raises ValueError for a zip and for other lengths."""
     def field_stats(self) -> list[dict[str, Any]]:
         """One dict a field over all chunks: raw_bytes, stored_bytes, pages, blocks, null_count, min, max (None unless a scalar field)."""
     def chunk_stats(self, field: int) -> dict[str, npt.NDArray[Any]]:
@@ -231,6 +234,8 @@ class Batch:
         """Inner samples of each ragged value, shape (len,); shares memory."""
     def valid(self, field: int) -> npt.NDArray[np.bool_]:
         """True where the sample's value is present, shape (len,); shares memory. Nullable fields only."""
+    def part(self, begin: int, end: int) -> Batch:
+        """The same samples with the fields [begin, end) alone, over the same memory. Raises IndexError."""
     def dlpacks(self) -> tuple[Any, ...]:
         """The capsules of all fields' values, as dlpack() makes them."""
     def dlpack(self, field: int, part: str = "values") -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace import _native
-from headrace.datasets.layout import BatchLayout, NestedLayout
+from headrace.datasets.layout import BatchLayout, CollatedLayout, NestedLayout
 from headrace.datasets.parts import Parts
 from headrace.datasets.rows import absolute_rows, refuse_truth
 from headrace.datasets.view import NO_CHANGE, Change
@@ -95,6 +95,13 @@ class ArrayDataset(Parts):
     def cast(self, dtypes: Mapping[str, Any]) -> ArrayDataset:
         """Return a view that delivers fields as other dtypes, as Dataset.cast() does."""
         return self._view(self.change.with_dtypes(dtypes, self._schema.names, self.path))
+
+    def collated(self) -> ArrayDataset:
+        """Return a view whose batches come in the containers of torch's default collate: lists where samples are tuples."""
+        view = self._view(self.change)
+        if type(view.layout) is BatchLayout:
+            view.layout = CollatedLayout(view._schema.fields, view._container)
+        return view
 
     def parts(self) -> list[list[Any]]:
         """For each field its arrays and tensors, as they were given."""

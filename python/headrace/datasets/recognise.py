@@ -19,6 +19,7 @@ from headrace.datasets.hugging_face import is_hugging_face, read_table, stamp_of
 from headrace.datasets.image_folder import ImageFolder
 from headrace.datasets.rows import absolute_rows
 from headrace.datasets.shards import Dataset, JoinedDataset
+from headrace.datasets.zipped import ZippedDataset
 
 __all__ = ["find_native", "is_stored", "recognise", "stamp"]
 
@@ -61,7 +62,7 @@ def _find(dataset: Any) -> Dataset | ArrayDataset | None:
         return table.collated() if isinstance(table, ImageFolder) else table
     columns = _columns(dataset)
     if columns is None or not columns.parts:
-        return None
+        return _zipped(dataset)
     if any(_is_text(part) for parts in columns.parts for part in parts):
         raise TypeError("it holds arrays of texts, which torch delivers in the container that held the samples")
     named: dict[str, Sequence[Any]] = {str(i): parts for i, parts in enumerate(columns.parts)}
@@ -87,20 +88,58 @@ def is_stored(dataset: Any) -> bool:
         return is_stored(dataset.dataset)
     if kind is data.ConcatDataset:
         return all(is_stored(one) for one in dataset.datasets)
+    if kind is data.StackDataset:
+        return bool(dataset.datasets) and all(is_stored(one) for one in _children(dataset.datasets))
     return isinstance(dataset, Dataset)
 
 
 def _stored(dataset: Any) -> Dataset | None:
-    """The native form of subsets and concatenations of datasets on disk. Raises ValueError where they do not fit together."""
+    """The native form of subsets, concatenations and stacks of datasets on disk. Raises ValueError where they do not fit together."""
     if isinstance(dataset, Dataset):
         return dataset
     if type(dataset) is data.Subset:
         inner = _stored(dataset.dataset)
         return None if inner is None else inner.subset(np.asarray(dataset.indices))
     if type(dataset) is data.ConcatDataset and is_stored(dataset):
-        parts = [part for part in map(_stored, dataset.datasets) if part is not None]
-        return parts[0] if len(parts) == 1 else JoinedDataset(parts)
-    return None
+        return _joined([part for part in map(_stored, dataset.datasets) if part is not None])
+    return _zipped(dataset) if is_stored(dataset) else None
+
+
+def _joined(parts: list[Dataset]) -> Dataset:
+    """Datasets one after the other; of stacks, each part of them."""
+    if len(parts) == 1:
+        return parts[0]
+    stacks = [part for part in parts if isinstance(part, ZippedDataset)]
+    if not stacks:
+        return JoinedDataset(parts)
+    first = stacks[0]
+    if len(stacks) < len(parts) or any(stack.structure != first.structure or len(stack.parts) != len(first.parts) for stack in stacks):
+        raise ValueError("joined datasets differ in how their samples nest")
+    columns = []
+    for one in zip(*(stack.parts for stack in stacks), strict=True):
+        columns.append(JoinedDataset([part for part in one if isinstance(part, Dataset)]).collated())
+    return ZippedDataset(columns, first.structure)
+
+
+def _zipped(dataset: Any) -> ZippedDataset | None:
+    """The native form of a stack of anything recognised, or of a subset of one, whose parts are read side by side."""
+    kind = type(dataset)
+    if kind is data.Subset:
+        whole = _zipped(dataset.dataset)
+        return None if whole is None else whole.subset(np.asarray(dataset.indices))
+    if kind is not data.StackDataset:
+        return None
+    parts: list[Dataset | ArrayDataset] = []
+    structures = []
+    for child in _children(dataset.datasets):
+        found = _find(child)
+        if found is None or isinstance(found, ImageFolder):
+            return None
+        inner, structure = (found.parts, found.structure) if isinstance(found, ZippedDataset) else ([found.collated()], 0)
+        structures.append(_shifted(structure, len(parts)))
+        parts.extend(inner)
+    named = isinstance(dataset.datasets, dict)
+    return ZippedDataset(parts, dict(zip(dataset.datasets, structures, strict=True)) if named else structures)
 
 
 def stamp(dataset: Any) -> Any:

@@ -9,7 +9,7 @@ import torch
 from headrace import _native
 
 if TYPE_CHECKING:
-    from headrace.loader.loader import DataLoader
+    from headrace.loader.engine_loader import EngineLoader
 
 __all__ = ["VALID", "add_extras", "add_to_batch", "valid_mask"]
 
@@ -23,7 +23,7 @@ def valid_mask(batch: _native.Batch) -> torch.Tensor:
     return mask
 
 
-def add_extras(loader: DataLoader, host: Any, batch: _native.Batch) -> Any:
+def add_extras(loader: EngineLoader, host: Any, batch: _native.Batch) -> Any:
     """A batch with the source of each sample, if the mixture names a field for it, and with the mask of uneven="exact", last."""
     name = getattr(loader.source, "source_name", None)
     if name is not None:

@@ -3,84 +3,51 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
-from headrace import _native
-from headrace.datasets.arrays import ArrayDataset
-from headrace.datasets.layout import BatchLayout
-from headrace.datasets.shards import Dataset
 from headrace.errors import import_extra
-from headrace.loader.automatic import Budget, find_automatic
+from headrace.loader.automatic import Budget
 from headrace.loader.engines import EnginePool
 from headrace.loader.followers import Followers
-from headrace.loader.state import VERSION, LoaderState, cuts_of, identity_of, read_state
-from headrace.loader.stats import add_rates
+from headrace.loader.state import LoaderState
 from headrace.sampling.batch_schedule import BatchSchedule
 from headrace.sampling.mixing import MixedOrder
 from headrace.sampling.options import one_of, whole_number
-from headrace.sampling.partition import Partition, Share
 from headrace.sampling.strata import StrataOrder
-from headrace.sampling.token_batches import PlannedBatches, TokenBatches
-from headrace.sampling.weighted import WeightedOrder, choose_order
-from headrace.sampling.window_choice import automatic_window, window_target
+from headrace.sampling.token_batches import TokenBatches
+from headrace.sampling.weighted import WeightedOrder
+from headrace.sampling.window_choice import window_target
 
 import_extra("torch", "torch", "headrace.DataLoader")
 import torch.utils.data  # noqa: E402
 
 from headrace.loader.cuda import check_device  # noqa: E402
 from headrace.loader.device_iterator import DeviceIterator, TorchDeviceIterator  # noqa: E402
-from headrace.loader.extras import add_extras  # noqa: E402
+from headrace.loader.engine_loader import EngineLoader  # noqa: E402
 from headrace.loader.native_iterator import NativeIterator  # noqa: E402
-from headrace.loader.pinning import pin  # noqa: E402
-from headrace.loader.prep_fields import fields_of  # noqa: E402
+from headrace.loader.place import read_place, save_place  # noqa: E402
 from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device  # noqa: E402
 from headrace.loader.python_engine import PythonEngine  # noqa: E402
-from headrace.loader.source import Source, as_arrays, warn_of_ignored  # noqa: E402
-from headrace.loader.stateful_batches import PassIndices  # noqa: E402
+from headrace.loader.python_options import NATIVE_DEFAULTS  # noqa: E402
+from headrace.loader.replay import replay  # noqa: E402
+from headrace.loader.source import Source, as_arrays  # noqa: E402
+from headrace.loader.stats import stats_of  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
-from headrace.loader.worker_process import SeededWorkers  # noqa: E402
-from headrace.sampling.order import OrderBatchSampler, OrderSampler, SequentialOrderSampler, is_plain  # noqa: E402
+from headrace.sampling.order import is_plain  # noqa: E402
 
 __all__ = ["DataLoader"]
 
-_NATIVE_DEFAULTS: dict[str, Any] = {
-    "seed": None,
-    "order": "global",
-    "weights": None,
-    "window": 32,
-    "prefetch_bytes": None,
-    "budget": None,
-    "rank": None,
-    "world_size": None,
-    "mesh": None,
-    "uneven": "pad",
-    "check_ranks": True,
-    "batch_by": None,
-    "on_error": "raise",
-    "max_errors": 100,
-    "ragged": "padded",
-    "strings": "lists",
-    "prepare": None,
-}
-
-# What a loader of torch's around the same dataset does not do, and what means that nothing is asked for.
-_ENGINE_ALONE: dict[str, Any] = {
-    "batch_schedule": None,
-    "prepare": None,
-    "on_error": "raise",
-    "ragged": "padded",
-    "strings": "lists",
-    "device": None,
-}
+_TORCH_ARGUMENTS = (
+    *("dataset", "batch_size", "shuffle", "sampler", "batch_sampler", "num_workers", "collate_fn", "pin_memory", "drop_last", "timeout"),
+    *("worker_init_fn", "multiprocessing_context", "generator", "prefetch_factor", "persistent_workers", "pin_memory_device", "in_order"),
+)
 
 
-class DataLoader(torch.utils.data.DataLoader[Any]):
+class DataLoader(EngineLoader):
     """Batches of a dataset, as torch's DataLoader gives them: a subclass with its positional arguments and defaults.
 
     A `headrace.Dataset` is read, decoded, shuffled and assembled by native threads, straight into the memory of the tensors; `headrace.from_arrays`
@@ -178,23 +145,23 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         device: str | torch.device | None = None,
         snapshot_every_n_steps: int = 1,
     ) -> None:
-        options = {name: value for name, value in locals().items() if name in _NATIVE_DEFAULTS}
+        options = {name: value for name, value in locals().items() if name in NATIVE_DEFAULTS}
+        arguments = {name: value for name, value in locals().items() if name in _TORCH_ARGUMENTS}
         self.parallel = one_of("parallel", parallel, ("auto", "native", "process", "thread"))
-        self.batch_schedule: BatchSchedule | None = None
+        self.batch_schedule = None
         if isinstance(batch_size, BatchSchedule):
-            self.batch_schedule, batch_size = batch_size, batch_size.batch_size
-        plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
-        self.snapshot_every_n_steps = snapshot_every_n_steps
+            self.batch_schedule, arguments["batch_size"] = batch_size, batch_size.batch_size
         self.is_disabled = os.environ.get("HEADRACE_DISABLE", "") not in ("", "0")
         if type(dataset) is dict and sampler is None and batch_sampler is None and not self.is_disabled:
-            dataset = as_arrays(dataset)
-        self._source = Source(
-            dataset, "disabled" if self.is_disabled else parallel, whole=batch_size is not None or batch_sampler is not None, plain=plain
-        )
+            arguments["dataset"] = as_arrays(dataset)
+        plain = worker_init_fn is None and (collate_fn is None or collate_fn is torch.utils.data.default_collate)
+        whole = batch_size is not None or batch_sampler is not None
+        self._source = Source(arguments["dataset"], "disabled" if self.is_disabled else parallel, whole=whole, plain=plain)
         self.seed = seed
         self.order_seed = 0 if seed is None else whole_number("seed", seed, 0, 1 << 64)
         self.order, self.weights = order, weights
-        target = window_target(window) if isinstance(window, str) else None
+        if isinstance(window, str):
+            window_target(window)
         self.window = 32 if isinstance(window, str) else whole_number("window", window, 1, 1 << 32)
         self.prefetch_bytes = None if prefetch_bytes is None else whole_number("prefetch_bytes", prefetch_bytes, 1, 1 << 63)
         self.budget = budget
@@ -206,180 +173,36 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self.rank, self.world_size, self.mesh = rank, world_size, mesh
         self.uneven = one_of("uneven", uneven, ("pad", "drop", "exact"))
         self.check_ranks, self.batch_by = check_ranks, batch_by
+        self.snapshot_every_n_steps = snapshot_every_n_steps
         self.shuffle = bool(shuffle)
         check_device(device)
         self.device = device
+        self._begin_empty()
+        if self.is_native:
+            self._begin_native(options, arguments)
+        else:
+            self._python = PythonEngine(self)
+            self._begin_as_torch(options, arguments)
+        self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.dataset)
+
+    def _begin_empty(self) -> None:
+        """What a loader knows that nobody iterated."""
         self.place = LoaderState()
         self._engines = EnginePool()
         self._latest: weakref.ref[NativeIterator] | None = None
-        self._own: OrderSampler | None = None  # where the order is headrace's: what trainers find as `sampler`
-        self.planned: PlannedBatches | None = None
+        self._own = None
+        self.planned = None
         self._is_prepared = False  # by Accelerate
-        self._epoch_shift = 0  # between this loader's epochs and those that a trainer counts
-        self._was_loaded = False  # a state, and nothing iterated since
-        self._workers_seed: int | None = None  # drawn at the latest pass
-        self._pass_indices: PassIndices | None = None  # while torch makes the iterator of a pass
-        if not self.is_native:
-            if isinstance(num_workers, str) or isinstance(prefetch_factor, str):
-                raise ValueError(
-                    f"num_workers={num_workers!r}, prefetch_factor={prefetch_factor!r}: only the native engine sets them by itself; give the number of "
-                    "worker processes"
-                )
-            given = [
-                name for name, value in options.items() if value is not None and (name == "weights" or value != _NATIVE_DEFAULTS[name])
-            ]
-            given += ["sampler (an order of headrace.sampling)"] if isinstance(sampler, WeightedOrder | StrataOrder) else []
-            if self.is_disabled:
-                warn_of_ignored(given)
-                given = []
-            if parallel == "thread" or num_workers == 0:
-                given = [name for name in given if name not in ("on_error", "max_errors", *(("seed",) if parallel == "thread" else ()))]
-            given += ["batch_size (a BatchSchedule)"] if self.batch_schedule is not None else []
-            if given:
-                raise ValueError(
-                    f"{', '.join(given)}: only for datasets that the native engine reads, in batches; got {type(dataset).__name__} with "
-                    f"batch_size={batch_size}, parallel={parallel!r}"
-                )
-            self._python = PythonEngine(self)
-            # Threads have a timeout at any num_workers, and nothing to start that a context would start.
-            is_threaded = parallel == "thread" and not self.is_disabled
-            waits = 0 if is_threaded else timeout
-            context = None if is_threaded else multiprocessing_context
-            common = (num_workers, collate_fn, pin_memory, drop_last, waits, worker_init_fn, context, generator)
-            super().__init__(
-                dataset,
-                batch_size,
-                shuffle,
-                sampler,
-                batch_sampler,
-                *common,
-                prefetch_factor=prefetch_factor,
-                persistent_workers=persistent_workers,
-                pin_memory_device=pin_memory_device,
-                in_order=in_order,
-            )
-            if is_threaded:
-                self.timeout, self.multiprocessing_context = timeout, multiprocessing_context
-            self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
-            return
-        self._prepared_fields = fields_of(prepare)
-        self._prepared_fields.layout(self.source)  # What does not fit is said here.
-        num_workers, prefetch_factor, self.automatic = find_automatic(self.source.native, num_workers, prefetch_factor, budget or Budget())
-        if not 0 <= timeout < math.inf:
-            raise ValueError(f"timeout must be a number of seconds, 0 to wait for ever, got {timeout}")
-        if persistent_workers and num_workers == 0:
-            raise ValueError("persistent_workers needs num_workers > 0")
-        own = _own_sampler(dataset, sampler, batch_sampler)
-        if own is not None:  # Made again from its attributes, as trainers do.
-            order, shuffle, sampler, batch_sampler = (own.kind if own.shuffle else "global"), own.shuffle, None, None
-            batch_size, drop_last, rank, world_size = own.share.batch_size, own.share.drop_last, own.share.rank, own.share.world_size
-            mesh, uneven = own.share.mesh, own.share.uneven
-        elif getattr(batch_sampler, "is_shared_out", False):  # Around such a sampler's batches, as Lightning does for predictions.
-            rank, world_size, mesh, uneven = None, None, None, "pad"
-        self.planned = batch_sampler if isinstance(batch_sampler, PlannedBatches) else None
-        if batch_by is not None and self.planned is None:
-            others = [one is not None for one in (sampler, batch_sampler, weights, generator)]
-            if any(others) or batch_size != 1 or drop_last or order != "global" or uneven == "exact" or hasattr(self.source, "mixed"):
-                raise ValueError(
-                    "batch_by makes the batches of an order of its own; leave batch_size, sampler, batch_sampler, generator, drop_last, order, weights and "
-                    "uneven='exact' out"
-                )
-            if batch_by.is_packed and ragged != "offsets":
-                raise ValueError("headrace.pack() lays samples side by side: give ragged='offsets'")
-            share = Share(rank=rank, world_size=world_size, mesh=mesh, uneven=uneven)
-            self.planned = PlannedBatches(batch_by, self.source, seed=self.order_seed, shuffle=bool(shuffle), share=share)
-        if self.planned is not None:  # Also of a loader that is made again from its attributes.
-            batch_size, batch_sampler, shuffle, rank, world_size, mesh, uneven = 1, self.planned, None, None, None, None, "pad"
-        order, sampler, shuffle = choose_order(
-            order, weights, sampler, shuffle, len(self.source), batch_size or 1, getattr(self.source, "mixed", None)
-        )
-        if not isinstance(order, WeightedOrder | MixedOrder | StrataOrder):
-            one_of("order", order, ("global", "window"))
-        self.order, self.weights, self.shuffle = order, None, bool(shuffle)
-        if target is not None and shuffle and order == "window":
-            self.window = automatic_window(target, self.source.native.chunk_layout, self.order_seed)
-        placed = rank is not None or world_size is not None or mesh is not None or uneven != "pad"
-        ordered = placed or seed is not None or order != "global"
-        self.is_fed = (
-            sampler is not None
-            or batch_sampler is not None
-            or (generator is not None and bool(shuffle))
-            or not (isinstance(dataset, Dataset | ArrayDataset) or ordered)
-        )
-        if self.is_fed and not isinstance(order, str):
-            raise ValueError("weights and mixtures have an order of their own; leave sampler, batch_sampler and generator out")
-        if self.is_fed and self.batch_schedule is not None:
-            raise ValueError("a BatchSchedule cuts headrace's own order; leave sampler, batch_sampler, generator and batch_by out")
-        if self.is_fed and placed:
-            raise ValueError(
-                "rank, world_size, mesh and uneven cut headrace's own order; a sampler, batch_sampler or generator must do its own share (DistributedSampler)"
-            )
-        if not self.is_fed:
-            # Of a dataset of torch's the order is asked where it is looked at again, so that it follows, and travels with its arrays only once.
-            rows = self.source if self._source.is_ours else self._source
-            share = Share(batch_size=batch_size or 1, drop_last=drop_last, rank=rank, world_size=world_size, mesh=mesh, uneven=uneven)
-            kind, make = (order, OrderSampler) if shuffle else ("sequential", SequentialOrderSampler)
-            self._own = make(rows, seed=self.order_seed, kind=kind, window=self.window, share=share, of=dataset)
-            sampler, shuffle = self._own, None
-        # num_workers=0: torch must not ask for what processes need; the attributes are set afterwards.
-        super().__init__(
-            dataset,
-            batch_size,
-            shuffle,
-            sampler,
-            batch_sampler,
-            0,
-            collate_fn,
-            pin_memory,
-            drop_last,
-            generator=generator,
-            pin_memory_device=pin_memory_device,
-        )
-        self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), dataset)
-        # A loader that is made again from its own attributes, as trainers do, names torch's default: what collates here by itself.
-        self._custom_collate = None if collate_fn is torch.utils.data.default_collate else collate_fn
-        self.num_workers = num_workers
-        self.multiprocessing_context = multiprocessing_context
-        self.__dict__["persistent_workers"] = persistent_workers  # torch refuses to set it from outside.
-        self.timeout = timeout
-        self.worker_init_fn = worker_init_fn
-        self.prefetch_factor = prefetch_factor
-        self.in_order = in_order
-        if is_plain(self.batch_sampler):  # The user's own, or what torch made of batch_size and drop_last.
-            batch_size, drop_last = self.batch_sampler.batch_size, self.batch_sampler.drop_last
-        if self.planned is not None:
-            self.partition = self.planned.share.find()
-        elif self._own is None:
-            self.partition = Partition(batch_size=batch_size or 1, drop_last=drop_last, uneven=uneven)
-        else:
-            self.find_partition()
-            batches = OrderBatchSampler(self._own, self.partition.batch_size, drop_last)
-            batches.lost = tuple(name for name, usual in _ENGINE_ALONE.items() if getattr(self, name) != usual)
-            self.__dict__["batch_sampler"] = batches  # Torch refuses to have this set, too.
+        self._epoch_shift = 0
+        self._was_loaded = False
+        self._workers_seed = None
+        self._pass_indices = None
 
     def __class_getitem__(cls, item: Any) -> types.GenericAlias:
         # DataLoader[Tensor] in annotations, as of torch's, which is generic.
         return types.GenericAlias(cls, item)
 
     # -- iteration ---------------------------------------------------------------------------------------------------------------
-
-    @property
-    def is_native(self) -> bool:
-        """Whether the native engine serves this loader; else torch's own machinery does."""
-        return self._source.found is not None
-
-    @property
-    def fallback_reason(self) -> str:
-        """Why the native engine does not serve this loader; empty if it does."""
-        return "" if self.is_native else self._source.reason
-
-    @property
-    def source(self) -> Dataset | ArrayDataset:
-        """What the native engine reads: the dataset, or the form in which it was recognised. Raises TypeError where torch's machinery serves it."""
-        found = self._source.found
-        if found is None:
-            raise TypeError(f"this loader runs {type(self.dataset).__name__} as torch does; the native engine does not read it")
-        return found
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         device = check_device(self.device)
@@ -394,75 +217,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         self._latest = weakref.ref(iterator)
         return PreparedPass(iterator) if self._is_prepared else iterator
 
-    def _look_again(self) -> None:
-        """Follow a dataset of torch's that was changed, and a process group that was made after this loader, as trainers make it."""
-        self._source.refresh()
-        if self.planned is not None:
-            self.partition = self.planned.share.find()
-        elif self._own is not None:
-            self.find_partition()
-
-    def find_partition(self) -> None:
-        """Look for this process's share of headrace's own order, and for the size that a schedule says."""
-        assert self._own is not None
-        self.partition = self._own.share.find()
-        if self.batch_schedule is not None:
-            size = self.batch_schedule.batch_size
-            self.partition = replace(self.partition, batch_size=size)
-            self.__dict__["batch_size"] = size  # torch refuses to have it set.
-
-    def hear_sampler(self) -> None:
-        """Follow an epoch that a trainer chose at the sampler, as if it were a DistributedSampler of torch's."""
-        was_loaded, self._was_loaded = self._was_loaded, False
-        told = None if self._own is None else self._own.take_told()
-        if told is None:
-            return
-        coming = self.place.epoch + self.place.finished
-        if was_loaded and told < coming:
-            self._epoch_shift = coming - told  # It counts from where the run was resumed, as Lightning's Fabric does.
-        self.place = self.place.at_epoch(told + self._epoch_shift)
-
-    def draw_seed(self) -> int:
-        """The number that torch draws for its workers as a pass begins, from the same generator; persistent ones keep the first."""
-        if self._workers_seed is None or not (self.persistent_workers and self.num_workers > 0):
-            self._workers_seed = int(torch.empty((), dtype=torch.int64).random_(generator=self.generator).item())
-        return self._workers_seed
-
-    def iterate_as_torch(
-        self, worker_init_fn: Callable[[int], None] | None, indices: PassIndices | None = None, workers_seed: int | None = None
-    ) -> Any:
-        """torch's own iterator over this loader, with another worker_init_fn; with indices and the workers' seed that were drawn before."""
-        users, generator = self.worker_init_fn, self.generator
-        self.worker_init_fn, self._pass_indices = worker_init_fn, indices
-        if indices is not None:
-            # The iterator draws a seed of its own, and is given another: it must not be the user's generator that it draws from.
-            self.generator, self._pass_seed = torch.Generator(), workers_seed
-            if self.persistent_workers and self._iterator is not None:
-                self._iterator._index_sampler = indices
-        try:
-            return super().__iter__()
-        finally:
-            self.worker_init_fn, self.generator, self._pass_indices = users, generator, None
-
-    @property
-    def _index_sampler(self) -> Any:
-        return super()._index_sampler if self._pass_indices is None else self._pass_indices
-
-    def _get_iterator(self) -> Any:
-        if self._pass_indices is None or self.num_workers == 0:
-            return super()._get_iterator()
-        self.check_worker_number_rationality()
-        return SeededWorkers(self, self._pass_seed)
-
-    def check_worker_number_rationality(self) -> None:
-        """Torch's warning of more worker processes than cores; threads are none."""
-        if self.parallel != "thread" or self.is_disabled:
-            super().check_worker_number_rationality()
-
-    def forget_workers(self, seed: int | None) -> None:
-        """A place was loaded: persistent workers are started again, with the seed that they had then."""
-        self._iterator, self._workers_seed = None, seed
-
     def __len__(self) -> int:
         """Batches of a whole pass on this rank."""
         if not self.is_native or (self.is_fed and self.planned is None):
@@ -475,11 +229,6 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             return self.batch_schedule.num_batches(self.epoch_samples, self.partition, is_over=self.place.finished)
         return self.partition.num_batches(self.epoch_samples)
 
-    @property
-    def epoch_samples(self) -> int:
-        """Positions of an epoch on all ranks together: the samples, or what the order says."""
-        return self.order.num_samples if isinstance(self.order, WeightedOrder | MixedOrder | StrataOrder) else len(self.source)
-
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass. Without a call, each pass that delivered something is followed by the next epoch."""
         if self.is_native or self.parallel == "thread":
@@ -488,39 +237,13 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self.place = self.place.at_epoch(epoch)
         self._tell(epoch)
 
-    def _tell(self, epoch: int) -> None:
-        """Let samplers and dataset follow this loader's epoch."""
-        self._epoch_shift = 0
-        self.followers.tell(epoch)
-        if self._own is not None:
-            self._own.follow(epoch)
-
     def replay(self, step: int, epoch: int | None = None) -> Any:
         """Build the batch of any step again (of the current epoch unless one is named), without disturbing the pass under way.
 
         Raises ValueError for a step that the epoch does not have, TypeError for a user's sampler, whose order is not a function.
         """
         self._require_native("replay")
-        if self.is_fed:
-            raise TypeError("replay() needs headrace's own order; this loader follows a sampler, batch_sampler or generator")
-        step = whole_number("step", step, 0, max(len(self), 1) if self.batch_schedule is None else 1 << 63)
-        epoch = self.place.epoch if epoch is None else whole_number("epoch", epoch, 0, 1 << 63)
-        position, partition = step * self.partition.global_batch, self.partition
-        if self.batch_schedule is not None:
-            if epoch != self.place.epoch:
-                raise ValueError(
-                    f"with a BatchSchedule, replay() knows the steps of the epoch under way, {self.place.epoch}, not of epoch {epoch}"
-                )
-            position, partition = self.batch_schedule.place_of(step, self.epoch_samples, self.partition)
-        native = self.source.native
-        pipeline = self.take_pipeline(native, partition)
-        try:
-            self.tell_shares(pipeline, epoch)
-            batch = pipeline.replay_at(epoch, position)
-        finally:
-            self.give_pipeline(native, partition, pipeline)
-        device = check_device(self.device)
-        return self.convert(batch) if device is None else Transfer(device).copy(self.to_host(batch), self.slab_of(batch))
+        return replay(self, step, epoch)
 
     # -- state ---------------------------------------------------------------------------------------------------------------------
 
@@ -532,20 +255,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         if not self.is_native:
             return self._python.state_dict()
-        state = self.place
-        out = {"version": VERSION, **identity_of(self), "epoch": state.epoch, "position": state.position, "finished": state.finished}
-        if self.batch_schedule is not None:
-            out["schedule"] = self.batch_schedule.state_dict()
-        if state.skipped:
-            out["skipped"] = list(state.skipped)
-        if self.planned is not None and not state.finished:
-            out["ranks"], out["cuts"] = state.ranks or self.planned.share.find().world_size, [list(cut) for cut in state.cuts]
-        drawn = {} if state.finished else dict(state.drawn)
-        if self.is_fed and (epoch := self.followers.epoch()) is not None:
-            drawn.setdefault("epoch", epoch)  # Of the pass under way, or of the next.
-        if drawn:
-            out["drawn"] = drawn
-        return out
+        return save_place(self)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from a saved place: the next iterator delivers what the saved one would have delivered next. Reads no data.
@@ -557,27 +267,12 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
             self._python.load_state_dict(state_dict)
             return
         self._source.refresh()
-        place = read_state(state_dict, identity_of(self, state_dict), self._last_position(state_dict))
-        if self.batch_schedule is not None:
-            self.batch_schedule.load_state_dict(state_dict.get("schedule"))
-        self.place = place
+        self.place = read_place(self, state_dict)
         self._was_loaded = True
         if self._own is not None:
             self._tell(self.place.epoch)
         elif "epoch" in self.place.drawn:
             self.followers.tell(self.place.drawn["epoch"])
-
-    def _last_position(self, state_dict: Any) -> int:
-        if not self.is_fed:
-            return self.epoch_samples
-        if self.planned is not None:
-            epoch = state_dict.get("epoch") if isinstance(state_dict, Mapping) else None
-            cuts, ranks = cuts_of(state_dict) if isinstance(state_dict, Mapping) else ((), 0)
-            return self.planned.num_batches(epoch, cuts, ranks or None) if type(epoch) is int and 0 <= epoch < 1 << 63 else 0
-        try:
-            return len(self)
-        except TypeError:  # A sampler without a length, as torch allows.
-            return (1 << 63) - 1
 
     # -- reports -------------------------------------------------------------------------------------------------------------------
 
@@ -597,20 +292,7 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """
         if not self.is_native:
             return self._python.stats()
-        iterator = self._latest() if self._latest is not None else None
-        pipeline = iterator.pipeline if iterator is not None and iterator.is_mine() else None
-        if pipeline is None:
-            native = self.source.native
-            pipeline = self.take_pipeline(native)
-            self.give_pipeline(native, self.partition, pipeline)
-        stats = pipeline.stats()
-        self._engines.add_others(stats, pipeline)
-        add_rates(stats)
-        stats["skipped"] = len(self.place.skipped)
-        if self.planned is not None:
-            stats["padding_share"] = self.planned.plan(self.place.epoch, self.place.cuts).padding_share
-        stats["epoch"], stats["position"] = self.place.epoch, self.place.position
-        return stats
+        return stats_of(self, None if self._latest is None else self._latest())
 
     def __repr__(self) -> str:
         if not self.is_native:
@@ -659,98 +341,8 @@ class DataLoader(torch.utils.data.DataLoader[Any]):
         """Asked by Accelerate's save_state() and load_state(): whether state_dict() and load_state_dict() are to be called."""
         return self._is_prepared
 
-    # -- engines -------------------------------------------------------------------------------------------------------------------
-
     def _require_native(self, what: str) -> None:
         if not self.is_native:
             raise TypeError(
                 f"{what}() needs a headrace dataset read in batches; this loader runs {type(self.dataset).__name__} as torch does"
             )
-
-    def take_pipeline(self, native: _native.Dataset, partition: Partition | None = None) -> _native.Pipeline:
-        """An engine that no iterator uses, over this table and for this share (by default the loader's); one made before a fork is left to its parent."""
-        partition = partition or self.partition
-        pipeline = self._engines.take(native, partition)
-        if pipeline is not None:
-            return pipeline
-        ahead = self.prefetch_factor * max(1, self.num_workers) if self.prefetch_factor is not None else 0
-        weights = self.order if isinstance(self.order, WeightedOrder) else None
-        mixed = self.order if isinstance(self.order, MixedOrder) else None
-        budget = self.budget or Budget()
-        pipeline = _native.Pipeline(
-            native,
-            fields=self.source.field_numbers,
-            batch_size=partition.batch_size,
-            drop_last=partition.drop_last,
-            drop_uneven=self.uneven == "drop",
-            rank=partition.rank,
-            world_size=partition.world_size,
-            order="sequential" if self.is_fed or not self.shuffle else self.order if isinstance(self.order, str) else self.order.name,
-            weights=None if weights is None else weights.table,
-            mixture=None if mixed is None else mixed.native(self.place.epoch),
-            strata=self.order.table if isinstance(self.order, StrataOrder) else None,
-            epoch_samples=0 if weights is None and mixed is None else self.epoch_samples,
-            window=self.window,
-            seed=self.order_seed,
-            # A timeout needs a thread to wait for.
-            num_threads=max(self.num_workers, 1) if self.timeout > 0 else self.num_workers,
-            prefetch_batches=ahead,
-            prefetch_bytes=budget.prefetch_bytes(self.prefetch_bytes, is_pinned=self.device is not None) or 0,
-            # Samples are cut out again: padding would be for nothing.
-            ragged=self.ragged if self._custom_collate is None else "offsets",
-            on_error=self.on_error,
-            images=self._prepared_fields.plans(self.source),
-            mix=self._prepared_fields.mix(self.source),
-            field_plan=self._prepared_fields.field_plan(self.source),
-        )
-        # A copy to a device begins as soon as the batch is there: it must not wait for its consumer to make it.
-        self.automatic.tune(pipeline, workers=self.num_workers, budget=budget, needs_thread=self.timeout > 0 or self.device is not None)
-        self._engines.add(pipeline)
-        return pipeline
-
-    def tell_shares(self, pipeline: _native.Pipeline, epoch: int) -> str | None:
-        """Before an engine begins with an epoch: a mixture's shares may differ between them. Returns these, in words."""
-        if not isinstance(self.order, MixedOrder):
-            return None
-        pipeline.set_mixture(self.order.native(epoch))
-        return self.order.describe(epoch)
-
-    def give_pipeline(self, native: _native.Dataset, partition: Partition, pipeline: _native.Pipeline) -> None:
-        """Keep an engine for the next pass over this table and for this rank."""
-        self._engines.give(native, partition, pipeline)
-
-    @property
-    def _layout(self) -> BatchLayout:
-        return self._prepared_fields.layout(self.source)
-
-    @property
-    def _has_extras(self) -> bool:
-        return self.uneven == "exact" or getattr(self.source, "source_name", None) is not None
-
-    def to_host(self, batch: _native.Batch) -> Any:
-        """Torch tensors over a batch's memory, or what collate_fn makes of its samples."""
-        if self._custom_collate is not None:
-            host = self._custom_collate(self._layout.to_samples(batch))
-        else:
-            host = self._layout.to_torch(batch, self.strings)
-        return add_extras(self, host, batch) if self._has_extras else host
-
-    def convert(self, batch: _native.Batch) -> Any:
-        """A batch as the user wants it on the host: pinned if asked for."""
-        host = self.to_host(batch)
-        return pin(host) if self.pin_memory else host
-
-    def converter(self) -> Callable[[_native.Batch], Any]:
-        """convert(), or what it comes to where nothing else is asked for: it runs once a batch."""
-        plain = not self.pin_memory and self._custom_collate is None and self.strings == "lists" and not self._has_extras
-        return self._layout.to_torch if plain else self.convert
-
-    def slab_of(self, batch: _native.Batch) -> _native.Batch | None:
-        """The batch whose memory holds all that to_host() makes of it; None if collate_fn made its own."""
-        return batch if self._custom_collate is None else None
-
-
-def _own_sampler(dataset: Any, sampler: Any, batch_sampler: Any) -> OrderSampler | None:
-    """The sampler that an earlier loader made for this dataset, if it is what was given."""
-    given = batch_sampler.sampler if isinstance(batch_sampler, OrderBatchSampler) else sampler
-    return given if isinstance(given, OrderSampler) and given.of is dataset else None

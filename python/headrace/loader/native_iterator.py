@@ -12,6 +12,7 @@ import torch
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
+from headrace.datasets.zipped import ZippedDataset
 from headrace.errors import ChangedError, ForkError, LoaderTimeoutError, TooManyErrorsError
 from headrace.loader.agreement import check_agreement
 from headrace.loader.cache_warning import warn_of_failures
@@ -46,7 +47,9 @@ class NativeIterator:
         self._source = loader.source
         self._native = self._source.native
         self._partition = loader.partition
-        self._memory = self._source if isinstance(self._source, ArrayDataset) else None  # read in place, and moved by others
+        self._memory = (
+            self._source if isinstance(self._source, ArrayDataset | ZippedDataset) else None
+        )  # read in place, and moved by others
         self.pipeline: _native.Pipeline | None = loader.take_pipeline(self._native)
         self._summary = EpochSummary.begin(loader)
         self._schedule = loader.batch_schedule

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["add_rates", "add_stats", "wait_percentile"]
+if TYPE_CHECKING:
+    from headrace.loader.loader import DataLoader
+    from headrace.loader.native_iterator import NativeIterator
+
+__all__ = ["add_rates", "add_stats", "stats_of", "wait_percentile"]
 
 _DELIVERED = ("batches", "samples", "bytes_delivered", "errors", "seconds", "stall_seconds")
 _READ = ("bytes_stored_read", "bytes_decoded", "blocks_read", "cache_hits", "cache_misses", "read_retries")
 _HELD = ("batches_in_flight", "batches_ready", "bytes_in_flight", "slab_bytes", "slabs_made", "slabs_reused")
+
+
+def stats_of(loader: DataLoader, latest: NativeIterator | None) -> dict[str, Any]:
+    """What `DataLoader.stats()` says of a native loader, whose latest pass, if it lives, this is."""
+    pipeline = latest.pipeline if latest is not None and latest.is_mine() else None
+    if pipeline is None:
+        native = loader.source.native
+        pipeline = loader.take_pipeline(native)
+        loader.give_pipeline(native, loader.partition, pipeline)
+    stats = pipeline.stats()
+    loader._engines.add_others(stats, pipeline)
+    add_rates(stats)
+    stats["skipped"] = len(loader.place.skipped)
+    if loader.planned is not None:
+        stats["padding_share"] = loader.planned.plan(loader.place.epoch, loader.place.cuts).padding_share
+    stats["epoch"], stats["position"] = loader.place.epoch, loader.place.position
+    return stats
 
 
 def add_stats(total: dict[str, Any], other: dict[str, Any]) -> None:
