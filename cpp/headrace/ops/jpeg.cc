@@ -97,32 +97,6 @@ bool has_end(Bytes bytes) {
   return false;
 }
 
-// Where the data behind restart marker number `count` (from 1) begins; 0 if the markers do not follow each other as they should.
-std::size_t find_restart(Bytes bytes, std::size_t from, std::uint32_t count) {
-  std::uint32_t seen = 0;
-  for (std::size_t at = from; at + 1 < bytes.size();) {
-    const void* found = std::memchr(bytes.data() + at, 0xFF, bytes.size() - 1 - at);
-    if (found == nullptr) return 0;
-    at = static_cast<std::size_t>(static_cast<const std::uint8_t*>(found) - bytes.data());
-    const std::uint8_t marker = bytes[at + 1];
-    at += marker == 0xFF ? 1 : 2;
-    if (marker == 0x00 || marker == 0xFF) continue;
-    if (marker != 0xD0 + seen % 8) return 0;
-    if (++seen == count) return at;
-  }
-  return 0;
-}
-
-// Where the frame header of a sequential file says its height; 0 if it is not found.
-std::size_t find_height(Bytes header) {
-  for (std::size_t at = 2; at + 9 < header.size();) {
-    if (header[at] != 0xFF) return 0;
-    if (header[at + 1] == 0xC0 || header[at + 1] == 0xC1) return at + 5;
-    at += header[at + 1] == 0xFF ? 1 : 2 + (static_cast<std::size_t>(header[at + 2]) << 8 | header[at + 3]);
-  }
-  return 0;
-}
-
 std::uint8_t muldiv255(std::uint32_t a, std::uint32_t b) {
   const std::uint32_t t = a * b + 128;
   return static_cast<std::uint8_t>(((t >> 8) + t) >> 8);
@@ -155,7 +129,11 @@ boolean decode_unit(j_decompress_ptr info, JBLOCKROW* blocks) {
   const std::uint32_t column = scanning.column;
   scanning.column = column + 1 == scanning.columns ? 0 : column + 1;
   const bool is_wanted = blocks != nullptr && column >= scanning.first && column <= scanning.last;
-  if (is_wanted ? scanning.scan.decode(blocks) : scanning.scan.skip()) return TRUE;
+  if (!is_wanted) {
+    scanning.scan.skip();
+    return TRUE;
+  }
+  if (scanning.scan.decode(blocks)) return TRUE;
   scanning.failed = true;
   std::longjmp(reinterpret_cast<Errors*>(info->err)->out, 1);
 }
@@ -209,16 +187,11 @@ struct JpegDecoder::State {
   std::uint32_t left = 0;  // first column of `pixels`
   std::vector<std::uint8_t> pixels;
   Bytes encoded;
-  Bytes file;                       // that was begun: `encoded` or `lower`
-  std::vector<std::uint8_t> lower;  // a file of the rows from a restart marker on
-  int next_restart = 0;             // number of the first marker in `file`
   Scanning scanning;
 
   Status error(const char* action) const { return {errors.code, std::string(action) + ": " + errors.text}; }
-  bool start(Bytes file);
+  bool start();
   bool begin_region(std::uint32_t denominator);
-  std::uint32_t restart_rows() const;
-  std::uint32_t start_below(std::uint32_t row);
   bool read_rows(const ImageRect& region, std::uint32_t x, std::uint32_t width, bool exact);
   bool run(const ImageRect& region, std::uint32_t denominator, bool exact, bool ours);
 };
@@ -233,9 +206,7 @@ std::uint32_t JpegDecoder::width() const { return state_->info.image_width; }
 std::uint32_t JpegDecoder::height() const { return state_->info.image_height; }
 
 // The functions of State that call the library return false where it failed: what it said is in `errors`.
-bool JpegDecoder::State::start(Bytes whole) {
-  file = whole;
-  next_restart = 0;
+bool JpegDecoder::State::start() {
   if (setjmp(errors.out) != 0) return false;
   if (!created) {
     info.err = jpeg_std_error(&errors.base);
@@ -248,7 +219,7 @@ bool JpegDecoder::State::start(Bytes whole) {
     created = true;
   }
   jpeg_abort_decompress(&info);
-  jpeg_mem_src(&info, file.data(), static_cast<unsigned long>(file.size()));
+  jpeg_mem_src(&info, encoded.data(), static_cast<unsigned long>(encoded.size()));
   jpeg_read_header(&info, TRUE);
   return true;
 }
@@ -259,7 +230,7 @@ Status JpegDecoder::open(Bytes encoded, const ImageLimits& limits) {
   s.encoded = encoded;
   if (encoded.size() < 4 || encoded[0] != 0xFF || encoded[1] != 0xD8)
     return {Code::kCorrupt, strf("decode JPEG: %zu bytes that do not begin as a JPEG file does (FF D8)", encoded.size())};
-  if (!s.start(encoded)) return s.error("decode JPEG");
+  if (!s.start()) return s.error("decode JPEG");
   const std::uint64_t pixels = std::uint64_t{width()} * height();
   if (pixels > limits.max_pixels)
     return {Code::kLimitExceeded, strf("decode JPEG: %u x %u is beyond the limit of %llu pixels (max_pixels)", width(), height(),
@@ -271,37 +242,6 @@ Status JpegDecoder::open(Bytes encoded, const ImageLimits& limits) {
   return Status::ok();
 }
 
-// Rows of pixels between two restart markers, where those stand at the end of rows of blocks; else 0.
-std::uint32_t JpegDecoder::State::restart_rows() const {
-  if (info.progressive_mode || info.restart_interval == 0 || info.comps_in_scan != info.num_components) return 0;
-  // A single component is not interleaved: its units are single blocks.
-  const bool single = info.num_components == 1;
-  const auto across = static_cast<std::uint32_t>(single ? 1 : info.max_h_samp_factor) * DCTSIZE;
-  const auto down = static_cast<std::uint32_t>(single ? 1 : info.max_v_samp_factor) * DCTSIZE;
-  const std::uint32_t units = (info.image_width + across - 1) / across;
-  return info.restart_interval % units == 0 ? info.restart_interval / units * down : 0;
-}
-
-// Begins again at the last restart marker from which all is decoded that `row` needs. Returns the rows that were left out.
-std::uint32_t JpegDecoder::State::start_below(std::uint32_t row) {
-  const std::uint32_t rows = restart_rows();
-  constexpr std::uint32_t kContext = 32;  // above: smoothing looks at the neighbouring row of blocks
-  if (rows == 0 || row < rows + kContext) return 0;
-  const std::uint32_t skipped = (row - kContext) / rows;
-  const std::size_t data = encoded.size() - info.src->bytes_in_buffer;
-  const std::size_t at = find_restart(encoded, data, skipped);
-  const std::size_t height_at = find_height(encoded.first(data));
-  if (skipped < 2 || at == 0 || height_at == 0) return 0;
-  lower.assign(encoded.begin(), encoded.begin() + static_cast<std::ptrdiff_t>(data));
-  const std::uint32_t height = info.image_height - skipped * rows;
-  lower[height_at] = static_cast<std::uint8_t>(height >> 8);
-  lower[height_at + 1] = static_cast<std::uint8_t>(height);
-  lower.insert(lower.end(), encoded.begin() + static_cast<std::ptrdiff_t>(at), encoded.end());
-  if (!start(lower)) return 0;
-  next_restart = static_cast<int>(skipped % 8);
-  return skipped * rows;
-}
-
 bool JpegDecoder::State::begin_region(std::uint32_t denominator) {
   if (setjmp(errors.out) != 0) return false;
   const bool four = info.jpeg_color_space == JCS_CMYK || info.jpeg_color_space == JCS_YCCK;
@@ -311,7 +251,6 @@ bool JpegDecoder::State::begin_region(std::uint32_t denominator) {
   // The rougher transform and upsampling save nothing that can be measured: decoding bits takes most of the time.
   info.dct_method = JDCT_ISLOW;
   info.do_fancy_upsampling = TRUE;
-  info.marker->next_restart_num = next_restart;
   jpeg_start_decompress(&info);
   return true;
 }
@@ -352,19 +291,14 @@ bool JpegDecoder::State::run(const ImageRect& region, std::uint32_t denominator,
   return read_rows(region, x, wanted, exact);
 }
 
-Status JpegDecoder::decode(const ImageRect& wanted_region, std::uint32_t denominator, bool exact, PixelView* out) {
+Status JpegDecoder::decode(const ImageRect& region, std::uint32_t denominator, bool exact, PixelView* out) {
   State& s = *state_;
   // At full size the margin is enough that nothing changes.
   exact = exact && denominator > 1;
-  ImageRect region = wanted_region;
-  // If beginning anew fails, the library says so once more below.
-  region.y -= s.start_below(region.y * denominator) / denominator;
   // Bits that ours cannot read are read again by the library, which says what is wrong with them.
   s.scanning.failed = false;
   if (!s.run(region, denominator, exact, true)) {
-    const int restart = s.next_restart;
-    if (!s.scanning.failed || !s.start(s.file)) return s.error("decode JPEG");
-    s.next_restart = restart;
+    if (!s.scanning.failed || !s.start()) return s.error("decode JPEG");
     if (!s.run(region, denominator, exact, false)) return s.error("decode JPEG");
   }
   const auto channels = static_cast<std::size_t>(s.info.output_components);
@@ -404,6 +338,17 @@ struct Repacking {
 };
 
 constexpr int kExif = JPEG_APP0 + 1, kProfile = JPEG_APP0 + 2;
+// Between two restart markers: fewer would cost more bytes (a percent here), more would leave more to be passed over beside a crop.
+constexpr unsigned kRestartBlocks = 48;
+
+unsigned blocks_of_unit(const jpeg_decompress_struct& info) {
+  unsigned count = 0;
+  for (int i = 0; i < info.num_components; ++i) {
+    const jpeg_component_info& component = info.comp_info[i];
+    count += static_cast<unsigned>(component.h_samp_factor * component.v_samp_factor);
+  }
+  return info.num_components == 1 ? 1 : count;
+}
 
 bool Repacking::begin(Bytes encoded, const ImageLimits& limits) {
   if (setjmp(errors.out) != 0) return false;
@@ -431,7 +376,8 @@ bool Repacking::finish() {
   jpeg_copy_critical_parameters(&in, &out);
   // Tables of its own would be smaller by a few percent, and each reader would have to prepare its look-ups for each image.
   out.optimize_coding = FALSE;
-  out.restart_in_rows = 1;
+  out.restart_in_rows = 0;
+  out.restart_interval = kRestartBlocks / blocks_of_unit(in);
   jpeg_mem_dest(&out, &bytes, &size);
   jpeg_write_coefficients(&out, coefficients);
   for (jpeg_saved_marker_ptr marker = in.marker_list; marker != nullptr; marker = marker->next) {

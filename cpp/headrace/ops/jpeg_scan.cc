@@ -175,6 +175,20 @@ HR_INLINE bool skip_ac(Reader& reader, const HuffmanTable& table, const HuffmanT
   }
 }
 
+// The next marker from `at` on, or the end. Blocks of bytes are looked at together until one holds a marker.
+HR_MULTIVERSION const std::uint8_t* find_marker(const std::uint8_t* at, const std::uint8_t* end) {
+  constexpr std::ptrdiff_t kTogether = 128;
+  for (; end - at > kTogether; at += kTogether) {
+    std::uint8_t found = 0;
+    for (std::ptrdiff_t i = 0; i < kTogether; ++i) found |= static_cast<std::uint8_t>((at[i] == 0xFF) & (at[i + 1] - 1u < 0xFEu));
+    if (found != 0) break;
+  }
+  for (; end - at >= 2; ++at) {
+    if (at[0] == 0xFF && at[1] != 0 && at[1] != 0xFF) return at;
+  }
+  return end;
+}
+
 }  // namespace
 
 bool HuffmanTable::set(const HuffmanCodes& codes, bool is_ac) {
@@ -271,6 +285,28 @@ void JpegScan::begin(Bytes data, std::span<const Block> blocks, std::uint32_t re
   last_ = {};
   interval_ = left_ = restart_interval;
   next_restart_ = next_restart % 8;
+  passed_ = 0;
+}
+
+// What was skipped, without looking at what ends with a marker.
+bool JpegScan::pass() {
+  while (passed_ > 0) {
+    if (interval_ != 0 && passed_ >= left_) {
+      passed_ -= left_;
+      if (!(left_ == 0 ? restart() : jump())) return false;
+    } else {
+      if (!unit(nullptr)) return false;
+      --passed_;
+    }
+  }
+  return true;
+}
+
+// To the next restart marker, and behind it.
+bool JpegScan::jump() {
+  at_ = find_marker(at_, end_);
+  count_ = padding_ = 0;
+  return restart();
 }
 
 // The marker must stand right here: what is left of the last byte is padding.

@@ -2,8 +2,8 @@
 // photo.
 //
 // Two codes and the values behind them are looked up together, and more of them where they are passed over; libjpeg-turbo looks up one code
-// and then takes its value. Coefficients are the same. Whoever finds a scan damaged decodes it again with the library, which says what is
-// wrong.
+// and then takes its value. Where there are restart markers, what lies between is not even looked at: the next marker is searched for.
+// Coefficients are the same. Whoever finds a scan damaged decodes it again with the library, which says what is wrong.
 //
 // Owns:     its tables, kept until others are set. Borrows the bytes of the scan.
 // Threads:  one at a time.
@@ -93,11 +93,14 @@ class JpegScan {
   // REQUIRES: at most kMaxBlocks of them.
   void begin(Bytes data, std::span<const Block> blocks, std::uint32_t restart_interval, std::uint32_t next_restart);
   // One unit. blocks[i]: 64 zeroed coefficients, in natural order. False if the data is damaged or ends: then nothing more can be decoded.
-  bool decode(std::int16_t (*const* blocks)[64]) { return unit(blocks); }
-  bool skip() { return unit(nullptr); }
+  bool decode(std::int16_t (*const* blocks)[64]) { return (passed_ == 0 || pass()) && unit(blocks); }
+  // One unit that nobody wants: passed over by the next decode(), which tells if that cannot be done.
+  void skip() { ++passed_; }
 
  private:
   bool unit(std::int16_t (*const* blocks)[64]);
+  bool pass();
+  bool jump();
   bool restart();
 
   std::array<Block, kMaxBlocks> blocks_{};
@@ -109,6 +112,7 @@ class JpegScan {
   std::int32_t padding_ = 0;            // of those, made up behind the data's end
   std::array<std::int16_t, 4> last_{};  // [component] DC
   std::uint32_t interval_ = 0, left_ = 0, next_restart_ = 0;
+  std::uint64_t passed_ = 0;  // units skipped and still in front of us
 };
 
 }  // namespace headrace::ops

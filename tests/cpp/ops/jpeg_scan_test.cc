@@ -151,14 +151,14 @@ TEST_CASE("coefficients are those that were written, whatever is passed over bet
   for (const std::uint32_t interval : {0u, 1u, 7u}) {
     for (unsigned seed = 0; seed < 20; ++seed) {
       const Scan scan = make_scan(400, interval, seed);
-      for (const unsigned kept : {1u, 2u, 5u}) {
+      for (const unsigned kept : {1u, 2u, 5u, 31u}) {
         Decoder decoder;
         decoder.begin(scan, scan.bytes, interval);
         bool all = true;
         for (std::size_t i = 0; i < scan.blocks.size(); ++i) {
           Coefficients got{};
           if (i % kept != 0) {
-            all = all && decoder.scan.skip();
+            decoder.scan.skip();
           } else {
             all = all && decoder.decode(&got) && got == scan.blocks[i];
           }
@@ -200,7 +200,10 @@ TEST_CASE("damaged bytes end somewhere") {
     decoder.begin(scan, bytes, 5);
     Coefficients got{};
     std::size_t decoded = 0;
-    while (decoded < 1000 && (i % 2 == 0 ? decoder.decode(&got) : decoder.scan.skip())) ++decoded;
+    while (decoded < 1000 && decoder.decode(&got)) {
+      ++decoded;
+      for (int j = 0; j < i % 4 * 3; ++j) decoder.scan.skip();
+    }
     CHECK(decoded < 1000);
   }
 }
