@@ -11,7 +11,6 @@ from typing import Any
 
 from headrace.errors import import_extra
 from headrace.monitor.reading import Reading
-from headrace.sampling.options import whole_number
 
 __all__ = ["JsonLines", "Prometheus", "TensorBoard"]
 
@@ -83,8 +82,8 @@ class Prometheus:
         self._latest: dict[str, Reading] = {}
         self._server: Any = None
         self._thread: Any = None
-        if port is not None:
-            whole_number("port", port, 0, 1 << 16)
+        if port is not None and not 0 <= port < 1 << 16:
+            raise ValueError(f"port must be 0 to 65535, got {port}")
         self._registry.register(self)
         self.port = port
         if port is not None:
