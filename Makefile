@@ -104,7 +104,7 @@ test-python: setup
 
 # The trainers stand in an environment of their own, on top of .venv: its packages (torch, headrace as it was built, pytest) are seen from there. Every
 # version is pinned, so pip has nothing to resolve.
-test-integrations: $(TRAINERS)/.complete  ## headrace inside Lightning, Accelerate, the HF Trainer, Ray Train, Keras, JAX, DDP and FSDP, installed in .venv-integrations
+test-integrations: $(TRAINERS)/.complete  ## headrace inside Lightning, Accelerate, the HF Trainer, Ray Train, Keras, JAX, DLIO, DDP and FSDP, installed in .venv-integrations
 	@$(TRAINERS)/bin/python -m pytest tests/integrations -n $(TEST_WORKERS) $(PYTEST_ARGS)
 
 $(TRAINERS)/.complete: tests/integrations/requirements.txt $(STAMP)/package

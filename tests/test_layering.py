@@ -95,6 +95,7 @@ THIRD_PARTY = {
     "obstore": {"datasets", "writing"},
     "fsspec": {"datasets", "writing"},
     "keras": {"integrations"},
+    "dlio_benchmark": {"integrations"},
     "ray": {"integrations", "tune"},
     "prometheus_client": {"monitor"},
 }

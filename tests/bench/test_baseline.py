@@ -103,3 +103,39 @@ def test_on_the_command_line(path: str, tmp_path: Path) -> None:
     slower = headrace_command(*run, "--baseline", str(base), "--json")
     assert slower.code == 1
     assert slower.json["compared"][0]["ratio"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda run: run.pop("order"), "it lacks order"),
+        (lambda run: run.update(results={}), "results must be a list"),
+        (lambda run: run.update(results=[]), "results must be a list"),
+        (lambda run: run["results"].append(3), r"results\[2\] is no loader's"),
+        (lambda run: run["results"][0].update(epoch_seconds=[]), r"results\[0\].epoch_seconds must be numbers above 0"),
+        (lambda run: run["results"][0].update(epoch_seconds=["1"]), r"results\[0\].epoch_seconds must be numbers above 0"),
+        (lambda run: run["results"][1].update(limit_share=0), r"results\[1\].limit_share must be a number above 0, is 0"),
+        (lambda run: run["results"][1].update(samples_per_second=float("nan")), "samples_per_second must be a number above 0, is nan"),
+    ],
+)
+def test_a_damaged_baseline_is_told_by_its_place(measured: LoaderBenchmark, tmp_path: Path, change: Any, words: str) -> None:
+    path = tmp_path / "base.json"
+    save_baseline(measured, path)
+    run = json.loads(path.read_text())
+    change(run)
+    path.write_text(json.dumps(run))
+    with pytest.raises(ValueError, match=words):
+        load_baseline(path)
+
+
+def test_bytes_that_are_no_text_and_deep_json_are_no_baseline(tmp_path: Path) -> None:
+    for content in (bytes(range(128, 256)), b"[" * 100_000):
+        (tmp_path / "no.json").write_bytes(content)
+        with pytest.raises(ValueError, match="is no saved run"):
+            load_baseline(tmp_path / "no.json")
+
+
+def test_where_nothing_can_be_saved_nothing_is_measured(path: str, tmp_path: Path) -> None:
+    done = headrace_command("bench", "loader", path, "--save", str(tmp_path / "no" / "base.json"))
+    assert done.code == 2
+    assert "no directory" in done.err

@@ -48,8 +48,8 @@ def test_a_slow_consumer(plain: Path) -> None:
     assert found.bound_by == "consumer"
     assert stage(found, "consumer").samples_per_second <= 100 / 0.02
     assert found.delivered <= 100 / 0.02
-    assert found.loader > found.delivered
-    assert found.stall_share < 0.5
+    rest = [one.samples_per_second for one in found.stages if one.name != "consumer"]
+    assert found.at_most == max(1, min([found.loader, *rest]) / found.delivered)
     assert "the loader is not the problem" in found.verdict
 
 
@@ -66,8 +66,9 @@ def test_decoding(packed: Path) -> None:
 
 
 def test_what_is_kept_decoded_does_not_bind(packed: Path) -> None:
-    found = headrace.diagnose(headrace.DataLoader(headrace.open(packed), 2000, num_workers=1), seconds=SECONDS)
-    assert found.bound_by == "assembly"
+    loader = headrace.DataLoader(headrace.open(packed), 2000, num_workers=1)
+    list(loader)  # All of it: on a busy machine diagnose()'s own first pass may be over before.
+    assert headrace.diagnose(loader, seconds=SECONDS).bound_by == "assembly"
 
 
 def test_assembly(plain: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 import headrace as hr
 from headrace.loader import cuda
+from headrace.sampling.partition import Partition
 from tests.loader.fake_cuda import FakeCuda, release_done
 
 ROWS = 1000
@@ -184,3 +186,30 @@ def test_a_copy_goes_on_by_itself(dataset: hr.Dataset) -> None:
     )  # As any loader that delivered something.
     assert other.batch_schedule is not loader.batch_schedule
     assert repr(other.batch_schedule) == f"BatchSchedule(8, {AT})"
+
+
+def test_counting_steps_takes_no_step() -> None:
+    """len() of 10^12 batches, and the place of one of them: a walk over them would not end."""
+    partition = Partition(batch_size=1, rank=1, world_size=2, drop_last=True)
+    schedule = hr.BatchSchedule(1, {10**9: 3, 10**9 + 5: 2})
+    samples = 4 * 10**12 + 1
+    assert schedule.num_batches(samples, partition) == 10**9 + 5 + (samples - 2 * 10**9 - 30) // 4
+    assert schedule.place_of(10**9 + 6, samples, partition) == (2 * 10**9 + 34, replace(partition, batch_size=2))
+    with pytest.raises(ValueError, match="this epoch has 1000000005"):
+        schedule.place_of(10**10, 2 * 10**9 + 31, partition)
+
+
+def test_a_copy_of_the_loader_moves_a_schedule_of_its_own(dataset: hr.Dataset) -> None:
+    loader = loader_of(dataset, hr.BatchSchedule(8, AT), num_workers=1)
+    iterator = iter(loader)
+    next(iterator)
+    before = loader.state_dict()
+    list(copy.copy(loader))
+    hr.diagnose(loader, seconds=0.01)
+    assert loader.state_dict() == before
+    assert next(iterator)["id"].tolist() == order_of(dataset, 0)[8:16]
+
+
+def test_sizes_by_step_are_a_mapping() -> None:
+    with pytest.raises(TypeError, match="sizes by step"):
+        hr.BatchSchedule(8, [(1, 2)])  # type: ignore[arg-type]

@@ -116,3 +116,43 @@ def test_auto_is_for_the_native_engine() -> None:
         hr.DataLoader([1, 2, 3], num_workers="auto")
     with pytest.raises(TypeError, match="num_workers"):
         hr.DataLoader(torch.utils.data.TensorDataset(torch.arange(3)), num_workers="many")
+
+
+def test_what_killed_writers_left_is_removed(dataset: hr.Dataset, cache: Path) -> None:
+    folder = cache / "profiles"
+    folder.mkdir(parents=True)
+    (folder / ".profile-old").write_text("{")
+    os.utime(folder / ".profile-old", (0, 0))
+    (folder / ".profile-new").write_text("{")
+    path = save_profile(profile_of(dataset))
+    assert sorted(folder.iterdir()) == sorted([folder / ".profile-new", path])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prefetch_factor": "many"}, {"prefetch_factor": 0}, {"window": -1}, {"reader": "tape"}, {"reader": None}, {"ratio": "fast"},
+        {"samples_per_second": float("nan")}, {"batch_size": True}, {"num_workers": 2.5},
+    ],
+)  # fmt: skip
+def test_a_profile_that_was_edited_is_none(dataset: hr.Dataset, change: dict[str, Any]) -> None:
+    save_profile(profile_of(dataset, **change))
+    assert load_profile(dataset.native) is None
+    assert hr.DataLoader(dataset, 10, num_workers="auto").num_workers == hr.num_threads()
+
+
+def test_deep_json_is_no_profile(dataset: hr.Dataset) -> None:
+    save_profile(profile_of(dataset)).write_text("[" * 100_000)
+    assert load_profile(dataset.native) is None
+
+
+def test_a_user_without_a_home(dataset: hr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("HEADRACE_CACHE_DIR")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert hr.DataLoader(dataset, 10, num_workers="auto").num_workers == hr.num_threads()
+    with pytest.raises(OSError, match="HEADRACE_CACHE_DIR"):
+        save_profile(profile_of(dataset))

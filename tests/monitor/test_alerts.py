@@ -57,6 +57,13 @@ def test_words() -> None:
         ({"metric": "errors"}, "either above= or below="),
         ({"metric": "errors", "above": 1, "below": 0}, "either above= or below="),
         ({"metric": "errors", "above": 1, "for_seconds": -1}, "for_seconds must be 0 or more"),
+        ({"metric": ["errors"], "above": 1}, "no metric"),
+        ({"metric": "errors", "above": float("nan")}, "above must be a number, got nan"),
+        ({"metric": "errors", "above": float("inf")}, "above must be a number, got inf"),
+        ({"metric": "errors", "below": "0.3"}, "below must be a number, got '0.3'"),
+        ({"metric": "errors", "below": True}, "below must be a number, got True"),
+        ({"metric": "errors", "above": 1, "for_seconds": float("inf")}, "for_seconds must be a number"),
+        ({"metric": "errors", "above": 1, "for_seconds": "5"}, "for_seconds must be a number"),
     ],
 )
 def test_a_rule_that_makes_no_sense(arguments: dict[str, Any], words: str) -> None:
@@ -79,7 +86,13 @@ def server() -> Iterator[tuple[str, list[tuple[dict[str, str], Any]]]]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             got.append((dict(self.headers), json.loads(body)))
-            self.send_response(500 if self.path == "/broken" else 204)
+            self.send_response({"/broken": 500, "/moved": 302}.get(self.path, 204))
+            self.send_header("Location", "/hook")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            got.append((dict(self.headers), None))
+            self.send_response(204)
             self.end_headers()
 
         def log_message(self, *words: Any) -> None:
@@ -113,3 +126,31 @@ def test_webhook(server: tuple[str, list[tuple[dict[str, str], Any]]]) -> None:
 def test_a_webhook_elsewhere() -> None:
     with pytest.raises(ValueError, match="http"):
         Webhook(url="file:///etc/passwd")
+
+
+def test_what_an_alert_does_is_a_callable() -> None:
+    with pytest.raises(TypeError, match="do must be a callable or a Webhook, got str"):
+        Alert("errors", above=1, do="https://x.test")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"url": "https://x.test/secret path"}, {"url": "https://x.test/secret\n"}, {"url": "https://"}, {"url": "https://x.test/secr\xe9t"},
+        {"url": "https://x.test", "headers": {"Authorization": "secret\r\nX: y"}}, {"url": "https://x.test", "headers": {"a b": "secret"}},
+    ],
+)  # fmt: skip
+def test_a_webhook_that_could_not_be_sent_is_refused_without_its_secrets(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a webhook's") as refused:
+        Webhook(**options)
+    assert "secr" not in str(refused.value)
+    for timeout in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="timeout"):
+            Webhook(url="https://x.test", timeout=timeout)
+
+
+def test_a_redirect_is_not_followed(server: tuple[str, list[tuple[dict[str, str], Any]]]) -> None:
+    url, got = server
+    with pytest.raises(OSError, match="302"):
+        Webhook(url=url + "/moved", headers={"Authorization": "Bearer secret"})(Alert("errors", above=0), reading(0, errors=1))
+    assert len(got) == 1  # Nothing went to /hook, where it points.

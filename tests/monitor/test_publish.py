@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -112,3 +113,77 @@ def test_a_peer_that_says_nothing_or_goes_away_stops_nobody(loader: hr.DataLoade
         assert published(os.getpid()) == []
     finally:
         publish.close()
+
+
+class Odd:
+    """A process of its own that answers with what it is told, and then waits or dies."""
+
+    CODE = """
+import os, socket, sys
+listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+listening.bind(f"\\0headrace-top-{os.getuid()}-{os.getpid()}")
+listening.listen(8)
+print("ready", flush=True)
+while True:
+    peer, _ = listening.accept()
+    peer.sendall(sys.argv[1].encode())
+    if sys.argv[2] == "dies":
+        os._exit(1)
+    if sys.argv[2] == "closes":
+        peer.close()
+    else:
+        kept = peer
+"""
+
+    def __init__(self, answer: str, then: str) -> None:
+        self.process = subprocess.Popen([sys.executable, "-c", self.CODE, answer, then], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+        self.pid = self.process.pid
+
+    def __enter__(self) -> Odd:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.mark.parametrize(
+    "answer", ["[]", "{}", '{"readings": 3}', '{"readings": [{}]}', '{"readings": [{"loader": "x"}]}', "}", "[" * 10_000 + "}"]
+)
+def test_what_is_no_reading_is_said_and_costs_the_others_nothing(loader: hr.DataLoader, answer: str) -> None:
+    with Odd(answer, "closes") as odd, hr.monitor.watch({"mine": loader}, every=60, to=[hr.monitor.Publish()]) as watching:
+        watching.look()
+        done = headrace_command("top", "--once", COLUMNS="200")
+        assert done.code == 0, done.err
+        assert "mine" in done.out
+        done = headrace_command("top", str(odd.pid))
+        assert "no reading" in done.err or "ended" in done.err  # "[]" does not end as an answer does.
+        assert done.code == 1
+
+
+@pytest.mark.parametrize("then", ["dies", "waits"])
+def test_a_process_that_dies_or_stops_in_its_answer_is_none_that_publishes(then: str) -> None:
+    with Odd('{"pid": 1, "readings": [{"loader', then) as odd:
+        assert published(odd.pid) is None
+
+
+def test_top_of_a_process_ends_with_it(loader: hr.DataLoader) -> None:
+    process = subprocess.Popen([sys.executable, "-c", CHILD, loader.source.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    terminal, ours = os.openpty()
+    top = subprocess.Popen([sys.executable, "-m", "headrace", "top", str(process.pid), "--every", "0.05"], stdout=ours)
+    os.close(ours)
+    shown = b""
+    while b"train" not in shown:
+        shown += os.read(terminal, 4096)
+    process.kill()
+    process.communicate()
+    with contextlib.suppress(OSError):  # EIO: the other side is closed.
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    assert top.wait() == 0
+    assert f"process {process.pid} does not publish to this user, or ended".encode() in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import threading
 import time
 import urllib.request
@@ -184,3 +185,85 @@ def test_what_cannot_be_watched(loader: hr.DataLoader) -> None:
     with pytest.raises(ValueError, match=r"alerts for \['c'\]"):
         watch({"a": loader}, alerts={"c": []})
     assert not any(thread.name == "headrace-watch" for thread in threading.enumerate())
+
+
+def test_a_webhook_that_hangs_holds_up_neither_looks_nor_the_end(
+    loader: hr.DataLoader, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["headrace.monitor.watch"], "_CLOSE_SECONDS", 0.05)
+    answer, kept, told = threading.Event(), Kept(), []
+
+    def hang(alert: Alert, reading: Any) -> None:
+        told.append(alert.title)
+        answer.wait()
+
+    alerts = [Alert("batches_ready", above=-1, do=hang), Alert("batches_ready", above=-2, do=hang)]
+    with caplog.at_level(logging.WARNING, logger="headrace"), watch(loader, every=1000, to=[kept], alerts=alerts) as watching:
+        watching.look()
+        watching.look()
+    assert len(kept.readings) == 3
+    assert kept.closed == 1
+    assert "an alert has not been told" in caplog.text
+    answer.set()
+    for thread in threading.enumerate():
+        if thread.name == "headrace-alerts":
+            thread.join()
+    assert told == ["batches_ready above -1", "batches_ready above -2"]  # Both, if late.
+
+
+def test_an_exporter_that_hangs_does_not_hold_up_the_end(
+    loader: hr.DataLoader, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["headrace.monitor.watch"], "_CLOSE_SECONDS", 0.05)
+    writing, disk = threading.Event(), threading.Event()
+
+    class Dead(Kept):
+        def write(self, reading: Any) -> None:
+            writing.set()
+            disk.wait()
+
+    with caplog.at_level(logging.WARNING, logger="headrace"), watch(loader, every=0.01, to=[Dead()]):
+        writing.wait()
+    assert "an exporter has not come back" in caplog.text
+    disk.set()
+
+
+def test_alerts_beyond_what_can_wait_are_dropped_and_that_is_said(loader: hr.DataLoader, caplog: pytest.LogCaptureFixture) -> None:
+    go, told = threading.Event(), []
+
+    def slow(alert: Alert, reading: Any) -> None:
+        go.wait()
+        told.append(alert.name)
+
+    alerts = [Alert("batches_ready", above=-1, do=slow, name=str(number)) for number in range(100)]
+    with caplog.at_level(logging.WARNING, logger="headrace"), watch(loader, every=1000, alerts=alerts) as watching:
+        watching.look()
+        go.set()
+    assert told[:64] == [str(number) for number in range(64)]
+    assert len([message for message in caplog.messages if "some are dropped" in message]) == 1
+
+
+def test_one_rule_given_to_two_loaders_knows_them_apart(loader: hr.DataLoader, tmp_path: Path) -> None:
+    told: list[str] = []
+    rule = Alert("samples_per_second", above=0, do=lambda alert, reading: told.append(reading.loader))
+    other = hr.DataLoader(hr.open(tmp_path / "d"), BATCH)
+    with watch({"a": loader, "b": other}, every=1000, alerts={"a": [rule], "b": [rule]}) as watching:
+        sum(1 for _ in loader)
+        watching.look()
+        sum(1 for _ in loader)
+        sum(1 for _ in other)
+    assert told == ["a", "b"]
+
+
+def test_a_port_that_is_taken_leaves_the_users_registry_alone() -> None:
+    client = pytest.importorskip("prometheus_client")
+    registry, first = client.CollectorRegistry(), Prometheus(0)
+    try:
+        with pytest.raises(OSError, match=f"port {first.port}: Address already in use; port=0 takes a free one"):
+            Prometheus(first.port, registry=registry)
+        assert client.generate_latest(registry) == b""
+    finally:
+        first.close()
+    for port in (-1, 65536):
+        with pytest.raises(ValueError, match="port must be"):
+            Prometheus(port)

@@ -120,3 +120,80 @@ def test_a_browser_shows_it(tmp_path: Path) -> None:
     dom = subprocess.run(["chromium", *options, "--dump-dom", page.as_uri()], check=True, capture_output=True, text=True).stdout
     assert dom.count("<section>") == 2
     assert dom.count("<polyline") == 4
+
+
+ODD = {
+    "not numbers": {"results": [{"bytes_per_second": "x", "num_workers": 1}], "trials": [{"ratio": 1.0}], "importance": {"a": "b"}},
+    "not finite": {"a": float("nan"), "trials": [{"number": 0, "ratio": float("inf")}, {"number": 1, "ratio": float("nan")}]},
+    "beyond floats": {"x_bytes": 10**400, "trials": [{"number": 10**400, "ratio": 10**400}], "importance": {"a": 10**400}},
+    "below nothing": {"results": [{"bytes_per_second": -5, "num_workers": 1, "limit_share": "q", "name": "headrace"}]},
+    "half a character": {"a": "\ud800"},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_values_are_shown_and_break_nothing(name: str) -> None:
+    page = make_page({"odd": ODD[name]})
+    Checker(page)
+    assert 'width="-' not in page
+    assert not any(word in page for word in ('points="nan', "inf,", ",nan", ",inf"))
+
+
+def test_deep_and_long_documents_make_a_page_of_a_bounded_size() -> None:
+    deep: Any = 1
+    for _ in range(400):
+        deep = {"a": deep}
+    readings = [{"loader": f"l{i % 3}", "time": i, "samples_per_second": i % 7, "stall_share": 0.5} for i in range(100_000)]
+    long = {
+        "deep": deep, "text": "x" * 10**7, "trials": [{"number": i, "ratio": 1 + i} for i in range(50_000)],
+        "parts": {f"k{i}": {"a": i} for i in range(50_000)}, **{f"k{i}": [i] for i in range(50_000)},
+    }  # fmt: skip
+    page = make_page({"long": long, "readings": readings})
+    Checker(page)
+    assert len(page) < 1_000_000
+
+
+def test_thinning_keeps_what_stands_out() -> None:
+    readings = [{"loader": "train", "time": i, "samples_per_second": 900.0 if i == 77_777 else 100.0} for i in range(100_000)]
+    page = make_page({"readings": readings})
+    points = [point.split(",") for point in page.split('points="')[1].split('"')[0].split()]
+    assert len(points) <= 2000
+    heights = sorted(float(y) for _, y in points)
+    assert heights[0] < 25 < heights[1]  # y counts from the top: the one peak.
+
+
+def report(tmp_path: Path, text: str) -> Any:
+    (tmp_path / "in.json").write_text(text, encoding="utf-8")
+    return headrace_command("report", str(tmp_path / "in.json"), "-o", str(tmp_path / "out.html"))
+
+
+def test_a_last_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
+    lines = "".join(json.dumps(one) + "\n" for one in READINGS)
+    assert report(tmp_path, lines + '{"loader": "tr').code == 0
+    assert "20 records" in (tmp_path / "out.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("\n \n", "is empty"),
+        ('{"a": 1}\n{bad\n{"a": 2}\n', "line 2"),
+        ('{"a": 1}\n{bad\n', "line 2"),
+        ("[" * 100_000, "nests too deeply"),
+        ("{", "line 1"),
+    ],
+)
+def test_what_is_no_result_is_named(tmp_path: Path, text: str, words: str) -> None:
+    done = report(tmp_path, text)
+    assert done.code == 2
+    assert words in done.err
+    assert not (tmp_path / "out.html").exists()
+
+
+def test_a_result_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    done = headrace_command("report", str(tmp_path / "a.json"), "-o", str(tmp_path / "." / "a.json"))
+    assert done.code == 2
+    assert "is one of the results" in done.err
+    assert (tmp_path / "a.json").read_text() == "{}"

@@ -98,3 +98,19 @@ def test_other_errors_are_raised(loader: hr.DataLoader) -> None:
     for options in ({"least": 0}, {"most": 0}, {"seconds": 0}, {"share": 1.5}, {"least": ROWS + 1}):
         with pytest.raises(ValueError):
             hr.tune.batch_size(step, loader, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_measures_whole_batches(tmp_path: Path, rank: int) -> None:
+    hr.write(tmp_path / "d", {"id": np.arange(1000)})
+    loader = hr.DataLoader(hr.open(tmp_path / "d"), 8, shuffle=True, rank=rank, world_size=3)
+    seen: list[int] = []
+    found = hr.tune.batch_size(lambda batch: seen.append(len(batch["id"])), loader, seconds=0.001)
+    assert found.largest == 1000
+    assert set(seen) == {one.batch_size for one in found.measured}
+
+
+def test_a_dataset_without_samples(tmp_path: Path) -> None:
+    hr.write(tmp_path / "d", {"id": np.arange(10)})
+    with pytest.raises(ValueError, match="no sample"):
+        hr.tune.batch_size(lambda batch: None, hr.DataLoader(hr.open(tmp_path / "d").subset([]), 8))

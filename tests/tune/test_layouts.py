@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -92,3 +94,36 @@ def test_what_cannot_be_rewritten_is_refused(poor: Path) -> None:
         layouts(hr.open(poor).subset([1, 2]))
     with pytest.raises(ValueError, match="most_size"):
         layouts(poor, most_size=0)
+
+
+def test_a_disk_that_is_full_at_once_leaves_the_cache_as_it_was(poor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **options: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys.modules["headrace.tune.layouts"], "rewrite", full)
+    hr.set_cache_bytes(12 << 20)
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            layouts(poor, trials=1, seconds=0.01, sample_bytes=1 << 20, folder=tmp_path)
+        assert _native.chosen_cache_bytes() == 12 << 20
+    finally:
+        hr.set_cache_bytes(None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_search_left_is_removed_and_what_another_uses_is_not(poor: Path, tmp_path: Path) -> None:
+    names = ("headrace-tune-killed", "headrace-tune-used", "headrace-tune-just-made", "other")
+    for name in names:
+        (tmp_path / name / "d").mkdir(parents=True)
+        (tmp_path / name / "d" / "shard").write_text("x")
+        if "just" not in name:
+            os.utime(tmp_path / name, (0, 0))
+    (tmp_path / "headrace-tune-link").symlink_to(tmp_path / "other")
+    used = os.open(tmp_path / "headrace-tune-used", os.O_RDONLY)
+    try:
+        fcntl.flock(used, fcntl.LOCK_EX)
+        layouts(poor, trials=1, seconds=0.01, sample_bytes=1 << 20, folder=tmp_path)
+    finally:
+        os.close(used)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], "headrace-tune-link"])
+    assert (tmp_path / "other" / "d" / "shard").exists()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import headrace as hr
-from headrace.loader.profiles import load_profile
+from headrace.loader.profiles import load_profile, profile_path
 from headrace.tune import Trial, search
 
 READERS = ("mmap", "pread")
@@ -126,7 +126,9 @@ def test_ctrl_c_keeps_what_was_found(path: Path) -> None:
     assert found.profile is not None
 
 
-def test_a_full_disk_costs_only_the_profile(path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_costs_only_the_profile(
+    path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -135,7 +137,67 @@ def test_a_full_disk_costs_only_the_profile(path: Path, monkeypatch: pytest.Monk
         found = search(path, objective=hill, trials=2, most_workers=4, readers=READERS)
     assert found.best is not None
     assert found.saved is None
-    assert "an older one stays" in caplog.text
+    assert "not saved, there is none for this dataset" in caplog.text
+    monkeypatch.undo()
+    monkeypatch.setenv("HEADRACE_CACHE_DIR", str(cache))
+    earlier = search(path, objective=hill, trials=2, most_workers=4, readers=READERS).profile
+    monkeypatch.setattr("os.fsync", full)
+    found = search(path, objective=hill, trials=8, most_workers=4, readers=READERS)
+    assert (found.saved, found.kept) == (None, earlier)
+    assert load_profile(hr.open(path).native) == earlier
+    assert "not saved, the last good one stays: [Errno 28]" in caplog.text
+    assert [file.name for file in cache.rglob("*") if file.is_file()] == [profile_path(earlier.fingerprint).name]
+
+
+def test_an_earlier_profile_stays_until_it_was_measured_again(path: Path) -> None:
+    earlier = search(path, objective=hill, sampler="grid", trials=1000, most_workers=4, readers=READERS).profile
+    first = search(path, objective=hill, trials=1, most_workers=4, readers=READERS, on_trial=stop)
+    assert (first.interrupted, first.saved, first.kept) == (True, None, earlier)
+    assert first.profile is not None
+    assert load_profile(hr.open(path).native) == earlier
+    second = search(path, objective=hill, trials=2, most_workers=4, readers=READERS)
+    assert second.best is not None
+    assert second.best.options == {"num_workers": 3, "prefetch_factor": 4, "reader": "pread", "window": None}
+    assert (second.saved is not None, second.kept) == (True, None)
+    assert load_profile(hr.open(path).native) == second.profile
+
+
+def test_an_earlier_profile_of_another_batch_size_stays_until_the_search_is_over(path: Path) -> None:
+    earlier = search(path, objective=hill, trials=3, most_workers=4, readers=READERS, batch_size=7).profile
+
+    def after_three(trial: Trial) -> None:
+        if trial.number == 2:
+            raise KeyboardInterrupt
+
+    assert search(path, objective=hill, trials=5, most_workers=4, readers=READERS, on_trial=after_three).kept == earlier
+    assert load_profile(hr.open(path).native) == earlier
+    found = search(path, objective=hill, trials=3, most_workers=4, readers=READERS)
+    assert load_profile(hr.open(path).native) == found.profile != earlier
+
+
+def test_an_earlier_profile_whose_options_fail_now_is_replaced(path: Path) -> None:
+    search(path, objective=hill, sampler="grid", trials=1000, most_workers=4, readers=READERS)
+
+    def refused(options: dict[str, Any]) -> float:
+        if options["reader"] == "pread":
+            raise OSError("not on this system any more")
+        return hill(options)
+
+    found = search(path, objective=refused, trials=2, most_workers=4, readers=READERS)
+    assert found.profile is not None
+    assert found.profile.reader == "mmap"
+    assert load_profile(hr.open(path).native) == found.profile
+
+
+def test_what_compares_with_nothing_is_a_failed_trial(path: Path) -> None:
+    values = iter([float("nan"), 2.0, float("inf"), 1.0])
+    found = search(path, objective=lambda options: next(values), trials=4, sampler="random", readers=READERS)
+    assert [trial.ratio for trial in found.trials] == [None, 2.0, None, 1.0]
+    assert found.best == found.trials[1]
+
+
+def stop(trial: Trial) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_part_or_a_mixture_is_refused(path: Path) -> None:
@@ -152,6 +214,9 @@ def test_a_part_or_a_mixture_is_refused(path: Path) -> None:
         ({"sampler": "best"}, ValueError),
         ({"order": "weighted"}, ValueError),
         ({"readers": ["tape"]}, ValueError),
+        ({"seconds": float("nan")}, ValueError),
+        ({"seconds": 0}, ValueError),
+        ({"batch_size": 0}, ValueError),
     ],
 )
 def test_options_that_make_no_sense(path: Path, options: dict[str, Any], error: type[Exception]) -> None:

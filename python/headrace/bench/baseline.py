@@ -16,6 +16,8 @@ from headrace.bench.loader import LoaderBenchmark, LoaderResult
 __all__ = ["Comparison", "compare", "load_baseline", "save_baseline"]
 
 _VERSION = 1
+_LARGEST = 1e30  # a number in a run that was measured
+_SAME = ("batch_size", "order", "samples")  # else two runs measured other things
 _LEAST = 0.05  # a change that no run of a few epochs can tell from noise
 
 
@@ -52,20 +54,46 @@ def save_baseline(measured: LoaderBenchmark, path: str | os.PathLike[str]) -> No
 
 def load_baseline(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a saved run. Raises OSError, ValueError for what is none, or of a newer headrace."""
+    name = os.fspath(path)
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{os.fspath(path)} is no saved run: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name} is no saved run: {error}") from None
     if not isinstance(found, dict) or found.get("kind") != "headrace bench loader":
-        raise ValueError(f"{os.fspath(path)} is no saved run; make one with: headrace bench loader DATASET --save FILE")
+        raise ValueError(f"{name} is no saved run; make one with: headrace bench loader DATASET --save FILE")
     if found.get("version") != _VERSION:
-        raise ValueError(f"{os.fspath(path)} has version {found.get('version')}, expected {_VERSION}; measure it again with --save")
+        raise ValueError(f"{name} has version {found.get('version')}, expected {_VERSION}; measure it again with --save")
+    if problem := _problem_of(found):
+        raise ValueError(f"{name} is a damaged saved run: {problem}; measure it again with --save")
     return found
+
+
+def _problem_of(run: dict[str, Any]) -> str:
+    """Why a run cannot be compared with, in words; empty if it can."""
+    missing = [name for name in (*_SAME, "results") if name not in run]
+    if missing:
+        return f"it lacks {', '.join(missing)}"
+    if not isinstance(run["results"], list) or not run["results"]:
+        return "results must be a list of loaders"
+    for number, one in enumerate(run["results"]):
+        if not isinstance(one, dict) or not {"name", "num_workers"} <= set(one):
+            return f"results[{number}] is no loader's"
+        times = one.get("epoch_seconds")
+        if not isinstance(times, list) or not times or not all(map(_is_positive, times)):
+            return f"results[{number}].epoch_seconds must be numbers above 0"
+        for name in ("limit_share", "samples_per_second"):
+            if not _is_positive(one.get(name)):
+                return f"results[{number}].{name} must be a number above 0, is {str(one.get(name))[:40]}"
+    return ""
+
+
+def _is_positive(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < _LARGEST
 
 
 def compare(measured: LoaderBenchmark, baseline: Mapping[str, Any]) -> list[Comparison]:
     """Headrace's loaders that both runs have. Raises ValueError if the runs measured other things, or have no loader in common."""
-    for what in ("batch_size", "order", "samples"):
+    for what in _SAME:
         if baseline[what] != getattr(measured, what):
             raise ValueError(f"the baseline was measured with {what} = {baseline[what]}, this run with {getattr(measured, what)}")
     before = {(one["name"], one["num_workers"]): one for one in baseline["results"]}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import asdict
 from typing import Any
 
-from headrace.cli.console import FAILURE, OK, Console, at_least, choices, number_above_zero, whole_numbers
+from headrace.cli.console import FAILURE, OK, Console, UsageError, at_least, choices, number_above_zero, whole_numbers
 from headrace.report import humanise
 from headrace.report.table import Column, key_values, table
 
@@ -65,6 +66,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from headrace.bench import bench_loader
     from headrace.bench.baseline import compare, load_baseline, save_baseline
 
+    if arguments.save and not os.path.isdir(os.path.dirname(os.path.abspath(arguments.save))):
+        raise UsageError(f"--save {arguments.save}: there is no directory to write it in")
     baseline = load_baseline(arguments.baseline) if arguments.baseline else None  # Before the work.
     measured = bench_loader(
         arguments.dataset,

@@ -37,33 +37,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Run the command and return its exit code; Ctrl-C ends it."""
+    """Run the command and return its exit code; Ctrl-C ends it, and so does the end of all processes that were named."""
     once = arguments.once or console.json_output or not sys.stdout.isatty()
+    pids = list(dict.fromkeys(arguments.pid))
+    seen, problems = _look(pids or _publishers())
+    if pids and problems:
+        raise ValueError(problems[0])
     while True:
-        seen = _look(arguments.pid)
         if console.json_output:
             console.result_json(seen)
         else:
-            text = _shown(seen, console)
+            text = "\n".join([_shown(seen, console), *problems])
             console.result(text if once else _CLEAR + text)
-        if once:
+        if once or (pids and len(problems) == len(pids)):
             return OK
         sys.stdout.flush()
         time.sleep(arguments.every)
+        seen, problems = _look(pids or _publishers())
 
 
-def _look(pids: list[int]) -> list[dict[str, Any]]:
-    from headrace.monitor.publish import published, publishers
+def _publishers() -> list[int]:
+    from headrace.monitor.publish import publishers
 
-    found = []
-    for pid in pids or publishers():
-        readings = published(pid)
-        if readings is None and pids:
-            raise ValueError(
-                f"process {pid} does not publish to this user; in it: hr.monitor.watch(loader, every=1, to=[hr.monitor.Publish()])"
-            )
+    return publishers()
+
+
+def _look(pids: list[int]) -> tuple[list[dict[str, Any]], list[str]]:
+    """(readings, a line for each process that gave none). One that is odd or dies meanwhile costs the others nothing."""
+    from headrace.monitor.publish import published
+
+    found, problems = [], []
+    for pid in pids:
+        try:
+            readings = published(pid)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        if readings is None:
+            does = "does not publish to this user, or ended"
+            problems.append(f"process {pid} {does}; in it: hr.monitor.watch(loader, every=1, to=[hr.monitor.Publish()])")
         found += [{"pid": pid, **reading} for reading in readings or []]
-    return found
+    return found, problems
 
 
 def _shown(seen: list[dict[str, Any]], console: Console) -> str:

@@ -114,7 +114,7 @@ def _show(found: Any, arguments: argparse.Namespace, console: Console) -> None:
         ("dataset", f"{arguments.dataset}, batches of {humanise.count(arguments.batch_size)}, {arguments.order} order"),
         ("defaults", f"{found.defaults['num_workers']} workers, reader auto"),
         ("trials", f"{len(found.trials)}, {len(failed)} failed" + (" (interrupted)" if found.interrupted else "")),
-        ("saved", found.saved or "nothing"),
+        ("saved", found.saved or ("nothing" if found.kept is None else _kept(found.kept))),
     ]
     console.result(key_values(pairs, width=console.width, style=console.style))
     console.result()
@@ -128,6 +128,10 @@ def _show(found: Any, arguments: argparse.Namespace, console: Console) -> None:
         console.result(
             f'num_workers="auto" now means {found.profile.num_workers} for this dataset; open it with reader="{reader}" for all of it.'
         )
+
+
+def _kept(profile: Any) -> str:
+    return f"nothing; the earlier profile stays: {profile.num_workers} workers, reader {profile.reader}, {humanise.ratio(profile.ratio)} the defaults"
 
 
 def _draw(found: Any, arguments: argparse.Namespace) -> None:

@@ -164,6 +164,8 @@ class DataLoader(EngineLoader):
             window_target(window)
         self.window = 32 if isinstance(window, str) else whole_number("window", window, 1, 1 << 32)
         self.prefetch_bytes = None if prefetch_bytes is None else whole_number("prefetch_bytes", prefetch_bytes, 1, 1 << 63)
+        if budget is not None and not isinstance(budget, Budget):
+            raise TypeError(f"budget must be a headrace.Budget, got {type(budget).__name__}")
         self.budget = budget
         self.on_error = one_of("on_error", on_error, ("raise", "skip", "replace"))
         self.max_errors = whole_number("max_errors", max_errors, 0, 1 << 63)
@@ -317,6 +319,7 @@ class DataLoader(EngineLoader):
             "_workers_seed": None,
             "_iterator": None,
             "place": copy.deepcopy(self.place),
+            "batch_schedule": copy.deepcopy(self.batch_schedule),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import tempfile
+import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from headrace import _native
 __all__ = ["Profile", "automatic_workers", "load_profile", "machine_key", "profile_path", "save_profile"]
 
 _VERSION = 1
+_READERS = ("auto", "mmap", "pread", "direct", "uring")
+_PARTIAL = ".profile-"
+_ABANDONED_SECONDS = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +68,19 @@ def _folder() -> Path:
     if named:
         return Path(named)
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "headrace"
+    if os.path.isabs(base):
+        return Path(base) / "headrace"
+    try:
+        return Path.home() / ".cache" / "headrace"
+    except RuntimeError as error:  # A user without a home, as in some containers.
+        raise OSError(f"there is no home directory to keep profiles in ({error}); name one in HEADRACE_CACHE_DIR") from None
 
 
 def profile_path(fingerprint: str, machine: str | None = None) -> Path:
-    """Where the profile of a dataset lies, $HEADRACE_CACHE_DIR or $XDG_CACHE_HOME/headrace or ~/.cache/headrace; it need not be there."""
+    """Where the profile of a dataset lies, $HEADRACE_CACHE_DIR or $XDG_CACHE_HOME/headrace or ~/.cache/headrace; it need not be there.
+
+    Raises OSError for a user without a home directory, where neither variable is set.
+    """
     return _folder() / "profiles" / f"{machine or machine_key()}-{fingerprint}.json"
 
 
@@ -75,7 +88,8 @@ def save_profile(profile: Profile) -> Path:
     """Write it whole or not at all, in place of an older one. Raises OSError."""
     path = profile_path(profile.fingerprint, profile.machine)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, name = tempfile.mkstemp(prefix=".profile-", dir=path.parent)
+    _remove_abandoned(path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump({"version": _VERSION, **asdict(profile)}, file, indent=1)
@@ -88,6 +102,14 @@ def save_profile(profile: Profile) -> Path:
     return path
 
 
+def _remove_abandoned(folder: Path) -> None:
+    """What processes that were killed while they wrote left behind; nobody writes a profile for so long."""
+    for partial in folder.glob(f"{_PARTIAL}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - partial.stat().st_mtime > _ABANDONED_SECONDS:
+                partial.unlink()
+
+
 def load_profile(native: _native.Dataset) -> Profile | None:
     """The profile of this dataset on this machine; None if there is none, or it is damaged or newer."""
     fingerprint = getattr(native, "fingerprint", 0)
@@ -97,11 +119,23 @@ def load_profile(native: _native.Dataset) -> Profile | None:
         found = json.loads(profile_path(f"{fingerprint:016x}").read_text(encoding="utf-8"))
         if found.pop("version") != _VERSION:
             return None
-        if type(found["num_workers"]) is not int or not 0 <= found["num_workers"] <= 1024:
-            return None
-        return Profile(**{field.name: found[field.name] for field in fields(Profile)})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        profile = Profile(**{field.name: found[field.name] for field in fields(Profile)})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    return profile if _makes_sense(profile) else None
+
+
+def _makes_sense(profile: Profile) -> bool:
+    """A file that somebody edited is no profile, rather than options that a loader refuses later."""
+    whole = {"num_workers": (0, 1024), "prefetch_factor": (1, 1 << 16), "window": (1, 1 << 32), "batch_size": (1, 1 << 32)}
+    for name, (least, most) in whole.items():
+        value = getattr(profile, name)
+        if value is None and name in ("prefetch_factor", "window"):
+            continue
+        if type(value) is not int or not least <= value <= most:
+            return False
+    rates = (profile.ratio, profile.samples_per_second)
+    return profile.reader in _READERS and all(type(rate) in (int, float) and 0 <= rate < float("inf") for rate in rates)
 
 
 def automatic_workers(native: _native.Dataset) -> int:

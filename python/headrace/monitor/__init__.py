@@ -6,12 +6,13 @@
 | `reading` | what it sees: rates since the last look, and totals |
 | `alerts` | rules on readings, and what they do |
 | `exporters` | where readings go |
+| `telling` | the thread that carries out what alerts do |
 | `publish` | a socket that `headrace top` reads |
 
     with hr.monitor.watch(loader, to=[hr.monitor.JsonLines("loader.jsonl")], alerts=[hr.monitor.Alert("stall_share", above=0.3, for_seconds=60)]):
         train(loader)
 
-It costs a thread that sleeps, and one stats() a look.
+It costs a thread that sleeps, and one stats() a look; and a thread for what alerts do, once one speaks.
 """
 
 from __future__ import annotations

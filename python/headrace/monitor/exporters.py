@@ -73,7 +73,7 @@ class Prometheus:
 
     port: serve them from a thread of prometheus_client's, at `address`; 0 for any free port (`port` says which). None: only add them to `registry`
     (default: prometheus_client's own), which the user serves. Figures are those of the last reading.
-    Raises MissingExtraError, OSError if the port is taken.
+    Raises MissingExtraError, ValueError for what is no port, OSError if it is taken or the address is not this machine's.
     """
 
     def __init__(self, port: int | None = None, *, address: str = "127.0.0.1", registry: Any = None) -> None:
@@ -82,10 +82,18 @@ class Prometheus:
         self._latest: dict[str, Reading] = {}
         self._server: Any = None
         self._thread: Any = None
+        if port is not None and not 0 <= port < 1 << 16:
+            raise ValueError(f"port must be 0 to 65535, got {port}")
         self._registry.register(self)
         self.port = port
         if port is not None:
-            self._server, self._thread = self._client.start_http_server(port, addr=address, registry=self._registry)
+            try:
+                self._server, self._thread = self._client.start_http_server(port, addr=address, registry=self._registry)
+            except OSError as error:
+                self._registry.unregister(self)
+                raise OSError(
+                    error.errno, f"Prometheus cannot listen on {address}, port {port}: {error.strerror}; port=0 takes a free one"
+                ) from None
             self.port = self._server.server_port
 
     def write(self, reading: Reading) -> None:

@@ -115,8 +115,12 @@ def publishers() -> list[int]:
 
 
 def published(pid: int) -> list[dict[str, Any]] | None:
-    """The latest readings of a process, one a loader, as dicts; None if it does not publish, or does not answer. Raises ValueError for what is no answer."""
+    """The latest readings of a process, one a loader, as dicts; None if it does not publish, does not answer in time, or ended meanwhile.
+
+    Raises ValueError for what is no answer.
+    """
     received = b""
+    end = time.monotonic() + _SECONDS
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
             peer.settimeout(_SECONDS)
@@ -127,9 +131,20 @@ def published(pid: int) -> list[dict[str, Any]] | None:
                 received += part
                 if len(received) > _MOST_BYTES:
                     raise ValueError(f"process {pid} sends more than {_MOST_BYTES} bytes; that is no answer of headrace's")
+                peer.settimeout(max(0.001, end - time.monotonic()))  # In all: one that sends a byte now and then is not waited for.
     except OSError:
         return None
-    if not received:
-        return None
-    readings: list[dict[str, Any]] = json.loads(received)["readings"]
-    return readings
+    if not received.endswith(b"}"):
+        return None  # It was killed while it answered.
+    return _readings(pid, received)
+
+
+def _readings(pid: int, received: bytes) -> list[dict[str, Any]]:
+    try:
+        readings = json.loads(received)["readings"]
+        names = Reading.__dataclass_fields__
+        if all(set(names) <= set(one) and isinstance(one["totals"], dict) for one in readings):
+            return list(readings)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise ValueError(f"process {pid} answers what is no reading of headrace's, or of another version's")

@@ -11,10 +11,12 @@ from typing import Any, Protocol
 
 from headrace.monitor.alerts import Alert
 from headrace.monitor.reading import Reading, between
+from headrace.monitor.telling import Teller
 
 __all__ = ["Watch", "watch"]
 
 _LOGGER = logging.getLogger("headrace")
+_CLOSE_SECONDS = 5.0
 
 
 class Exporter(Protocol):
@@ -50,16 +52,17 @@ class Watch:
                 raise TypeError(
                     f"loader {name!r} has no stats(): headrace.wrap(loader) gives one of torch's some; got {type(loader).__name__}"
                 )
-        if isinstance(alerts, Mapping):
-            if unknown := set(alerts) - set(loaders):
-                raise ValueError(f"alerts for {sorted(unknown)}: the loaders are {sorted(loaders)}")
-            self._alerts = {name: list(alerts.get(name, ())) for name in loaders}
-        else:  # A copy each: two loaders are not well and unwell together.
-            self._alerts = {name: [_fresh(alert) for alert in alerts] for name in loaders}
+        if isinstance(alerts, Mapping) and (unknown := set(alerts) - set(loaders)):
+            raise ValueError(f"alerts for {sorted(unknown)}: the loaders are {sorted(loaders)}")
+        # A copy each: two loaders are not well and unwell together.
+        self._alerts = {
+            name: [_fresh(alert) for alert in (alerts.get(name, ()) if isinstance(alerts, Mapping) else alerts)] for name in loaders
+        }
         self._loaders, self._every, self._to = dict(loaders), every, to
         self._complained: set[int] = set()
         self._end = threading.Event()
         self._lock = threading.Lock()  # of looks
+        self._teller = Teller(lambda alert, reading: self._try(alert, alert.do, alert, reading))
         self._pid = os.getpid()
         self._before = {name: (time.monotonic(), loader.stats()) for name, loader in self._loaders.items()}
         self.readings: dict[str, Reading] = {}
@@ -78,8 +81,8 @@ class Watch:
                 for exporter in self._to:
                     self._try(exporter, exporter.write, reading)
                 for alert in self._alerts[name]:
-                    if alert.look(reading):
-                        self._try(alert, alert.do, alert, reading)
+                    if alert.look(reading) and not self._teller.tell(alert, reading):
+                        self._try(self._teller, _raise, RuntimeError("alerts are queued faster than they are told; some are dropped"))
             return dict(self.readings)
 
     def _try(self, what: object, call: Any, *arguments: Any) -> None:
@@ -98,14 +101,24 @@ class Watch:
                 self._try(self, _raise, error)
 
     def close(self) -> None:
-        """A last look, then the end: exporters are closed. A second call does nothing."""
+        """A last look, then the end: exporters are closed. A second call does nothing.
+
+        What hangs (an exporter on a dead disk, a webhook that does not answer) is waited for, 5 s each, said, and left to itself.
+        """
         if self._end.is_set() or self._pid != os.getpid():
             return
         self._end.set()
-        self._thread.join()
+        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            _LOGGER.warning(
+                "monitor: an exporter has not come back for %g s; it is left to itself, and the last reading is lost", _CLOSE_SECONDS
+            )
+            return
         try:
             self.look()
         finally:
+            if not self._teller.close(_CLOSE_SECONDS):
+                _LOGGER.warning("monitor: an alert has not been told after %g s; it is left to itself", _CLOSE_SECONDS)
             for exporter in self._to:
                 self._try(exporter, exporter.close)
 

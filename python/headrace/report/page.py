@@ -23,6 +23,12 @@ svg .soft { fill: var(--soft); } details { margin: 1rem 0; } summary { cursor: p
 """
 _MOST_ROWS = 200  # of a table
 _MOST_COLUMNS = 14
+_MOST_POINTS = 2_000  # of a line: more than there are pixels
+_MOST_LINES = 20
+_MOST_BARS = 100
+_MOST_CHARACTERS = 10_000  # of a text
+_MOST_DEPTH = 12  # of records in records
+_LARGEST = 1e200  # that is drawn
 _WIDTH, _LABEL = 900, 230
 _SIZES = ("_bytes",)
 _RATES: dict[str, Callable[[float], str]] = {
@@ -49,38 +55,47 @@ def _section(document: Any) -> str:
     if isinstance(document, Mapping):
         if isinstance(document.get("search"), Mapping):  # tune --rewrite
             document = {**document["search"], **{key: value for key, value in document.items() if key != "search"}}
-        return _plots(document) + _values(document) + "".join(_part(key, value) for key, value in document.items())
+        parts = [(key, value) for key, value in document.items() if isinstance(value, (Mapping, list))][:_MOST_ROWS]
+        return _plots(document) + _values(document) + "".join(_part(key, value) for key, value in parts)
     if isinstance(document, list) and document and all(isinstance(one, Mapping) for one in document):
         return _readings(document) + f"<details><summary>{len(document)} records</summary>{_table(document)}</details>"
     return f"<p>{_cell('', document)}</p>"
 
 
 def _plots(document: Mapping[str, Any]) -> str:
-    out = ""
-    results: Any = document.get("results")
-    if _is_records(results) and all("bytes_per_second" in one and "num_workers" in one for one in results):
-        bars = [
-            (
-                f"{one.get('name', '')}, {one['num_workers']} workers",
-                one["bytes_per_second"],
-                one["bytes_per_second"] / one["limit_share"] if one.get("limit_share") and one.get("name") == "headrace" else None,
-                one.get("name") == "headrace",
-            )
-            for one in sorted(results, key=lambda one: -one["bytes_per_second"])
-        ]
-        out += "<h3>Delivered bytes a second</h3>" + _bars(bars, humanise.byte_rate, "limit of the machine")
-    trials: Any = document.get("trials")
-    if _is_records(trials) and any(isinstance(one.get("ratio"), (int, float)) for one in trials):
-        good = [(float(one["number"]), float(one["ratio"])) for one in trials if isinstance(one.get("ratio"), (int, float))]
-        best: list[tuple[float, float]] = []
-        for number, ratio in good:
-            best.append((number, max([ratio, *(value for _, value in best[-1:])])))
-        out += "<h3>Trials: samples a second / those of what there is</h3>" + _lines({"trial": good, "best so far": best}, "trial")
-    importance = document.get("importance")
-    if isinstance(importance, Mapping) and importance:
-        bars = [(name, float(share), None, True) for name, share in sorted(importance.items(), key=lambda pair: -pair[1])]
-        out += "<h3>What mattered</h3>" + _bars(bars, humanise.percent, "")
-    return out
+    return _results_plot(document.get("results")) + _trials_plot(document.get("trials")) + _importance_plot(document.get("importance"))
+
+
+def _results_plot(results: Any) -> str:
+    if not _is_records(results) or not all(_is_number(one.get("bytes_per_second")) and "num_workers" in one for one in results):
+        return ""
+    bars = [
+        (
+            f"{one.get('name', '')}, {one['num_workers']} workers",
+            one["bytes_per_second"],
+            one["bytes_per_second"] / one["limit_share"] if one.get("name") == "headrace" and _is_share(one.get("limit_share")) else None,
+            one.get("name") == "headrace",
+        )
+        for one in sorted(results, key=lambda one: -one["bytes_per_second"])
+    ]
+    return "<h3>Delivered bytes a second</h3>" + _bars(bars, humanise.byte_rate, "limit of the machine")
+
+
+def _trials_plot(trials: Any) -> str:
+    if not _is_records(trials):
+        return ""
+    good = [(float(one["number"]), float(one["ratio"])) for one in trials if _is_number(one.get("ratio")) and _is_number(one.get("number"))]
+    best: list[tuple[float, float]] = []
+    for number, ratio in good:
+        best.append((number, max([ratio, *(value for _, value in best[-1:])])))
+    title = "<h3>Trials: samples a second / those of what there is</h3>"
+    return title + _lines({"trial": _thinned(good), "best so far": _thinned(best)}, "trial") if good else ""
+
+
+def _importance_plot(importance: Any) -> str:
+    shares = [(name, float(share)) for name, share in importance.items() if _is_number(share)] if isinstance(importance, Mapping) else []
+    bars = [(name, share, None, True) for name, share in sorted(shares, key=lambda pair: -pair[1])]
+    return "<h3>What mattered</h3>" + _bars(bars, humanise.percent, "") if bars else ""
 
 
 def _readings(readings: Sequence[Mapping[str, Any]]) -> str:
@@ -89,13 +104,34 @@ def _readings(readings: Sequence[Mapping[str, Any]]) -> str:
     for metric in ("samples_per_second", "stall_share"):
         lines: dict[str, list[tuple[float, float]]] = {}
         for one in readings:
-            if isinstance(one.get("time"), (int, float)) and isinstance(one.get(metric), (int, float)):
+            if _is_number(one.get("time")) and _is_number(one.get(metric)):
                 lines.setdefault(str(one.get("loader", "")), []).append((one["time"], one[metric]))
         if lines:
-            begin = min(points[0][0] for points in lines.values())
-            shifted = {name: [(x - begin, y) for x, y in points] for name, points in lines.items()}
+            begin = min(x for points in lines.values() for x, _ in points)
+            shifted = {name: _thinned([(x - begin, y) for x, y in points]) for name, points in list(lines.items())[:_MOST_LINES]}
             out += f"<h3>{_text(metric.replace('_', ' '))}</h3>" + _lines(shifted, "seconds")
     return out
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The lowest and the highest of as many neighbours as there are too many, in their order."""
+    width = -(-2 * len(points) // _MOST_POINTS)
+    if width <= 2:
+        return list(points)
+    out = []
+    for begin in range(0, len(points), width):
+        group = points[begin : begin + width]
+        out += sorted({min(group, key=lambda point: point[1]), max(group, key=lambda point: point[1])})
+    return out
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it can be drawn: JSON's integers may be beyond any float, and its writers say NaN."""
+    return isinstance(value, (int, float)) and -_LARGEST < value < _LARGEST
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and value > 1e-9
 
 
 def _is_records(value: Any) -> bool:
@@ -104,19 +140,22 @@ def _is_records(value: Any) -> bool:
 
 def _values(document: Mapping[str, Any]) -> str:
     plain = {key: value for key, value in document.items() if not isinstance(value, (Mapping, list)) and value is not None}
+    plain = dict(list(plain.items())[:_MOST_ROWS])
     rows = "".join(f"<tr><th>{_text(key.replace('_', ' '))}</th><td>{_cell(key, value)}</td></tr>" for key, value in plain.items())
     return f'<div class="wide"><table>{rows}</table></div>' if rows else ""
 
 
-def _part(key: str, value: Any) -> str:
+def _part(key: str, value: Any, depth: int = 0) -> str:
     title = f"<h3>{_text(str(key).replace('_', ' '))}</h3>"
     if _is_records(value):
         return title + _table(value)
-    if isinstance(value, Mapping) and value:
-        inner = _values(value) + "".join(_part(f"{key} {name}", one) for name, one in value.items())
+    if isinstance(value, Mapping) and value and depth < _MOST_DEPTH:
+        inner = _values(value) + "".join(_part(f"{key} {name}", one, depth + 1) for name, one in list(value.items())[:_MOST_ROWS])
         return f"<details><summary>{_text(str(key).replace('_', ' '))}</summary>{inner}</details>"
     if isinstance(value, list) and value:
-        return f"{title}<p>{_text(', '.join(map(str, value[:_MOST_ROWS])))}</p>"
+        words = ", ".join(str(one)[:_MOST_CHARACTERS] for one in value[:_MOST_ROWS])
+        more = f" and {len(value) - _MOST_ROWS} more" if len(value) > _MOST_ROWS else ""
+        return f"{title}<p>{_text(words)}{more}</p>"
     return ""
 
 
@@ -150,7 +189,7 @@ def _class(is_number: bool) -> str:
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not _is_number(value):
         return _text(value)
     if name in _RATES:
         return _text(_RATES[name](value))
@@ -161,6 +200,7 @@ def _cell(name: str, value: Any) -> str:
 
 def _bars(bars: Sequence[tuple[str, float, float | None, bool]], words: Any, mark: str) -> str:
     """Horizontal bars: (label, value, what it is held against, whether it is ours)."""
+    bars = bars[:_MOST_BARS]
     largest = max([value for _, value, _, _ in bars] + [held for _, _, held, _ in bars if held] + [1e-300])
     scale = (_WIDTH - _LABEL - 110) / largest
     rows = ""
@@ -170,7 +210,7 @@ def _bars(bars: Sequence[tuple[str, float, float | None, bool]], words: Any, mar
         end = scale * (held if held and value * scale - 10 < held * scale < value * scale + 90 else value)
         rows += (
             f'<text x="{_LABEL - 8}" y="{y + 16}" text-anchor="end">{_text(label)}</text>'
-            f'<rect x="{_LABEL}" y="{y + 4}" width="{value * scale:.1f}" height="16" rx="2" fill="var({"--ours" if ours else "--other"})"/>'
+            f'<rect x="{_LABEL}" y="{y + 4}" width="{max(0.0, value * scale):.1f}" height="16" rx="2" fill="var({"--ours" if ours else "--other"})"/>'
             f'<text x="{_LABEL + end + 8:.1f}" y="{y + 16}">{_text(words(value))}</text>'
         )
         if held:
@@ -210,4 +250,5 @@ def _lines(lines: Mapping[str, Sequence[tuple[float, float]]], x_label: str) -> 
 
 
 def _text(value: Any) -> str:
-    return html.escape(str(value))
+    text = str(value)
+    return html.escape(text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "...")

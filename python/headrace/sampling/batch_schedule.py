@@ -25,6 +25,8 @@ class BatchSchedule:
     """
 
     def __init__(self, first: int, at: Mapping[int, int] | None = None) -> None:
+        if at is not None and not isinstance(at, Mapping):
+            raise TypeError(f"at must be sizes by step, as {{1000: 64}}, got {type(at).__name__}")
         changes = {0: first, **({} if at is None else at)}
         if len(changes) > _MOST_CHANGES:
             raise ValueError(f"a schedule holds at most {_MOST_CHANGES} changes, got {len(changes)}")
@@ -64,23 +66,29 @@ class BatchSchedule:
 
     def num_batches(self, samples: int, partition: Partition, *, is_over: bool = False) -> int:
         """Steps of the epoch under way, or of the next one if that is over."""
-        return sum(1 for _ in self._places(samples, partition, self.step if is_over else self._epoch_step))
+        return sum(steps for _, steps, _ in self._runs(samples, partition, self.step if is_over else self._epoch_step))
 
     def place_of(self, step: int, samples: int, partition: Partition) -> tuple[int, Partition]:
         """(first position, partition) of a step of the epoch under way. Raises ValueError beyond its end."""
-        for number, place in enumerate(self._places(samples, partition, self._epoch_step)):
-            if number == step:
-                return place
-        raise ValueError(f"step is {step}; this epoch has fewer")
+        left = step
+        for position, steps, cut in self._runs(samples, partition, self._epoch_step):
+            if left < steps:
+                return position + left * cut.global_batch, cut
+            left -= steps
+        raise ValueError(f"step is {step}; this epoch has {step - left}")
 
-    def _places(self, samples: int, partition: Partition, step: int) -> Iterator[tuple[int, Partition]]:
+    def _runs(self, samples: int, partition: Partition, step: int) -> Iterator[tuple[int, int, Partition]]:
+        """(first position, steps, partition) of the batches between two changes, in turn, of an epoch that begins at `step`."""
         position = 0
         while True:
             cut = replace(partition, batch_size=self.size_at(step))
-            if cut.num_batches(samples, position) == 0:
+            steps = cut.num_batches(samples, position)
+            if (later := bisect.bisect_right(self._changes, (step, 1 << 62))) < len(self._changes):
+                steps = min(steps, self._changes[later][0] - step)
+            if steps == 0:
                 return
-            yield position, cut
-            position, step = min(samples, position + cut.global_batch), step + 1
+            yield position, steps, cut
+            position, step = min(samples, position + steps * cut.global_batch), step + steps
 
     def state_dict(self) -> dict[str, Any]:
         """Where it is, as plain values."""

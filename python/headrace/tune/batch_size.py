@@ -64,6 +64,8 @@ def batch_size(
     if not getattr(loader, "is_native", False):
         raise TypeError("tune.batch_size() needs a headrace.DataLoader whose dataset the native engine reads")
     samples = len(loader.source)
+    if samples == 0:
+        raise ValueError("this loader's dataset has no sample to make a batch of")
     least = whole_number("least", least, 1, samples + 1)
     end = min(samples, samples if most is None else whole_number("most", most, least, 1 << 32))
     if not 0 < seconds <= 3600 or not 0 < share <= 1:
@@ -125,8 +127,8 @@ def _rate(step: Callable[[Any], object], loader: Any, size: int, seconds: float)
 
 
 def _batch_of(loader: Any, size: int) -> Any:
-    """The first batch of that size of the order, as the loader would deliver it."""
-    native, partition = loader.source.native, replace(loader.partition, batch_size=size, drop_last=False)
+    """The first samples of the order as one batch, as the loader would deliver it. Not this rank's share of them: that may be fewer than a batch."""
+    native, partition = loader.source.native, replace(loader.partition, batch_size=size, rank=0, world_size=1, drop_last=False)
     pipeline = loader.take_pipeline(native, partition)
     try:
         batch = pipeline.replay_at(0, 0)

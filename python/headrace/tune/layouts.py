@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ from headrace.datasets.shards import Dataset
 from headrace.datasets.shards import open as open_dataset
 from headrace.errors import import_extra
 from headrace.sampling.options import one_of, whole_number
-from headrace.tune.measure import Options, Side, make_side, rates
+from headrace.tune.measure import Options, Side, check_seconds, make_side, rates
 from headrace.tune.search import SAMPLERS, importance_of, sampler_of
 from headrace.writing.rewrite import rewrite
 
@@ -28,6 +32,8 @@ _CODECS = ("none", "lz4", "zstd:1", "zstd:3", "zstd:9", "auto")
 _FILTERS = ("none", "shuffle", "bitshuffle", "delta")
 _BLOCKS = (4 << 10, 16 << 10, 64 << 10, 256 << 10)
 _CHUNKS = (1 << 20, 4 << 20, 16 << 20)
+_SCRATCH = "headrace-tune-"
+_ABANDONED_SECONDS = 60
 _CACHED_PART = 8  # of the sample's raw bytes: what the cache of decoded blocks holds meanwhile
 _AS_GOOD = 0.98  # of the fastest: then the smaller one is better
 _SPACE: dict[str, tuple[Any, ...]] = {"codec": _CODECS, "filter": _FILTERS, "block_bytes": _BLOCKS, "chunk_bytes": _CHUNKS}
@@ -96,12 +102,36 @@ def layouts(
     opened = dataset if isinstance(dataset, Dataset) else open_dataset(os.fspath(dataset))
     if not (os.path.isdir(opened.path) and opened.is_whole) or len(opened) == 0:
         raise ValueError(f"layouts() rewrites one dataset on disk, whole, with samples: not {opened!r}")
+    batch_size = whole_number("batch_size", batch_size, 1, 1 << 32)
+    check_seconds(seconds)
     if most_size is not None and not most_size > 0:
         raise ValueError(f"most_size must be above 0, got {most_size}")
     workers = _native.num_threads() if num_workers is None else whole_number("num_workers", num_workers, 0, 1025)
-    with tempfile.TemporaryDirectory(prefix="headrace-tune-", dir=folder) as temporary:
-        run = _Run(opened, Path(temporary), batch_size, order, seconds, sample_bytes, workers)
+    with _scratch_folder(folder) as temporary:
+        run = _Run(opened, temporary, batch_size, order, seconds, sample_bytes, workers)
         return _search(optuna, run, sampler, seed, trials, most_size, on_trial)
+
+
+@contextlib.contextmanager
+def _scratch_folder(parent: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """A folder of its own below `parent`, removed at the end. Those that killed searches left there are removed first: nobody holds their lock."""
+    for left in Path(parent or tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(OSError), _locked(left) as age:
+            if age > _ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=parent) as name, _locked(Path(name)):
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[float]:
+    """Hold a folder, until the block or the process ends, however; gives the seconds since something in it was made. Raises OSError if another does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield time.time() - os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
 
 
 def write_options(dataset: Dataset, options: Options) -> dict[str, Any]:
@@ -137,8 +167,8 @@ class _Run:
         self._chosen_cache_bytes = _native.chosen_cache_bytes()
         _native.set_cache_bytes(int(_raw_bytes(dataset) * len(self.rows) / len(dataset) / _CACHED_PART))
         _, chunk = max(dataset.native.chunk_layout)
-        path = self._write({"codec": None, "chunk_samples": chunk})
         try:
+            path = self._write({"codec": None, "chunk_samples": chunk})
             self._present = self._side(path)
         except BaseException:
             _native.set_cache_bytes(self._chosen_cache_bytes)

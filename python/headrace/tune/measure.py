@@ -12,10 +12,16 @@ from headrace.datasets.shards import open as open_dataset
 if TYPE_CHECKING:
     from headrace.loader.loader import DataLoader
 
-__all__ = ["Options", "Side", "make_side", "rates"]
+__all__ = ["Options", "Side", "check_seconds", "make_side", "rates"]
 
 Options = dict[str, Any]  # num_workers, prefetch_factor, window, reader
 _TURNS = 4
+
+
+def check_seconds(seconds: float) -> None:
+    """Raises ValueError for what no trial can take."""
+    if not 0 < seconds <= 3600:
+        raise ValueError(f"seconds must be above 0 and at most 3600, got {seconds}")
 
 
 class Side:

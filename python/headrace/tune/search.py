@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from headrace.datasets.shards import open as open_dataset
 from headrace.errors import import_extra
 from headrace.loader.profiles import Profile, load_profile, machine_key, save_profile
 from headrace.sampling.options import one_of, whole_number
-from headrace.tune.measure import Options, Side, make_side, rates
+from headrace.tune.measure import Options, Side, check_seconds, make_side, rates
 
 __all__ = ["SAMPLERS", "Search", "Trial", "importance_of", "sampler_of", "search"]
 
@@ -38,7 +39,10 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What `search()` found. `profile` is None if no trial went well; `interrupted`: Ctrl-C ended it early; `saved`: where the profile is."""
+    """What `search()` found. `profile`: of `best`, None if no trial went well; `interrupted`: Ctrl-C ended it early.
+
+    saved: where that profile was written; None if it was not. kept: the profile of an earlier search that counts instead then, if there is one.
+    """
 
     defaults: Options
     trials: list[Trial]
@@ -46,6 +50,7 @@ class Search:
     importance: dict[str, float] = field(default_factory=dict)  # share of each option in how much trials differ; empty if there are too few
     profile: Profile | None = None
     saved: str | None = None
+    kept: Profile | None = None
     interrupted: bool = False
 
 
@@ -71,7 +76,8 @@ def search(
     ratio. The first trials are the defaults and, if there is one, the profile of an earlier search; so the result is never worse than those were
     measured to be. sampler: of Optuna, "tpe", "random", "grid" or "gp". step: what the loop does with a batch; then the loop is what is tuned.
     objective: measures options in another way (more is better); with one that does not vary, the same seed gives the same choice. on_trial: called
-    after each. save: write the profile after each improvement, whole or not at all: what stops the search leaves the best so far.
+    after each. save: write the profile after each improvement, whole or not at all: whatever stops the search leaves the best so far. The profile of an
+    earlier search is replaced only once its own options were measured here and something was as good, or at the end if they cannot be.
 
     A trial that raises counts as failed, and the search goes on. Ctrl-C ends it: what was found so far is returned. Raises MissingExtraError without
     Optuna, ValueError for options that make no sense, what opening raises, and what every trial raised if none went well.
@@ -83,32 +89,30 @@ def search(
     opened = dataset if isinstance(dataset, Dataset) else open_dataset(os.fspath(dataset))
     if not (os.path.isdir(opened.path) and opened.is_whole):
         raise ValueError(f"search() opens its dataset again for each reader: give one dataset on disk, whole, not {opened!r}")
+    if len(opened) == 0:
+        raise ValueError(f"{opened.path} has no samples to measure")
+    batch_size = whole_number("batch_size", batch_size, 1, 1 << 32)
+    check_seconds(seconds)
     cores = _native.num_threads()
     most = cores if most_workers is None else whole_number("most_workers", most_workers, 0, 1025)
     defaults: Options = {"num_workers": cores, "prefetch_factor": None, "reader": "auto", "window": 32 if order == "window" else None}
     space = _space(most, readers, order)
+    keeper = _Keeper(opened, batch_size, order, space, save)
+    done: list[Trial] = []
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # What went wrong is in the trials.
     study = optuna.create_study(direction="maximize", sampler=sampler_of(optuna, sampler, seed, space))
-    known = [] if sampler == "grid" else _known(load_profile(opened.native), batch_size, order, space)
-    for options in known:
+    for options in [] if sampler == "grid" else _known(keeper.earlier_options, space):
         study.enqueue_trial(options)
-    run = _Run(opened, defaults, batch_size, order, seconds, step, objective)
-    done: list[Trial] = []
+    run: _Run | None = None
     interrupted = False
-    profile: Profile | None = None
-    saved: str | None = None
-    best: Trial | None = None
 
     def measure(asked: Any) -> float:
-        nonlocal best, profile, saved
         options = {name: asked.suggest_categorical(name, list(values)) for name, values in space.items()}
+        assert run is not None
         trial = run.trial(asked.number, {"window": None, **options})
         done.append(trial)
-        if trial.ratio is not None and (best is None or trial.ratio > (best.ratio or 0.0)):
-            best = trial
-            profile = _profile(opened, batch_size, order, trial, len(done))
-            saved = _save(profile) if save else None
+        keeper.look(trial, len(done))
         if on_trial is not None:
             on_trial(trial)
         if trial.ratio is None:
@@ -116,23 +120,71 @@ def search(
         return trial.ratio
 
     try:
+        run = _Run(opened, defaults, batch_size, order, seconds, step, objective)
         study.optimize(measure, n_trials=min(trials, _size(space) if sampler == "grid" else trials), catch=(_FailedTrial,))
     except KeyboardInterrupt:
         interrupted = True
     finally:
         optuna.logging.set_verbosity(verbosity)
-        run.close()
-    if best is None and done and not interrupted:
-        raise ValueError(f"none of {len(done)} trials went well; the first failed with: {done[0].error}")
+        if run is not None:
+            run.close()
+    if keeper.best is None and done and not interrupted:
+        kept = "" if keeper.earlier is None else "; the profile of an earlier search stays"
+        raise ValueError(f"none of {len(done)} trials went well; the first failed with: {done[0].error}{kept}")
+    if not interrupted:
+        keeper.finish()
     return Search(
         defaults=defaults,
         trials=done,
-        best=best,
+        best=keeper.best,
         importance=importance_of(optuna, study),
-        profile=profile,
-        saved=saved,
+        profile=keeper.profile,
+        saved=keeper.saved,
+        kept=keeper.earlier if keeper.saved is None else None,
         interrupted=interrupted,
     )
+
+
+class _Keeper:
+    """The best trial so far, and its profile on disk: in place of an earlier search's only once that has been measured beside it, or nothing can."""
+
+    def __init__(self, dataset: Dataset, batch_size: int, order: str, space: Space, save: bool) -> None:
+        self._dataset, self._batch_size, self._order, self._save = dataset, batch_size, order, save
+        self.best: Trial | None = None
+        self.profile: Profile | None = None
+        self.saved: str | None = None
+        self.earlier = load_profile(dataset.native)
+        self.earlier_options: Options | None = None
+        if self.earlier is not None and (self.earlier.batch_size, self.earlier.order) == (batch_size, order):
+            self.earlier_options = {name: getattr(self.earlier, name) for name in space}
+        self._may_replace = self.earlier is None
+
+    def look(self, trial: Trial, trials: int) -> None:
+        """Take a trial in."""
+        is_better = trial.ratio is not None and (self.best is None or trial.ratio > (self.best.ratio or 0.0))
+        if is_better:
+            self.best = trial
+            self.profile = _profile(self._dataset, self._batch_size, self._order, trial, trials)
+        was_earlier = self.earlier_options is not None and self.earlier_options.items() <= trial.options.items()
+        if self.profile is not None and ((is_better and self._may_replace) or (was_earlier and not self._may_replace)):
+            self._may_replace = True
+            self._write(self.profile)
+
+    def finish(self) -> None:
+        """All trials went by: the best of them counts, though the earlier profile's options were not among them."""
+        if self.profile is not None and not self._may_replace:
+            self._may_replace = True
+            self._write(self.profile)
+
+    def _write(self, profile: Profile) -> None:
+        if not self._save:
+            return
+        try:
+            self.saved = str(save_profile(profile))
+            self.earlier = None
+        except OSError as error:
+            stays = "there is none for this dataset" if self.earlier is None and self.saved is None else "the last good one stays"
+            _LOGGER.warning("tune: the profile was not saved, %s: %s", stays, error)
 
 
 class _FailedTrial(Exception):
@@ -168,6 +220,8 @@ class _Run:
                 side = self._side(options)
                 rate, reference = rates(side, self._defaults, self._seconds)
                 ratio = rate / reference
+            if not math.isfinite(ratio):
+                raise ValueError(f"the objective is {ratio}, which compares with nothing")
             return Trial(number=number, options=options, ratio=ratio, samples_per_second=rate)
         except Exception as error:  # noqa: BLE001 - a reader that this system refuses, memory that is not there: the others go on
             _LOGGER.info("tune: trial %d with %s failed: %s: %s", number, options, type(error).__name__, error)
@@ -206,13 +260,11 @@ def sampler_of(optuna: Any, name: str, seed: int, space: Space) -> Any:
     return kinds[name](seed=seed)
 
 
-def _known(profile: Profile | None, batch_size: int, order: str, space: Space) -> list[Options]:
+def _known(earlier: Options | None, space: Space) -> list[Options]:
     """Where a search begins: what a user gets without one, and what an earlier search found."""
-    found = [{"num_workers": max(space["num_workers"]), "prefetch_factor": 2, "reader": space["reader"][0], "window": 32}]
-    if profile is not None and (profile.batch_size, profile.order) == (batch_size, order):
-        found.append({name: getattr(profile, name) for name in ("num_workers", "prefetch_factor", "reader", "window")})
-    kept = [{name: options[name] for name in space} for options in found]
-    return [options for options in kept if all(options[name] in values for name, values in space.items())]
+    usual = {"num_workers": max(space["num_workers"]), "prefetch_factor": 2, "reader": space["reader"][0], "window": 32}
+    found = [{name: usual[name] for name in space}, *([] if earlier is None else [earlier])]
+    return [options for options in found if all(options[name] in values for name, values in space.items())]
 
 
 def _profile(dataset: Dataset, batch_size: int, order: str, trial: Trial, trials: int) -> Profile:
@@ -226,14 +278,6 @@ def _profile(dataset: Dataset, batch_size: int, order: str, trial: Trial, trials
         trials=trials,
         **trial.options,
     )
-
-
-def _save(profile: Profile) -> str | None:
-    try:
-        return str(save_profile(profile))
-    except OSError as error:
-        _LOGGER.warning("tune: the profile was not saved, an older one stays: %s", error)
-        return None
 
 
 def importance_of(optuna: Any, study: Any) -> dict[str, float]:
