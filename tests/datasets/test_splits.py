@@ -184,6 +184,8 @@ def test_folds_samples_and_splitters(dataset: hr.Dataset) -> None:
         (lambda d: d.split(a=0.5, stratify="gap"), ValueError, "stratify='gap': sample 7 is null"),
         (lambda d: d.split(a=0.5, stratify=[1, 2]), ValueError, r"stratify: expected one value a sample, shape \(500,\), got \(2,\)"),
         (lambda d: d.split(a=0.5, time=np.full(500, np.nan)), ValueError, "sample 0 is NaN"),
+        (lambda d: d.split(a=0.5, time=np.array(["NaT"] * 500, "M8[s]")), ValueError, "time: sample 0 is NaT"),
+        (lambda d: d.split(a=0.5, stratify=[*"ab" * 249, "a", None]), ValueError, "stratify: sample 499 is None"),
         (lambda d: list(d.kfold(1)), ValueError, "k"),
         (lambda d: list(d.kfold(501)), ValueError, "500 samples for 501 folds"),
         (lambda d: list(d.kfold(31, group="patient")), ValueError, "30 groups for 31 folds"),

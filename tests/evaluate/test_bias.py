@@ -115,3 +115,43 @@ def test_what_makes_no_sense_is_refused(tmp_path: Any) -> None:
         hr.evaluate.bias(train, test=train.select(["distance"]), fields=["distance", "stops"])
     with pytest.raises(ValueError, match="none of the fields"):
         hr.evaluate.bias(train, test=train, fields=["path"])
+
+
+def arrays(n: int, seed: int, x: Any) -> hr.ArrayDataset:
+    rng = np.random.default_rng(seed)
+    return hr.from_arrays({"a": rng.normal(size=n), "x": x(rng, n)})
+
+
+def test_nulls_are_compared_too() -> None:
+    train = arrays(400, 1, lambda rng, n: np.where(rng.random(n) < 0.5, np.nan, rng.normal(size=n)))
+    full, empty = arrays(300, 2, lambda rng, n: rng.normal(size=n)), arrays(300, 3, lambda rng, n: np.full(n, np.nan))
+    found = hr.evaluate.bias(train, full, empty, samples=400)
+    shifts = {one.part: one for one in found.fields if one.field == "x"}
+    missing = int(np.isnan([one["x"] for one in train]).sum())
+    for part, nulls in (("valid", 0), ("test", 300)):
+        table = [[missing, 400 - missing], [nulls, 300 - nulls]]
+        p_value = stats.chi2_contingency(table, correction=False).pvalue
+        assert shifts[part].distance == pytest.approx(abs(missing / 400 - nulls / 300), abs=1e-12)
+        assert shifts[part].p_value == pytest.approx(p_value * (2 if part == "valid" else 1), rel=1e-9)
+    assert {one.part for one in found.shifted} == {"valid", "test"}
+
+
+def test_fields_without_a_value_are_alike() -> None:
+    nothing = [arrays(200, seed, lambda rng, n: np.full(n, np.nan)) for seed in (1, 2)]
+    one = next(one for one in hr.evaluate.bias(nothing[0], test=nothing[1]).fields if one.field == "x")
+    assert (one.psi, one.distance, one.p_value) == (0, 0, 1)
+
+
+def test_a_null_is_not_the_empty_text(tmp_path: Any) -> None:
+    parts = []
+    for name, other in (("a", None), ("b", "")):
+        hr.write(tmp_path / name, {"s": [["x", other][i % 2] for i in range(200)]})
+        parts.append(hr.open(tmp_path / name))
+    assert [one.field for one in hr.evaluate.bias(parts[0], test=parts[1]).shifted] == ["s"]
+
+
+def test_numbers_against_texts(tmp_path: Any) -> None:
+    hr.write(tmp_path / "a", {"s": ["x", "y"] * 100})
+    hr.write(tmp_path / "b", {"s": np.arange(200) / 7})
+    with pytest.raises(TypeError, match="field 's' holds numbers on one side, and texts on the other"):
+        hr.evaluate.bias(hr.open(tmp_path / "a"), test=hr.open(tmp_path / "b"))

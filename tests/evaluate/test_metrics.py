@@ -211,6 +211,8 @@ def test_logits() -> None:
         ([1.0, 2.0], [[1.0, 2.0], [3.0, 4.0]], {}, "predictions have shape .2, 1., labels .2, 2."),
         ([object()], [0], {}, "predictions are object"),
         ([0, 1], [0, 1], {"task": "ranking"}, "task must be"),
+        ([0, 10**12], [0, 1], {}, "the largest class is 1000000000000; at most 16384 are counted"),
+        ([0.1, 0.2], [0, 1], {"threshold": float("nan")}, "threshold is nan"),
     ],
 )
 def test_what_does_not_fit_is_named(output: Any, target: Any, options: dict[str, Any], message: str | None) -> None:

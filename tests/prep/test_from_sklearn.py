@@ -204,6 +204,27 @@ def test_fields_in_order_and_their_number() -> None:
         prep.from_sklearn(fitted)
 
 
+def test_parts_that_were_never_fitted_or_pass_through() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    nothing = compose.ColumnTransformer([("n", preprocessing.StandardScaler(), []), ("m", preprocessing.MinMaxScaler(), [2, 0])]).fit(x)
+    first = pipeline.Pipeline([("a", None), ("b", "passthrough"), ("c", preprocessing.StandardScaler())]).fit(x)
+    union = pipeline.FeatureUnion([("a", "drop"), ("b", "passthrough"), ("c", preprocessing.StandardScaler())]).fit(x)
+    for fitted in (nothing, first, union):
+        made = prep.from_sklearn(fitted, "x", dtype="float64").transform({"x": x})["features"]
+        np.testing.assert_allclose(made, fitted.transform(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("strategy", ["mean", "median", "most_frequent", "constant"])
+def test_a_column_without_a_value(strategy: str, keep: bool) -> None:
+    x = np.array([[1.0, np.nan, 2.0], [np.nan, np.nan, 2.0], [4.0, np.nan, np.nan]])
+    imputer = impute.SimpleImputer(strategy=strategy, add_indicator=True, keep_empty_features=keep).fit(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn's, of that column
+        expected = imputer.transform(x)
+    np.testing.assert_allclose(prep.from_sklearn(imputer, "x", dtype="float64").transform({"x": x})["features"], expected)
+
+
 def test_what_it_cannot_translate_is_named() -> None:
     x = RNG.normal(size=(20, 3))
     with pytest.raises(TypeError, match="cannot translate LinearRegression"):
@@ -218,6 +239,9 @@ def test_what_it_cannot_translate_is_named() -> None:
         prep.from_sklearn(preprocessing.StandardScaler(), "x")
     with pytest.raises(TypeError, match="cannot translate dict"):
         prep.from_sklearn({}, "x")
+    for nothing in (None, "passthrough"):
+        with pytest.raises(TypeError, match="expected a fitted transformer, got"):
+            prep.from_sklearn(nothing, "x")
     encoder = preprocessing.OneHotEncoder().fit([["a"], ["b"]])
     with pytest.warns(HeadraceWarning, match="handle_unknown='error'"):
         pipe = prep.from_sklearn(encoder, "x")

@@ -306,3 +306,24 @@ def test_the_table_reads(found):
     assert " 2013-01-01 " in text
     for width in (80, 100, 120):
         assert max(map(len, found.to_text(width).splitlines()[2:22])) <= width
+
+
+def test_a_plot_of_fields_without_a_finite_number_and_of_the_widest_span(tmp_path):
+    wide = np.where(np.arange(100) % 2 == 0, -1.7e308, 1.7e308)
+    hr.profile(hr.from_arrays({"inf": np.full(100, -np.inf), "wide": wide, "null": np.full(100, np.nan)})).plot(tmp_path / "plot.svg")
+    drawn = (tmp_path / "plot.svg").read_text()
+    assert "wide" in drawn
+    assert hr.profile(hr.from_arrays({"inf": np.full(100, -np.inf)}))["inf"].infinities == 100
+
+
+def test_classes_are_printed_as_one_short_line(tmp_path):
+    hr.write(tmp_path / "d", {"s": ["\x1b[31mred", "a" * 1000] * 5})
+    line = next(line for line in str(hr.profile(hr.open(tmp_path / "d"), label="s")).splitlines() if line.startswith("classes of s"))
+    assert "\x1b" not in line
+    assert "a" * 37 + "..." in line
+    assert len(line) < 200
+
+
+def test_complex_numbers_are_no_label():
+    with pytest.raises(ValueError, match="label='z': the field holds complex64"):
+        hr.profile(hr.from_arrays({"z": np.zeros(3, np.complex64)}), label="z")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from headrace import _native
 from headrace.datasets import splits
 from headrace.datasets.condition import Condition, Values
+from headrace.sampling.options import check_there
 
 __all__ = ["Parts"]
 
@@ -146,7 +147,7 @@ def columns_of(dataset: Choosable, names: list[str], rows: npt.NDArray[np.int64]
 
 
 def keys_of(dataset: Choosable, what: str, keys: Keys) -> npt.NDArray[Any] | None:
-    """The values of a field, or the user's own array. Raises ValueError for nulls, NaN and other lengths."""
+    """The values of a field, or the user's own array. Raises ValueError for nulls, NaN, NaT and other lengths."""
     if keys is None:
         return None
     if isinstance(keys, str):
@@ -161,6 +162,5 @@ def keys_of(dataset: Choosable, what: str, keys: Keys) -> npt.NDArray[Any] | Non
         found = np.asarray(keys)
     if found.shape != (len(dataset),):
         raise ValueError(f"{what}: expected one value a sample, shape ({len(dataset)},), got {found.shape}")
-    if found.dtype.kind == "f" and np.isnan(found).any():
-        raise ValueError(f"{what}: sample {int(np.argmax(np.isnan(found)))} is NaN")
+    check_there(what, found)
     return found

@@ -20,6 +20,7 @@ __all__ = ["Bias", "FieldShift", "Separation", "bias", "population_stability"]
 _MOST_COLUMNS = 64  # of a field of several values
 _MOST_CATEGORIES = 50
 _BINS = 10
+_NULL = "\0null"  # among texts
 Values = npt.NDArray[Any]
 
 
@@ -30,8 +31,8 @@ class FieldShift:
     part: str
     field: str
     psi: float  # population stability index: below 0.1 little, above 0.25 much, by custom
-    distance: float  # of numbers the Kolmogorov-Smirnov distance, of categories half the sum of differences of shares: 0 to 1
-    p_value: float  # as found
+    distance: float  # of numbers the Kolmogorov-Smirnov distance, of categories half the sum of differences of shares: 0 to 1; that of nulls' shares if more
+    p_value: float  # as found; the lesser of two, twice, where nulls are compared beside the numbers
     adjusted: float  # for the number of fields and parts (Holm 1979)
 
 
@@ -108,8 +109,9 @@ def bias(
 
     train, valid, test: datasets of headrace with the same fields. Numbers: PSI over ten equally filled bins, and Kolmogorov and Smirnov's test. Texts, booleans
     and numbers of at most 50 values that are whole: PSI over values, and the chi-squared test. Arrays of fixed shape value by value, 64 of them at most. All
-    fields together: a random forest. samples: of each part, drawn at random. fields: default all; ids and times differ by their nature, leave
-    such out. Needs scipy and scikit-learn. Raises ValueError without valid and test, KeyError for a field that a part lacks.
+    fields together: a random forest. Nulls (and infinities) are a bin of their own, whose share is compared too. samples: of each part, drawn at random.
+    fields: default all; ids and times differ by their nature, leave such out. Needs scipy and scikit-learn. Raises ValueError without valid and test,
+    KeyError for a field that a part lacks, TypeError for one of numbers on one side and of texts on the other.
     """
     parts = {name: part for name, part in (("valid", valid), ("test", test)) if part is not None}
     if not parts:
@@ -141,7 +143,7 @@ def _columns(dataset: Any, names: Sequence[str], samples: int, seed: int) -> tup
             raise KeyError(f"there is no field {name!r}; the dataset has {', '.join(map(repr, dataset.schema.names))}")
         at = dataset.schema.names.index(name)
         field = dataset.schema.fields[at]
-        if field.kind not in ("tensor", "string") or len(rows) == 0:
+        if field.kind not in ("tensor", "string") or field.dtype.startswith("complex") or len(rows) == 0:
             left_out.append(name)
             continue
         batch = dataset.native.fetch(rows, [dataset.field_numbers[at]])
@@ -153,7 +155,7 @@ def _columns(dataset: Any, names: Sequence[str], samples: int, seed: int) -> tup
 
 def _split(name: str, values: Any, known: Values | None) -> Iterator[tuple[str, Values]]:
     if not isinstance(values, np.ndarray):
-        yield name, np.array(["" if value is None else value for value in values], dtype=object)
+        yield name, np.array([_NULL if value is None else value for value in values], dtype=object)
         return
     if values.dtype.kind in "mM":
         numbers = values.astype(np.int64).astype(np.float64)
@@ -165,6 +167,8 @@ def _split(name: str, values: Any, known: Values | None) -> Iterator[tuple[str, 
         yield name, values
         return
     flat = values.reshape(len(values), -1)
+    if known is not None:
+        flat = np.where(known[:, None], flat.astype(np.float64), np.nan)
     for at in np.unique(np.linspace(0, flat.shape[1] - 1, min(_MOST_COLUMNS, flat.shape[1])).astype(np.int64)):
         place = ", ".join(str(i) for i in np.unravel_index(at, values.shape[1:]))
         yield f"{name}[{place}]", flat[:, at]
@@ -186,20 +190,31 @@ def _shift(part: str, name: str, train: Values, other: Values) -> FieldShift:
         p_value = 1.0 if len(kinds) == 1 else float(stats.chi2_contingency(np.stack(counts), correction=False).pvalue)
         distance = 0.5 * float(np.abs(counts[0] / len(train) - counts[1] / len(other)).sum())
         return FieldShift(part=part, field=name, psi=population_stability(*counts), distance=distance, p_value=p_value, adjusted=p_value)
-    sides = [np.asarray(values, dtype=np.float64) for values in (train, other)]
+    if any(values.dtype.kind not in "biuf" for values in (train, other)):
+        raise TypeError(f"field {name!r} holds numbers on one side, and texts on the other: train {train.dtype}, {part} {other.dtype}")
+    psi, distance, p_value = _of_numbers(stats, *(np.asarray(values, dtype=np.float64) for values in (train, other)))
+    return FieldShift(part=part, field=name, psi=psi, distance=distance, p_value=p_value, adjusted=p_value)
+
+
+def _of_numbers(stats: Any, *sides: Floats) -> tuple[float, float, float]:
+    """(PSI, distance, p) of numbers, and of the share of them that is null or infinite."""
     there = [values[np.isfinite(values)] for values in sides]
     nulls = [len(values) - len(kept) for values, kept in zip(sides, there, strict=True)]
-    if min(map(len, there)) == 0:
-        raise ValueError(f"field {name!r}: no finite number in train or {part}")
-    edges = np.unique(np.quantile(there[0], np.linspace(0, 1, _BINS + 1)[1:-1]))
+    edges = np.unique(np.quantile(there[0], np.linspace(0, 1, _BINS + 1)[1:-1])) if len(there[0]) else np.zeros(0)
     counts = [np.bincount(np.searchsorted(edges, kept), minlength=len(edges) + 1).astype(np.float64) for kept in there]
     # What is not there is a bin of its own.
     counts = [np.append(count, missing) if any(nulls) else count for count, missing in zip(counts, nulls, strict=True)]
-    tested = stats.ks_2samp(*there)
-    psi = population_stability(*counts)
-    return FieldShift(
-        part=part, field=name, psi=psi, distance=float(tested.statistic), p_value=float(tested.pvalue), adjusted=float(tested.pvalue)
-    )
+    found = []  # (distance, p)
+    if min(map(len, there)) > 0:
+        tested = stats.ks_2samp(*there)
+        found.append((float(tested.statistic), float(tested.pvalue)))
+    if any(nulls) and any(map(len, there)):
+        shares = [missing / len(values) for missing, values in zip(nulls, sides, strict=True)]
+        table = [[missing, len(kept)] for missing, kept in zip(nulls, there, strict=True)]
+        found.append((abs(shares[0] - shares[1]), float(stats.chi2_contingency(table, correction=False).pvalue)))
+    # Of two tests the lesser p is twice as likely.
+    p_value = min([1.0, *(len(found) * p for _, p in found)])
+    return population_stability(*counts), max((distance for distance, _ in found), default=0.0), p_value
 
 
 def _holm(found: Sequence[FieldShift]) -> list[FieldShift]:

@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 TASKS = ("binary", "multiclass", "regression")
+_MOST_CLASSES = 1 << 14  # by their numbers alone: a confusion matrix has as many lines and columns
 _SUM_WITHIN = 1e-2  # of the probabilities of a sample: float16 and bfloat16 are no closer
 
 
@@ -99,6 +100,8 @@ def predictions(
     predicted. Raises ValueError naming the first sample that does not fit.
     """
     one_of("outputs", outputs, ("probabilities", "logits"))
+    if not np.isfinite(threshold):
+        raise ValueError(f"threshold is {threshold}; expected a finite number")
     said, true = np.asarray(output), np.asarray(target)
     if classes is not None:
         said, true = _numbered("the predictions", said, classes), _numbered("the labels", true, classes)
@@ -165,6 +168,10 @@ def _classification(
     else:
         predicted = _whole("prediction", said.reshape(-1) if said.ndim == 2 and said.shape[1] == 1 else said)
         several = max(2, int(max(predicted.max(), target.max())) + 1) if classes is None else len(classes)
+        if several > _MOST_CLASSES and classes is None:
+            raise ValueError(
+                f"the largest class is {several - 1}; at most {_MOST_CLASSES} are counted, numbered from 0: number those that there are"
+            )
     if classes is not None and len(classes) != several:
         raise ValueError(f"there are {len(classes)} names of classes, and predictions for {several}")
     if len(target) != len(predicted):

@@ -33,12 +33,15 @@ def from_sklearn(fitted: Any, fields: str | Sequence[str] | None = None, *, name
     (OrdinalEncoder), and a HeadraceWarning says so.
     Raises TypeError naming what it cannot translate, NotFittedError, ValueError where the fields must be named.
     """
+    if fitted is None or isinstance(fitted, str):
+        raise TypeError(f"from_sklearn: expected a fitted transformer, got {fitted!r}")
     node = _node_of(fitted)
     names = [str(one) for one in getattr(fitted, "feature_names_in_", [])]
     chosen = names if fields is None else [fields] if isinstance(fields, str) else list(fields)
     if not chosen:
         raise ValueError(f"from_sklearn: {_kind(fitted)} was fitted on an array; say which fields its columns are: fields=...")
-    columns = int(getattr(fitted, "n_features_in_", len(chosen)))
+    columns = _columns(fitted)
+    columns = len(chosen) if columns is None else columns
     step = Translated(_kind(fitted), node, fields=chosen, columns=columns, labels=_labels(fitted), name=name, dtype=dtype)
     pipe = Pipeline([step])
     pipe.input_fields_ = []  # nothing is known of their dtypes: the step asks for what it needs
@@ -47,6 +50,18 @@ def from_sklearn(fitted: Any, fields: str | Sequence[str] | None = None, *, name
 
 def _kind(fitted: Any) -> str:
     return type(fitted).__name__
+
+
+def _columns(fitted: Any) -> int | None:
+    """How many columns it was fitted on. A pipeline or union asks its first part, which says nothing if it is "passthrough" or "drop": then one behind it."""
+    found = getattr(fitted, "n_features_in_", None)
+    if found is not None:
+        return int(found)
+    if _kind(fitted) == "Pipeline":  # What passes columns through leaves their number.
+        behind = next((one for _, one in fitted.steps if one is not None and one != "passthrough"), None)
+        return None if behind is None else _columns(behind)
+    parts = [_columns(one) for _, one in getattr(fitted, "transformer_list", [])]
+    return next((one for one in parts if one is not None), None)
 
 
 def _labels(fitted: Any) -> list[str]:
@@ -123,7 +138,8 @@ def _simple_imputer(fitted: Any) -> Node:
     if fitted.missing_values is not None and not _is_nan(fitted.missing_values) and type(fitted.missing_values).__name__ != "NAType":
         raise _refuse(fitted, f"missing_values={fitted.missing_values!r}: only nulls (NaN, None) are filled")
     values = [str(one) if isinstance(one, str) else float(one) for one in fitted.statistics_.tolist()]
-    keeps = fitted.strategy == "constant" or getattr(fitted, "keep_empty_features", False)
+    # A column that had no value has NaN for its statistic, and is dropped. (Before scikit-learn 1.9, "constant" had its constant there, and kept it.)
+    keeps = getattr(fitted, "keep_empty_features", False)
     at = [i for i, one in enumerate(values) if keeps or not _is_nan(one)]
     indicated = [int(i) for i in fitted.indicator_.features_] if fitted.add_indicator else []
     return {"node": "fill", "values": values, "at": at, "indicated": indicated}
@@ -278,9 +294,10 @@ def _column_transformer(fitted: Any) -> Node:
     for name, inner, _ in fitted.transformers_:
         if isinstance(inner, str) and inner == "drop":
             continue
-        weight = (fitted.transformer_weights or {}).get(name)
-        parts.append({"at": [int(i) for i in indices[name]], "of": _node_of(inner), "weight": weight})
-    return {"node": "parts", "parts": [part for part in parts if part["at"]]}
+        at = [int(i) for i in indices[name]]
+        if at:  # One without columns was never fitted.
+            parts.append({"at": at, "of": _node_of(inner), "weight": (fitted.transformer_weights or {}).get(name)})
+    return {"node": "parts", "parts": parts}
 
 
 def _pipeline(fitted: Any) -> Node:
@@ -293,7 +310,7 @@ def _feature_union(fitted: Any) -> Node:
         if isinstance(inner, str) and inner == "drop":
             continue
         weight = (fitted.transformer_weights or {}).get(name)
-        parts.append({"at": list(range(fitted.n_features_in_)), "of": _node_of(inner), "weight": weight})
+        parts.append({"at": None, "of": _node_of(inner), "weight": weight})
     return {"node": "parts", "parts": parts}
 
 

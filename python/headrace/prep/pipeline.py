@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from headrace import _native
 from headrace.errors import CorruptDataError, HeadraceWarning
@@ -17,10 +16,10 @@ from headrace.prep import state
 from headrace.prep.diagram import draw
 from headrace.prep.fit import Walk, count_passes, fit_steps
 from headrace.prep.program import Program, matching
-from headrace.prep.rows import DatasetRows, Rows, rows_of
+from headrace.prep.rows import DatasetRows, rows_of, threads_of
 from headrace.prep.seen import Seen, seen_by
-from headrace.prep.step import NotFittedError, Step
-from headrace.prep.transform import OrderedRows, as_frame, joined, prepared_batches
+from headrace.prep.step import NotFittedError, Step, checked
+from headrace.prep.transform import OrderedRows, as_frame, as_interpolated, joined, kept_rows, prepared_batches
 from headrace.writing.writer import Writer
 
 __all__ = ["Pipeline", "load"]
@@ -39,10 +38,7 @@ class Pipeline:
     """
 
     def __init__(self, steps: Sequence[Step], *, fields: Any = None) -> None:
-        for i, step in enumerate(steps):
-            if not isinstance(step, Step):
-                raise TypeError(f"steps[{i}] is {type(step).__name__}; expected a step of headrace.prep")
-        self.steps = list(steps)
+        self.steps = checked(steps)
         self.fields = fields
         self.input_fields_: list[_native.Field] | None = None
         self.passes_ = 0
@@ -143,14 +139,17 @@ class Pipeline:
 
     def _check_fields(self, fields: Sequence[_native.Field]) -> None:
         found = {field.name: field for field in fields}
-        for known in self._require_fitted():
-            used = known.name in self._used
+        fitted = self._require_fitted()
+        used = self._used if fitted else set()  # Of a translated pipeline the step itself asks for what it needs.
+        for known in fitted:
+            if known.name not in used:
+                continue
             field = found.get(known.name)
-            if field is None and used:
+            if field is None:
                 raise KeyError(
                     f"prepare: there is no field {known.name!r}, which the pipeline was fitted on; there are {', '.join(map(repr, found))}"
                 )
-            if field is not None and used and (field.kind, field.dtype, field.shape) != (known.kind, known.dtype, known.shape):
+            if (field.kind, field.dtype, field.shape) != (known.kind, known.dtype, known.shape):
                 raise TypeError(
                     f"prepare: field {known.name!r} is {field.kind} {field.dtype} of shape {field.shape}; the pipeline was fitted on "
                     f"{known.kind} {known.dtype} of shape {known.shape}"
@@ -250,8 +249,12 @@ class Pipeline:
         """What to_json() gave. Raises CorruptDataError for what was changed or cut, UnsupportedVersionError for a newer version."""
         content = state.parse(text, origin)
         try:
-            return cls._from_content(content, origin)
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            pipe = cls._from_content(content, origin)
+            pipe._check_learned()
+            return pipe
+        except (CorruptDataError, MemoryError):
+            raise
+        except state.DAMAGE as error:
             raise CorruptDataError(
                 f"{origin}: it lacks a part of a pipeline, or has another in its place ({type(error).__name__}: {error})"
             ) from error
@@ -269,6 +272,19 @@ class Pipeline:
         pipe._seen = None if content["seen"] is None else Seen.from_state(content["seen"])
         pipe._kept = {int(one) for one in content["kept"]}
         return pipe
+
+    def _check_learned(self) -> None:
+        """Raise what the native plan, or a step, says of what was learned, and of parameters, that do not fit. A translated pipeline knows no fields yet."""
+        fields = self.input_fields_
+        if not fields:
+            return
+        names = self.ordered_names(fields)
+        filled = [as_interpolated(field) if field.name in names else field for field in fields]
+        try:
+            program = self.program(fields, filled if names else None)
+        except NotFittedError:  # A step was changed after fitting; who runs the pipeline is told.
+            return
+        program.compile()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON."""
@@ -288,17 +304,19 @@ class Pipeline:
         for name, value in parameters.items():
             number, _, inner = name.partition("__")
             if name in ("steps", "fields"):
-                setattr(self, name, value)
+                setattr(self, name, checked(value) if name == "steps" else value)
             elif inner and number.isdecimal() and int(number) < len(self.steps):
                 self.steps[int(number)].set_params(**{inner: value})
             else:
                 raise ValueError(f"Pipeline has no parameter {name!r}; it has steps, fields and <number of a step>__<its parameter>")
-        self.input_fields_, self._seen = None, None
+        self.input_fields_, self._seen, self._kept = None, None, set()
         return self
 
     def clone(self) -> Pipeline:
         """One with the same parameters, not fitted."""
         return Pipeline([step.clone() for step in self.steps], fields=self.fields)
+
+    __sklearn_clone__ = clone
 
     def get_feature_names_out(self, field: str | None = None) -> list[str]:
         """Names of the numbers of a prepared sample: of one delivered field (as Concat makes it), or of all that steps made. Raises KeyError."""
@@ -322,18 +340,6 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return draw(self)
-
-
-def kept_rows(program: Program, rows: Rows, threads: int) -> list[npt.NDArray[np.bool_]]:
-    """For each batch which rows no step leaves out."""
-    flags = program.flags()
-    batches = rows.batches(program.compile(flags), list(flags), threads, program.input_names)
-    return [np.logical_and.reduce([batch[flag] != 0 for flag in flags]) for batch in batches]
-
-
-def threads_of(num_threads: int | None) -> int:
-    """Threads of the engine: all of its pool by default."""
-    return _native.num_threads() if num_threads is None else int(num_threads)
 
 
 def load(path: str | os.PathLike[str]) -> Pipeline:

@@ -164,6 +164,11 @@ class Program:
         """The registers of keep_inside() as fields, "keep 0" and on."""
         return {f"keep {i}": Value(f"keep {i}", (), (), "float32", register=at, type="float32") for i, at in enumerate(self.keeps)}
 
+    def check_new(self, name: str, whose: object) -> None:
+        """Raise ValueError where a step would make a field of a name that another one has."""
+        if name in self.values:
+            raise ValueError(f"{whose}: there is a field {name!r} already; give another name")
+
     def remove(self, name: str) -> None:
         """Not delivered, and unknown to later steps."""
         del self.values[name]
@@ -209,8 +214,11 @@ def _form(name: str, value: Value, dtype: str) -> _native.Field:
     return _native.Field(name, dtype=dtype, shape=value.shape)
 
 
-def matching(fields: Any, values: Mapping[str, Value], what: str) -> list[str]:
-    """Names that a choice of fields means: a name, a pattern with * or ?, a dtype, "number", "string", or a list of such. Raises KeyError, TypeError."""
+def matching(fields: Any, values: Mapping[str, Value], what: object) -> list[str]:
+    """Names that a choice of fields means: a name, a pattern with * or ?, a dtype, "number", "string", or a list of such. Raises KeyError, TypeError.
+
+    what: whose choice it is, for an error.
+    """
     names: list[str] = []
     for one in [fields] if isinstance(fields, str) else fields:
         if not isinstance(one, str):

@@ -14,7 +14,7 @@ from headrace import _native
 from headrace.datasets.arrays import ArrayDataset, is_tensor
 from headrace.datasets.shards import Dataset
 
-__all__ = ["ArrayRows", "DatasetRows", "Rows", "rows_of"]
+__all__ = ["ArrayRows", "DatasetRows", "Rows", "rows_of", "threads_of"]
 
 _BATCH_BYTES = 1 << 20  # of the values that a batch reads
 Columns = dict[str, npt.NDArray[Any]]
@@ -124,21 +124,52 @@ def rows_of(data: Any) -> Rows:
     if isinstance(data, Mapping):
         return ArrayRows(data)
     if hasattr(data, "columns") and hasattr(data, "__getitem__"):
-        return ArrayRows({str(name): _series(data[name]) for name in data.columns})
+        return ArrayRows(columns_of(data))
     raise TypeError(f"expected a headrace dataset, a dict of arrays, or a pandas or polars frame; got {type(data).__name__}")
 
 
-def _series(series: Any) -> Any:
-    """A frame's column as a numpy array: missing numbers as NaN."""
-    if hasattr(series, "to_pandas"):  # polars
-        if str(series.dtype) in ("String", "Utf8", "Categorical", "Enum"):
-            return series.to_list()
-        return series.to_numpy()
-    if series.dtype.kind in "iufb" and series.isna().any():  # pandas' nullable dtypes
-        return series.to_numpy(dtype=np.float64, na_value=np.nan)
-    if series.dtype.kind in "iufb":
-        return series.to_numpy(dtype=series.dtype.name.lower())
-    return series.to_numpy()
+def threads_of(num_threads: int | None) -> int:
+    """Threads of the engine: all of its pool by default."""
+    return _native.num_threads() if num_threads is None else int(num_threads)
+
+
+def columns_of(frame: Any) -> dict[str, Any]:
+    """A pandas or polars frame's columns as arrays, by their names as texts. Missing floats are NaN; whole numbers and booleans of which some are missing
+    keep their dtype, with a mask `<name>.valid` beside them. Raises ValueError for two columns of one name.
+    """
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two columns of the frame are called {next(name for name in names if names.count(name) > 1)!r}; rename one")
+    out: dict[str, Any] = {}
+    for name in frame.columns:
+        series = frame[name]
+        out[str(name)], valid = _of_polars(series) if hasattr(series, "to_pandas") else _of_pandas(series)
+        if valid is not None:
+            out[f"{name}.valid"] = valid
+    return out
+
+
+def _of_polars(series: Any) -> tuple[Any, Any]:
+    kind = str(series.dtype)
+    if kind in ("String", "Utf8", "Enum") or kind.startswith("Categorical"):
+        return series.to_list(), None
+    if series.null_count() and kind.startswith(("Int", "UInt", "Boolean")):
+        return series.fill_null(False if kind == "Boolean" else 0).to_numpy(), series.is_not_null().to_numpy()
+    return series.to_numpy(), None
+
+
+def _of_pandas(series: Any) -> tuple[Any, Any]:
+    if series.dtype.kind == "M" and getattr(series.dtype, "tz", None) is not None:  # What its clocks show, as `series.dt` has it.
+        return series.dt.tz_localize(None).to_numpy(), None
+    if series.dtype.kind not in "iufb":
+        return series.to_numpy(), None
+    dtype = np.dtype(getattr(series.dtype, "numpy_dtype", series.dtype))  # of nullable and Arrow's dtypes
+    missing = series.isna().to_numpy()
+    if dtype.kind == "f":
+        return series.to_numpy(dtype=dtype, na_value=np.nan), None
+    if not missing.any():
+        return series.to_numpy(dtype=dtype), None
+    return series.to_numpy(dtype=dtype, na_value=dtype.type(0)), ~missing
 
 
 def _parts_of(name: str, values: Any, valid: Any) -> tuple[_native.Field, tuple[Any, Any, Any], int]:
@@ -157,12 +188,20 @@ def _parts_of(name: str, values: Any, valid: Any) -> tuple[_native.Field, tuple[
     return field, (array, valid, None), len(array)
 
 
+def _is_missing(value: Any) -> bool:
+    """None, and what pandas has for a missing text: NaN, NA, NaT."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+
+
 def _texts_of(name: str, values: list[Any]) -> tuple[_native.Field, tuple[Any, Any, Any], int]:
     for value in values:
-        if value is not None and not isinstance(value, str) and value == value:  # NaN: a missing text of pandas
+        if not isinstance(value, str) and not _is_missing(value):
             raise TypeError(f"field {name!r}: {value!r} among its values; expected texts (str) or None")
     valid = np.array([isinstance(value, str) for value in values], np.bool_)
-    encoded = [value.encode() if isinstance(value, str) else b"" for value in values]
+    try:
+        encoded = [value.encode() if isinstance(value, str) else b"" for value in values]
+    except UnicodeEncodeError as error:
+        raise ValueError(f"field {name!r}: {error.object!r} is no text that UTF-8 has ({error})") from error
     offsets = np.array([0, *itertools.accumulate(map(len, encoded))], np.int64)
     return (
         _native.Field(name, kind="string", nullable=True),

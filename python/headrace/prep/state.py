@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zlib
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from headrace.errors import CorruptDataError, UnsupportedVersionError
 from headrace.prep.step import STEPS, Step
 
-__all__ = ["VERSION", "dump", "parse", "step_of", "step_state"]
+__all__ = ["DAMAGE", "VERSION", "dump", "parse", "step_of", "step_state"]
 
 VERSION = 1
 _FORMAT = "headrace.prep"
+_DTYPES = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64")
+# What content that is no pipeline's may lead to, where it is used.
+DAMAGE = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, AssertionError, RecursionError, zlib.error)
 _SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -31,7 +36,7 @@ def parse(text: str, origin: str) -> dict[str, Any]:
     """The content of what dump() wrote. Raises CorruptDataError, UnsupportedVersionError naming the origin."""
     try:
         saved = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptDataError(f"{origin}: it is no JSON ({error}); expected what Pipeline.save() wrote") from None
     if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
         raise CorruptDataError(f'{origin}: it has no "format": "{_FORMAT}"; expected what Pipeline.save() wrote')
@@ -47,7 +52,10 @@ def parse(text: str, origin: str) -> dict[str, Any]:
         raise CorruptDataError(
             f"{origin}: its checksum does not fit its content: it was changed or cut after Pipeline.save(); save the pipeline again"
         )
-    found: dict[str, Any] = _revive(content)
+    try:
+        found: dict[str, Any] = _revive(content)
+    except DAMAGE as error:
+        raise CorruptDataError(f"{origin}: it holds what Pipeline.save() does not write ({type(error).__name__}: {error})") from error
     return found
 
 
@@ -63,7 +71,7 @@ def step_of(saved: Any, origin: str) -> Step:
         raise CorruptDataError(f"{origin}: there is no step {str(saved)[:60]!r}; this headrace knows {', '.join(sorted(STEPS))}")
     try:
         step = kind(**saved["params"])
-    except (TypeError, ValueError) as error:
+    except DAMAGE as error:
         raise CorruptDataError(f"{origin}: step {saved['step']}: {error}") from error
     step.learned.update(saved["learned"])
     return step
@@ -100,7 +108,7 @@ def _revive(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "array" in value:
-        return np.array([_revive(one) for one in value["values"]], dtype=value["array"]).reshape(value["shape"])
+        return _array(value)
     if "number" in value:
         return _SPECIAL[value["number"]]
     if "tuple" in value:
@@ -108,3 +116,15 @@ def _revive(value: Any) -> Any:
     if "dict" in value:
         return {_revive(key): _revive(one) for key, one in value["dict"]}
     return {key: _revive(one) for key, one in value.items()}
+
+
+def _array(saved: dict[str, Any]) -> npt.NDArray[Any]:
+    """Raises ValueError for a dtype that is not of numbers, and for another number of values than the shape says: nothing is made of it then."""
+    dtype, shape, values = saved["array"], saved["shape"], saved["values"]
+    if dtype not in _DTYPES:
+        raise ValueError(f"an array of {str(dtype)[:40]!r}; expected one of {', '.join(_DTYPES)}")
+    if not isinstance(shape, list) or any(type(size) is not int or size < 0 for size in shape) or not isinstance(values, list):
+        raise ValueError(f"an array of shape {str(shape)[:40]}; expected a list of whole numbers, and one of values")
+    if math.prod(shape) != len(values):
+        raise ValueError(f"an array of shape {shape} with {len(values)} values")
+    return np.array([_revive(one) for one in values], dtype=dtype).reshape(shape)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from headrace.prep.program import Program, Value, matching
 from headrace.prep.summary import Summary
 
-__all__ = ["STEPS", "Floats", "Learned", "NotFittedError", "Step"]
+__all__ = ["STEPS", "Floats", "Learned", "NotFittedError", "Step", "checked"]
 
 Floats = npt.NDArray[np.float64]
 Learned = dict[str, Any]  # arrays, numbers and texts by name: what JSON keeps of a field
@@ -59,7 +59,7 @@ class Step:
         """The fields that the step works on. Raises KeyError for an unknown one, TypeError for one of the wrong kind."""
         if self.fields is None:
             return [name for name in values if name in among and self.suits(values[name])]
-        names = matching(self.fields, values, str(self))
+        names = matching(self.fields, values, self)
         for name in names:
             if not self.suits(values[name]):
                 value = values[name]
@@ -163,6 +163,9 @@ class Step:
         """A step with the same parameters, not fitted."""
         return type(self)(**self.get_params())
 
+    def __sklearn_clone__(self: Self) -> Self:
+        return self.clone()
+
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and repr(self) == repr(other)
 
@@ -173,6 +176,16 @@ class Step:
         usual = {name: one.default for name, one in inspect.signature(type(self).__init__).parameters.items() if name != "self"}
         given = [f"{name}={_short(value)}" for name, value in self.get_params().items() if repr(value) != repr(usual[name])]
         return f"{type(self).__name__}({', '.join(given)})"
+
+
+def checked(steps: Sequence[Step]) -> list[Step]:
+    """The steps in a list. Raises TypeError for what is none, ValueError for the same object twice: what it learned first would be lost."""
+    for i, step in enumerate(steps):
+        if not isinstance(step, Step):
+            raise TypeError(f"steps[{i}] is {type(step).__name__}; expected a step of headrace.prep")
+        if any(step is other for other in steps[:i]):
+            raise ValueError(f"steps[{i}], {step}, is an object that is there before; give a copy: step.clone()")
+    return list(steps)
 
 
 def _short(value: Any) -> str:

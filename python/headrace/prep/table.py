@@ -91,10 +91,11 @@ def _chain(program: Program, columns: Columns, node: Node) -> Columns:
 
 
 def _parts(program: Program, columns: Columns, node: Node) -> Columns:
-    """Several nodes, each on some of the columns ("at"), their results side by side, multiplied by "weight" where there is one."""
+    """Several nodes, each on some of the columns ("at"; None: all of them), their results side by side, multiplied by "weight" where there is one."""
     out: Columns = []
     for part in node["parts"]:
-        made = run_node(program, [columns[i] for i in part["at"]], part["of"])
+        at = part["at"]
+        made = run_node(program, columns if at is None else [columns[i] for i in at], part["of"])
         if part.get("weight") is not None and made:
             size = len(made)
             factor = np.full(size, float(part["weight"]))
@@ -106,7 +107,7 @@ def _parts(program: Program, columns: Columns, node: Node) -> Columns:
 def _steps(program: Program, columns: Columns, node: Node) -> Columns:
     """Native steps of one input and one output of the same width; parameters are arrays of floats, or integers where their names say so."""
     for kind, parameters in node["steps"]:
-        columns = _apply(program, columns, kind, **parameters)
+        columns = _apply(program, columns, str(kind), **parameters)
     return columns
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from headrace import _native
 from headrace.datasets.layout import BatchLayout
@@ -17,7 +18,7 @@ from headrace.prep.rows import ArrayRows, DatasetRows, Rows, batch_rows
 if TYPE_CHECKING:
     from headrace.prep.pipeline import Pipeline
 
-__all__ = ["OrderedRows", "as_frame", "joined", "prepared_batches"]
+__all__ = ["OrderedRows", "as_frame", "as_interpolated", "joined", "kept_rows", "prepared_batches"]
 
 _AS_THEY_ARE = ("ragged", "image")  # kinds that no step looks at
 
@@ -27,7 +28,7 @@ class OrderedRows:
 
     def __init__(self, rows: Rows, names: list[str]) -> None:
         self._rows, self._names = rows, names
-        self.fields = [_filled(field) if field.name in names else field for field in rows.fields]
+        self.fields = [as_interpolated(field) if field.name in names else field for field in rows.fields]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -57,7 +58,8 @@ class OrderedRows:
             yield columns
 
 
-def _filled(field: _native.Field) -> _native.Field:
+def as_interpolated(field: _native.Field) -> _native.Field:
+    """The field once its nulls are interpolated: floats."""
     return _native.Field(field.name, dtype="float32" if field.dtype in ("float16", "bfloat16", "float32") else "float64", shape=field.shape)
 
 
@@ -137,6 +139,13 @@ def _without_dropped(columns: dict[str, Any], flags: int) -> tuple[dict[str, Any
     return {name: [values[i] for i in kept] if isinstance(values, list) else values[kept] for name, values in columns.items()}, mask
 
 
+def kept_rows(program: Program, rows: Rows, threads: int) -> list[npt.NDArray[np.bool_]]:
+    """For each batch which rows no step leaves out."""
+    flags = program.flags()
+    batches = rows.batches(program.compile(flags), list(flags), threads, program.input_names)
+    return [np.logical_and.reduce([batch[flag] != 0 for flag in flags]) for batch in batches]
+
+
 def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Columns of all parts, one after the other."""
     if len(parts) == 1:
@@ -150,12 +159,24 @@ def _end_to_end(parts: Sequence[Any]) -> Any:
     return [value for part in parts for value in part]
 
 
+def _chosen(series: Any, mask: Any) -> Any:
+    """A column of pandas (without its index) or polars, or its rows where the mask says so."""
+    if hasattr(series, "to_pandas"):
+        return series if mask is None else series.filter(mask)
+    return series.array if mask is None else series.array[mask]
+
+
 def as_frame(data: Any, program: Program, columns: dict[str, Any], mask: Any) -> Any:
-    """Columns as a frame of the kind of `data`: one for each component of a field."""
+    """Columns as a frame of the kind of `data`: its own ones where nothing was done to them, and one for each component of a field that steps made."""
     flat: dict[str, Any] = {}
+    own = {str(name): name for name in data.columns}
     for name, values in columns.items():
         value = program.values.get(name)
-        if value is None or value.source is not None or value.width == 1:
+        if value is None:  # which are valid, of one of the frame's own
+            continue
+        if value.source is not None:
+            flat[name] = _chosen(data[own[name]], mask)
+        elif value.width == 1:
             flat[name] = values.reshape(-1) if isinstance(values, np.ndarray) else values
         else:
             flat.update(zip(value.names, values.reshape(len(values), -1).T, strict=True))

@@ -22,7 +22,7 @@ _BARS = 8
 
 def draw(profile: Profile, path: Path) -> None:
     """Draw the fields (vectors: over all their numbers), at most 64 of them, and the correlations where there are at least two numbers."""
-    panels = [_panel(field) for field in profile.fields if field.histogram is not None or field.frequent]
+    panels = [_panel(field) for field in profile.fields if (field.frequent if field.kind == "text" else field.histogram is not None)]
     names = profile.correlated_names
     matrix = None
     if len(names) > 1 and profile.correlation_rows > 1:
@@ -43,7 +43,7 @@ def _panel(field: FieldProfile) -> HistogramPanel:
             counts=[count for _, count in shown],
             labels=[str(value) or "(empty)" for value, _ in shown],
         )
-    assert field.histogram is not None
+    assert field.histogram is not None  # draw() takes no others
     return HistogramPanel(
         title=field.name if field.of == "values" else f"{field.name}, lengths",
         note=_range(field) + nulls,

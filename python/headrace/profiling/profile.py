@@ -259,5 +259,6 @@ def _place(names: list[str], name: str) -> int:
 
 def _check_label(label: str, names: list[str], statistics: list[FieldStatistics]) -> None:
     found = statistics[_place(names, label)]
-    if found.kind not in ("number", "text") or math.prod(found.shape) != 1:
-        raise ValueError(f"label={label!r}: the field holds {found.kind} of shape {found.shape}; expected one number or text a sample")
+    if found.kind not in ("number", "text") or math.prod(found.shape) != 1 or found.dtype.startswith("complex"):
+        held = found.dtype if found.dtype.startswith("complex") else found.kind
+        raise ValueError(f"label={label!r}: the field holds {held} of shape {found.shape}; expected one real number or text a sample")

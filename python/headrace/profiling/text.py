@@ -10,6 +10,7 @@ from headrace.profiling.columns import time_text
 from headrace.profiling.summary import FieldProfile, Histogram
 from headrace.report import humanise
 from headrace.report.table import Column, table
+from headrace.report.terminal import printable
 
 if TYPE_CHECKING:
     from headrace.profiling.drift import Drift
@@ -21,6 +22,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _BARS = 12
 _MOST_COMPONENTS = 8  # lines of a vector field; files hold all
 _MOST_CLASSES = 12
+_CLASS_LETTERS = 40
 _MOST_PAIRS = 6
 
 _COLUMNS = (
@@ -130,14 +132,21 @@ def describe(profile: Profile, width: int | None) -> str:
     return "\n".join(out)
 
 
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _CLASS_LETTERS else text[: _CLASS_LETTERS - 3] + "..."
+
+
 def _classes(profile: Profile) -> list[str]:
     classes: list[tuple[Any, int, float]] = profile.classes
     if not classes:
         return []
-    shown = ", ".join(f"{value} {humanise.percent(share)}" for value, _, share in classes[:_MOST_CLASSES])
+    shown = ", ".join(f"{_short(value)} {humanise.percent(share)}" for value, _, share in classes[:_MOST_CLASSES])
     more = f", and {len(classes) - _MOST_CLASSES} more" if len(classes) > _MOST_CLASSES else ""
     ratio = classes[0][1] / classes[-1][1]
-    return [f"classes of {profile.label}: {shown}{more}; the most frequent has {humanise.ratio(ratio)} the rows of the rarest"]
+    return [
+        printable(f"classes of {profile.label}: {shown}{more}") + f"; the most frequent has {humanise.ratio(ratio)} the rows of the rarest"
+    ]
 
 
 _DRIFT_COLUMNS = (

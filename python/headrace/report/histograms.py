@@ -15,6 +15,7 @@ from headrace.errors import import_extra
 
 __all__ = ["HistogramPanel", "Matrix", "draw_histograms"]
 
+_WIDE = 1e300  # beyond, the span of two edges may be no float64
 _COLOUR = "#0b6e99"
 _COLUMNS = 4
 _PANEL_INCHES = (2.9, 2.1)
@@ -82,12 +83,16 @@ def _draw_panel(axes: Any, panel: HistogramPanel) -> None:
         edges = list(panel.edges)
         if edges[0] == edges[-1]:
             edges = [edges[0] - 0.5, edges[0] + 0.5]
-        axes.stairs(panel.counts, edges, fill=True, color=_COLOUR)
+        # Matplotlib subtracts edges, and widens their span.
+        unit = _WIDE if max(abs(edges[0]), abs(edges[-1])) > _WIDE else 1.0
+        axes.stairs(panel.counts, [edge / unit for edge in edges], fill=True, color=_COLOUR)
         axes.tick_params(axis="x", labelsize=7)
         axes.locator_params(axis="x", nbins=5 if panel.x_format is None else 3)
         if panel.x_format is not None:
             written = panel.x_format
             axes.xaxis.set_major_formatter(lambda value, _: written(value))
+        elif unit != 1.0:
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}e{math.log10(unit):.0f}" if value else "0")
         axes.set_yticks([])
         axes.set_ylim(bottom=0)
     axes.tick_params(axis="both", labelsize=7, length=2)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace import _native
-from headrace.sampling.options import whole_number
+from headrace.sampling.options import check_there, whole_number
 
 __all__ = ["StrataOrder", "oversample", "stratified_batches", "undersample"]
 
@@ -150,8 +150,7 @@ def _counted(labels: Any, field: str | None) -> tuple[npt.NDArray[Any], npt.NDAr
         values = np.asarray(labels)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"labels have shape {values.shape}; expected one a sample, and at least one")
-    if values.dtype.kind == "f" and np.isnan(values).any():
-        raise ValueError(f"the label of sample {int(np.argmax(np.isnan(values)))} is NaN")
+    check_there("labels", values)
     classes, numbers, counts = np.unique(values, return_inverse=True, return_counts=True)
     return classes, numbers.reshape(-1).astype(np.uint32), counts.astype(np.int64)
 

@@ -39,8 +39,8 @@ class Bucketize(Step):
     ) -> None:
         if (edges is None) == (n is None):
             raise ValueError("Bucketize: give either edges or n, a number of buckets")
-        if n is not None and n < 1:
-            raise ValueError(f"Bucketize: n is {n!r}; expected at least 1")
+        if n is not None and (n % 1 != 0 or n < 1):
+            raise ValueError(f"Bucketize: n is {n!r}; expected a whole number, at least 1")
         if edges is not None and not all(a < b for a, b in zip(edges, list(edges)[1:], strict=False)):
             raise ValueError(f"Bucketize: the edges {list(edges)[:5]} do not rise")
         self.edges = None if edges is None else [float(edge) for edge in edges]

@@ -16,6 +16,7 @@ from headrace.prep.summary import Summary
 __all__ = ["Frequency", "Hash", "OneHot", "Ordinal"]
 
 _CODES = ("int8", "int16", "int32", "int64", *FLOATS)
+_MOST_COLUMNS = 1 << 20
 Integers = npt.NDArray[np.int64]
 
 
@@ -78,8 +79,11 @@ class Ordinal(_TableEncoder):
         if dtype not in _CODES:
             raise ValueError(f"Ordinal: dtype is {dtype!r}; expected one of {', '.join(_CODES)}")
         for name, value in (("unknown_value", unknown_value), ("null_value", null_value)):
-            if dtype not in FLOATS and value != int(value if value == value else 0):
-                raise ValueError(f"Ordinal: {name} is {value!r}; expected a whole number for {dtype}")
+            if dtype in FLOATS:
+                continue
+            least, greatest = np.iinfo(dtype).min, np.iinfo(dtype).max
+            if not (least <= value <= greatest and value == int(value)):
+                raise ValueError(f"Ordinal: {name} is {value!r}; expected a whole number that {dtype} holds")
         self.unknown_value, self.null_value, self.dtype, self.fields = unknown_value, null_value, dtype, fields
 
     def emit(self, program: Program, name: str, learned: Learned) -> None:
@@ -130,8 +134,8 @@ class OneHot(_TableEncoder):
         nulls: str = "category",
         fields: Any = None,
     ) -> None:
-        if max_categories is not None and max_categories < 1:
-            raise ValueError(f"OneHot: max_categories is {max_categories!r}; expected at least 1")
+        if max_categories is not None and (max_categories % 1 != 0 or max_categories < 1):
+            raise ValueError(f"OneHot: max_categories is {max_categories!r}; expected a whole number, at least 1")
         if min_frequency is not None and not (min_frequency >= 1 if isinstance(min_frequency, int) else 0 < min_frequency < 1):
             raise ValueError(f"OneHot: min_frequency is {min_frequency!r}; expected a number of samples, or a share between 0 and 1")
         if unknown not in ("zeros", "infrequent"):
@@ -192,8 +196,8 @@ class Hash(_Encoder):
     """
 
     def __init__(self, n: int, *, seed: int = 0, null_value: int = -1, onehot: bool = False, fields: Any = None) -> None:
-        if not 1 <= n < 2**63:
-            raise ValueError(f"Hash: n is {n!r}; expected at least 1")
+        if n % 1 != 0 or not 1 <= n < 2**63:
+            raise ValueError(f"Hash: n is {n!r}; expected a whole number, at least 1 and below 2^63")
         self.n, self.seed, self.null_value, self.onehot, self.fields = n, seed, null_value, onehot, fields
 
     def emit(self, program: Program, name: str, learned: Learned) -> None:
@@ -215,7 +219,9 @@ class Hash(_Encoder):
 
 
 def one_hot(program: Program, codes: Value, sizes: Sequence[int]) -> Value:
-    """Codes as zeros and a one, `sizes` columns a component, called by their number. Not set() yet."""
+    """Codes as zeros and a one, `sizes` columns a component, called by their number. Not set() yet. Raises ValueError for more columns than a field holds."""
+    if sum(sizes) > _MOST_COLUMNS:
+        raise ValueError(f"{codes.name!r}: {sum(sizes):,} columns of zeros and ones; expected at most {_MOST_COLUMNS:,}")
     labels = [f"{component}_{i}" for component, size in zip(codes.names, sizes, strict=True) for i in range(size)]
     made = program.make(codes.name, "float32", (len(labels),), labels)
     program.add("one_hot", [codes.register], made.register, sizes=np.array(sizes, np.int64))

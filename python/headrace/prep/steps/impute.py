@@ -21,8 +21,10 @@ _STRATEGIES = ("mean", "median", "most_frequent", "constant", "interpolate", "dr
 class Impute(Step):
     """Fill nulls (NaN, and what a field's validity says), as scikit-learn's SimpleImputer. Infinities are values and stay.
 
-    strategy: "mean", "median" or "most_frequent" of the fitted data (the smallest of several most frequent), or "constant" (fill_value).
-        "interpolate": linear in the order of rows between the values before and after; at the ends the nearest one. For transform() and apply() only.
+    strategy: "mean", "median" or "most_frequent" of the fitted data (the smallest of several most frequent; of more than 65,536 different values one that
+        occurs at most count / 32768 times less often than the most frequent), or "constant" (fill_value).
+        "interpolate": linear in the order of rows between the values before and after; at the ends the nearest one. For transform() and apply()
+        only. Where there is no value at all nulls stay.
         "drop": samples with a null are left out; by Pipeline.keep(), transform() and apply().
     indicator: each field also gets `<name>_missing`, float32, 1 where it was null.
     A component without any value is filled with 0, and fit() warns.
@@ -34,6 +36,8 @@ class Impute(Step):
     def __init__(self, strategy: str = "mean", *, fill_value: float = 0.0, indicator: bool = False, fields: Any = None) -> None:
         if strategy not in _STRATEGIES:
             raise ValueError(f"Impute: strategy is {strategy!r}; expected one of {', '.join(_STRATEGIES)}")
+        if isinstance(fill_value, bool) or not isinstance(fill_value, int | float | np.integer | np.floating):
+            raise TypeError(f"Impute: fill_value is {fill_value!r}; expected a number")
         if indicator and strategy == "interpolate":
             raise ValueError("Impute: indicator=True does not go with interpolate, which fills nulls before any step sees them")
         self.strategy, self.fill_value, self.indicator, self.fields = strategy, fill_value, indicator, fields
@@ -89,6 +93,7 @@ class Impute(Step):
     def _indicate(self, program: Program, value: Value) -> None:
         if self.indicator:
             added = tuple(f"{one}_missing" for one in value.names)
+            program.check_new(f"{value.name}_missing", self)
             flags = program.make(f"{value.name}_missing", "float32", value.shape, added)
             program.add("is_null", [value.register], flags.register)
             program.set(flags)

@@ -57,8 +57,7 @@ class MatrixStep(Step):
         for name in names:
             program.remove(name)
         name = self.name or (names[0] if len(names) == 1 else "features")
-        if name in program.values:
-            raise ValueError(f"{self}: there is a field {name!r} already; give another name")
+        program.check_new(name, self)
         made = self.make(
             program, Value(name, (len(labels),), tuple(labels), dtype, register=register, type=kind), self.learned_of(names[0])
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from headrace.statistics import CoMoments
 
 __all__ = ["LDA", "PCA", "Polynomial"]
 
+_MOST_PRODUCTS = 1 << 20
 _RANK_TOLERANCE = 1e-4  # scikit-learn's, of LinearDiscriminantAnalysis
 
 
@@ -35,6 +37,9 @@ class Polynomial(MatrixStep):
 
     def make(self, program: Program, value: Value, learned: Learned) -> Value:
         """One step."""
+        count = math.comb(value.width, self.degree) if self.interaction_only else math.comb(value.width + self.degree, self.degree)
+        if count > _MOST_PRODUCTS:  # of these alone, or all of them
+            raise ValueError(f"{self}: {value.width} numbers have {count:,} products; expected at most {_MOST_PRODUCTS:,}")
         pick = itertools.combinations if self.interaction_only else itertools.combinations_with_replacement
         factors = [one for size in range(0 if self.include_bias else 1, self.degree + 1) for one in pick(range(value.width), size)]
         made = program.make(value.name, value.type, (len(factors),), [_product(value, one) for one in factors], value.dtype)

@@ -80,7 +80,7 @@ class MinMax(_Scaler):
 
     def __init__(self, feature_range: tuple[float, float] = (0, 1), *, clip: bool = False, fields: Any = None) -> None:
         low, high = feature_range
-        if not low < high:
+        if any(isinstance(end, str) for end in (low, high)) or not low < high:
             raise ValueError(f"MinMax: feature_range is {feature_range!r}; expected (low, high) with low < high")
         self.feature_range, self.clip, self.fields = feature_range, clip, fields
         self.keeps = frozenset() if clip else frozenset({"moments"})

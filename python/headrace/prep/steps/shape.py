@@ -94,6 +94,7 @@ class Concat(Step):
         labels = [label for part in parts for label in part.names]
         for name in names:
             program.remove(name)
+        program.check_new(self.name, self)
         made = program.make(self.name, self.dtype, (len(labels),), labels, self.dtype)
         program.add("concat", [part.register for part in parts], made.register)
         program.set(made)

@@ -81,8 +81,8 @@ class Quantile(Step):
     def __init__(self, output_distribution: str = "uniform", *, n_quantiles: int = 1000, fields: Any = None) -> None:
         if output_distribution not in ("uniform", "normal"):
             raise ValueError(f"Quantile: output_distribution is {output_distribution!r}; expected uniform or normal")
-        if n_quantiles < 1:
-            raise ValueError(f"Quantile: n_quantiles is {n_quantiles!r}; expected at least 1")
+        if n_quantiles % 1 != 0 or n_quantiles < 1:
+            raise ValueError(f"Quantile: n_quantiles is {n_quantiles!r}; expected a whole number, at least 1")
         self.output_distribution, self.n_quantiles, self.fields = output_distribution, n_quantiles, fields
 
     def learn(self, value: Value, summary: Summary) -> Learned:

@@ -96,8 +96,7 @@ class Cross(Step):
     def emit_all(self, program: Program, names: list[str]) -> None:
         """One step."""
         name = self.name or f"{self.a}_x_{self.b}"
-        if name in program.values:
-            raise ValueError(f"{self}: there is a field {name!r} already; give another name")
+        program.check_new(name, self)
         parts = [read_category(program, one) for one in (self.a, self.b)]
         made = Value(name, (), (name,), "string", "string", program.register("text", 1), "text", nullable=True)
         program.add("cross", [part.register for part in parts], made.register)

@@ -56,7 +56,10 @@ class Translated(Step):
             table += [Column(value.register, i, value.type) for i in range(value.width)]
         if len(table) != self.columns:
             raise ValueError(f"{self}: the fields {self.fields[:5]} have {len(table)} values a sample; it was fitted on {self.columns}")
-        made = run_node(program, table, self.node)
+        try:
+            made = run_node(program, table, self.node)
+        except (KeyError, IndexError, AttributeError) as error:
+            raise ValueError(f"{self}: what it says to do is damaged ({type(error).__name__}: {error}); translate it again") from error
         if not made:
             raise ValueError(f"{self}: no column is left of it")
         labels = self.labels if len(self.labels) == len(made) else [f"{self.name}_{i}" for i in range(len(made))]
@@ -64,6 +67,7 @@ class Translated(Step):
         program.add("concat", [gathered(program, made, "columns that it passes through")], out.register)
         for name in self.fields:
             program.remove(name)
+        program.check_new(self.name, self)
         program.set(out)
 
     def __eq__(self, other: object) -> bool:
