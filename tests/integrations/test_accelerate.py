@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, skip_first_batches
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from integrations.launch import lines_of, torchrun
 
@@ -116,20 +117,51 @@ def test_save_state_and_load_state_continue_within_an_epoch(dataset: hr.Dataset,
     assert again.stats()["batches"] == 8
 
 
-def test_skip_first_batches_gives_the_rest_of_the_epoch_through_native_reads(dataset: hr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "options", [{"shuffle": True, "seed": 5}, {"sampler": range(41, -1, -1)}, {"shuffle": True, "num_workers": 2, "drop_last": True}]
+)
+def test_skip_first_batches_gives_the_rest_of_the_epoch_from_the_engine(dataset: hr.Dataset, options: dict[str, Any]) -> None:
+    accelerator = Accelerator(cpu=True)
+    expected = ids(hr.DataLoader(dataset, batch_size=4, **options)), ids(hr.DataLoader(dataset, batch_size=4, **options))
+    loader = accelerator.prepare(hr.DataLoader(dataset, batch_size=4, **options))
+    rest = accelerator.skip_first_batches(loader, 6)
+    assert isinstance(rest, torch.utils.data.DataLoader)
+    assert len(rest) == len(loader) - 6
+    assert ids(rest) == expected[0][6:]
+    assert loader.stats()["batches"] == len(rest)  # All of them came from the loader's own engine.
+    assert loader.state_dict()["finished"]
+    whole = hr.DataLoader(dataset, batch_size=4, **options)
+    assert ids(whole) + ids(whole) == expected[0] + ids(loader)  # The loader goes on with the next epoch.
+
+
+def test_the_function_that_a_trainer_imported_by_name_skips_natively(dataset: hr.Dataset) -> None:
     accelerator = Accelerator(cpu=True)
     loader = accelerator.prepare(hr.DataLoader(dataset, batch_size=4, shuffle=True, seed=5))
     loader.set_epoch(3)
     expected = ids(loader)
-    loader.set_epoch(3)
-    calls: list[int] = []
-    read = hr.Dataset.__getitems__
-    monkeypatch.setattr(hr.Dataset, "__getitems__", lambda self, indices: (calls.append(len(indices)), read(self, indices))[1])
-    monkeypatch.delattr(hr.Dataset, "__getitem__")  # Nothing is read sample by sample.
-    rest = accelerator.skip_first_batches(loader, 6)
-    with pytest.warns(hr.HeadraceWarning, match="without prefetching"):
-        assert ids(rest) == expected[6:]
-    assert calls == [4, 4, 4, 4, 2]
+    rest = skip_first_batches(skip_first_batches(loader, 2), num_batches=4)
+    rest.set_epoch(3)
+    ends = [(batch["id"].tolist(), accelerator.gradient_state.end_of_dataloader) for batch in rest]
+    assert ends == [(batch, i == 4) for i, batch in enumerate(expected[6:])]
+    rest.set_epoch(3)
+    iterator = iter(rest)
+    next(iterator)
+    again = hr.DataLoader(dataset, batch_size=4, shuffle=True, seed=5)
+    again.load_state_dict(loader.state_dict())  # What save_state() writes.
+    assert ids(again) == expected[7:]
+    assert ids(skip_first_batches(loader, 11)) == []
+    copied = pickle.loads(pickle.dumps(skip_first_batches(hr.DataLoader(dataset, 4), 9)))
+    assert ids(copied) == [[36, 37, 38, 39], [40, 41]]
+
+
+def test_other_loaders_are_skipped_as_they_were(dataset: hr.Dataset) -> None:
+    accelerator = Accelerator(cpu=True)
+    accelerator.prepare(hr.DataLoader(dataset, 4))
+    rest = skip_first_batches(torch.utils.data.DataLoader(range(10), 3), 2)  # type: ignore[arg-type]
+    assert type(rest.batch_sampler).__name__ == "SkipBatchSampler"
+    assert [batch.tolist() for batch in rest] == [[6, 7, 8], [9]]
+    python = hr.DataLoader(list(range(10)), 3)  # type: ignore[arg-type]
+    assert [batch.tolist() for batch in skip_first_batches(python, 2)] == [[6, 7, 8], [9]]
 
 
 def test_a_loader_that_follows_a_sampler_stays_native_in_one_process(dataset: hr.Dataset) -> None:
@@ -151,9 +183,10 @@ def test_two_processes_read_a_share_each_and_gather_each_sample_once(path: Path,
     torchrun("accelerate_job.py", path, tmp_path)
     for rank in range(2):
         loader = hr.DataLoader(hr.open(path), batch_size=4, shuffle=True, seed=3, rank=rank, world_size=2)
-        *steps, fed, end = lines_of(tmp_path, rank)
+        *steps, rest, fed, end = lines_of(tmp_path, rank)
         assert steps == ids(loader) + ids(loader)
+        assert rest == ids(loader)[4:]
         filled = [*range(42), *range(6)]  # Accelerate's way.
         followed = [filled[b : b + 4] for b in range(4 * rank, 48, 8)]
         assert fed == {"type": "DataLoaderShard", "followed": followed, "says why": [True]}
-        assert end == {"gathered": list(range(42)), "batches": 12, "world": 2}
+        assert end == {"gathered": list(range(42)), "batches": 14, "world": 2}

@@ -1,6 +1,6 @@
 """Runs torchdata's own tests of StatefulDataLoader with headrace.DataLoader in its place, from a checkout that the caller has.
 
-    python tests/public_suites/run.py CHECKOUT [FILE ...] [--peer] [--seconds N] [-k WORDS] [-n PROCESSES]
+    python tests/public_suites/run.py CHECKOUT [FILE ...] [--peer] [--seconds N] [--limit N] [-k WORDS] [-n PROCESSES]
 
 CHECKOUT: of github.com/meta-pytorch/data. FILE: names in its test/stateful_dataloader (default: all). --peer: with torchdata's loader, to compare.
 Prints passed and failed for each file, and the names of what failed. Exit status 1 if something failed. Needs torchdata, expecttest, parameterized.
@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("files", nargs="*")
     parser.add_argument("--peer", action="store_true")
     parser.add_argument("--seconds", type=int, default=600, help="for one file")
+    parser.add_argument("--limit", default="120", help="seconds for one test")
     parser.add_argument("-k", default="", help="as pytest's")
     parser.add_argument("-n", default="0", help="as xdist's")
     arguments = parser.parse_args()
@@ -53,7 +54,7 @@ def main() -> int:
 
 def run(folder: str, name: str, arguments: argparse.Namespace) -> bool:
     """One file; whether something failed."""
-    options = ["-v", "-p", "in_place", "-W", "ignore", "--timeout", "120", "--tb", "line", "-n", arguments.n]
+    options = ["-v", "-p", "in_place", "-W", "ignore", "--timeout", arguments.limit, "--tb", "line", "-n", arguments.n]
     options += ["-k", arguments.k] if arguments.k else []
     environment = {**os.environ, "PYTHONPATH": folder, "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "pytest", f"{name}.py", "--rootdir", folder, "-c", os.devnull, *options]

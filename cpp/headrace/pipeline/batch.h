@@ -51,6 +51,7 @@ struct Batch {
   std::vector<Skipped> skipped;
 
   const storage::Lease& slab_of(const FieldOut& out) const { return out.slab == 0 ? slab : more_slabs[out.slab - 1]; }
+  const std::uint8_t* at(std::size_t offset) const { return slab->data() + offset; }  // where there is one slab
   const std::uint8_t* at(const FieldOut& out, std::size_t offset) const { return slab_of(out)->data() + offset; }
 };
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,13 @@ class IndexFeed:
     All at once by `order()` where the samplers are torch's own, else batch by batch, by iterating. Draws happen at the first step, as in torch.
     `drawn` is what the draws began with, in plain values (a seed, or a generator's state in base64, about 7 KB): given back as `resume`, the same
     indices come again, whatever the generators did since. Other samplers are asked again, and their first `begin` batches dropped.
+    `last_draw`, after order(), is what the sampler draws from the user's generator once it is asked for more than there is: whoever stops before that, or
+    draws from the same generator meanwhile, finds it as under torch.
     """
 
     def __init__(self, batch_sampler: Iterable[Any], begin: int = 0, resume: Mapping[str, Any] | None = None) -> None:
         self.drawn: dict[str, Any] = {}
+        self.last_draw: Callable[[], object] | None = None
         self._resume = dict(resume or {})
         self._batch_sampler, self._begin = batch_sampler, begin
         self._batches = self._generate()
@@ -98,8 +102,12 @@ class IndexFeed:
             sizes = [32] * (count // 32) + [count % 32]
             return torch.cat([torch.randint(high=size, size=(n,), dtype=torch.int64, generator=generator) for n in sizes]).numpy()
         passes = [torch.randperm(size, generator=generator) for _ in range(count // size)]
-        if count % size > 0 or sampler.generator is not None:
-            passes.append(torch.randperm(size, generator=generator)[: count % size])  # Drawn even for nothing: later draws depend on it.
+        if count % size > 0:
+            passes.append(torch.randperm(size, generator=generator)[: count % size])
+        elif sampler.generator is not None:
+            self.last_draw = functools.partial(
+                torch.randperm, size, generator=generator
+            )  # Drawn even for nothing: later draws depend on it.
         return torch.cat(passes).numpy() if passes else np.empty(0, dtype=np.int64)
 
     def _generator(self, sampler: Any) -> torch.Generator:

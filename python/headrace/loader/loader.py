@@ -34,6 +34,7 @@ from headrace.loader.prepared import PreparedPass, can_be_kept, prepared_device 
 from headrace.loader.python_engine import PythonEngine  # noqa: E402
 from headrace.loader.python_options import NATIVE_DEFAULTS  # noqa: E402
 from headrace.loader.replay import replay  # noqa: E402
+from headrace.loader.single_samples import convert_sample  # noqa: E402
 from headrace.loader.source import Source, as_arrays  # noqa: E402
 from headrace.loader.stats import stats_of  # noqa: E402
 from headrace.loader.transfer import Transfer  # noqa: E402
@@ -175,8 +176,7 @@ class DataLoader(EngineLoader):
         self.rank, self.world_size, self.mesh = rank, world_size, mesh
         self.uneven = one_of("uneven", uneven, ("pad", "drop", "exact"))
         self.check_ranks, self.batch_by = check_ranks, batch_by
-        self.snapshot_every_n_steps = snapshot_every_n_steps
-        self.shuffle = bool(shuffle)
+        self.snapshot_every_n_steps, self.shuffle = snapshot_every_n_steps, bool(shuffle)
         check_device(device)
         self.device = device
         self._begin_empty()
@@ -184,6 +184,8 @@ class DataLoader(EngineLoader):
             self._begin_native(options, arguments)
         else:
             self._python = PythonEngine(self)
+            if not whole and collate_fn is None and self._source.is_headraces and not self.is_disabled:
+                arguments["collate_fn"] = convert_sample
             self._begin_as_torch(options, arguments)
         self.followers = Followers(self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None), self.dataset)
 

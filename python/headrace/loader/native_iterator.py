@@ -55,6 +55,7 @@ class NativeIterator:
         self._schedule = loader.batch_schedule
         if self._schedule is not None and self._state.position == 0:
             self._schedule.begin_epoch()
+        self._last_draw: Callable[[], object] | None = None  # of a sampler whose order is known, still to come
         self._batches: IndexFeed | None = None  # while a sampler's batches are still to come
         self._begin: int | None = None  # batches before this pass, where a sampler's order is followed
         if loader.is_fed:
@@ -124,12 +125,16 @@ class NativeIterator:
             pipeline = self._change_size(pipeline)
         if self._batches is not None:
             self._feed(pipeline)
+        if self._last_draw is not None and self._passed + self._ahead > self._whole_batches:
+            self._draw_last()  # Torch's sampler is asked for as many batches ahead.
         self._passed += 1
         try:
             batch = pipeline.next(self._loader.timeout)
         except LoaderTimeoutError:
             self._passed -= 1  # Still under way.
             raise
+        if batch is None and self._last_draw is not None:
+            self._draw_last()
         if self._is_closed:
             raise StopIteration  # Not delivered, and not the end of the epoch.
         if batch is not None:
@@ -138,6 +143,11 @@ class NativeIterator:
                 self._source.note_fallback()
             self._passed = batch.step + 1  # Exact again after an interrupt, of which nobody can say which side of the batch it hit.
         return batch
+
+    def _draw_last(self) -> None:
+        assert self._last_draw is not None
+        self._last_draw()
+        self._last_draw = None
 
     def changes_size(self, ahead: int = 0) -> bool:
         """Whether the batch that comes after `ahead` that are not yet delivered has another size, by a schedule, than the engine makes."""
@@ -224,6 +234,7 @@ class NativeIterator:
             if order is not None:
                 begin = min(self._state.position * self._loader.partition.batch_size, len(order))
                 pipeline.start_listed(self._source.absolute(order), begin, self._state.epoch)
+                self._last_draw, self._whole_batches = self._batches.last_draw, len(order) // self._loader.partition.batch_size
                 self._batches, self._begin = None, 0
                 return
             pipeline.start_fed(self._state.epoch)

@@ -1,8 +1,9 @@
-"""What Accelerate asks of a loader that is given to `Accelerator.prepare()`, so that it keeps the loader instead of making another one."""
+"""What Accelerate asks of a loader that is given to `Accelerator.prepare()`, so that it keeps the loader instead of making another one; later too."""
 
 from __future__ import annotations
 
 import sys
+import types
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,30 @@ def can_be_kept(loader: DataLoader) -> bool:
     if state.device.type not in ("cpu", "cuda"):
         _warn_once(f"headrace copies to no device of type {state.device.type}; Accelerate does")
         return False
+    _skip_natively()
     return True
+
+
+def _skip_natively() -> None:
+    # Accelerate's skip_first_batches(), with which trainers resume within an epoch, makes a loader of torch's of a loader's parts, and asks it nothing by
+    # which it could stay. The function keeps its identity and gets another body, since trainers import it by name: of other loaders it makes what it did.
+    module = sys.modules.get("accelerate.data_loader")
+    if module is None or hasattr(module, "_headrace_skip"):
+        return
+    function = module.skip_first_batches
+    usual = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+
+    def skip(loader: Any, batches: int) -> Any:
+        from headrace.loader.skipping import RestOfEpoch, can_be_skipped  # Here, since it imports the loader.
+
+        return RestOfEpoch(loader, batches) if can_be_skipped(loader) else usual(loader, batches)
+
+    module._headrace_skip = skip  # type: ignore[attr-defined]
+    function.__code__ = _answer.__code__
+
+
+def _answer(dataloader: Any, num_batches: int = 0) -> Any:
+    return _headrace_skip(dataloader, num_batches)  # type: ignore[name-defined] # noqa: F821 - a global of Accelerate's module
 
 
 def _warn_once(reason: str) -> None:

@@ -54,7 +54,7 @@ class Source:
         if parallel in ("process", "thread", "disabled"):
             return
         # Torch's own datasets are served natively only where nobody can tell the difference.
-        is_found = whole and (plain or self.is_ours or is_stored(dataset)) and self._look()
+        is_found = whole and (plain or self.is_headraces) and self._look()
         if not is_found and not (whole and plain):
             self.reason = "batch_size=None, collate_fn and worker_init_fn need Python for each sample"
         if not is_found and parallel == "native":
@@ -64,6 +64,11 @@ class Source:
     def is_ours(self) -> bool:
         """Whether it is a dataset of headrace's own, which is what is read."""
         return isinstance(self._dataset, Dataset | ArrayDataset)
+
+    @property
+    def is_headraces(self) -> bool:
+        """Whether its samples are those of a dataset of headrace's own, or of parts of some."""
+        return self.is_ours or is_stored(self._dataset)
 
     def _look(self) -> bool:
         self.found, self.reason = find_native(self._dataset)

@@ -44,6 +44,9 @@ class Draws:
         size = self._sampler.batch_size
         for begin in itertools.count(self._taken * size, size):
             indices = order[begin : begin + size].tolist()
+            if len(indices) < size and self._feed.last_draw is not None:
+                self._feed.last_draw()
+                self._feed.last_draw = None
             if not indices or (self._sampler.drop_last and len(indices) < size):
                 return
             yield indices

@@ -27,6 +27,8 @@ for _ in range(2):
         optimizer.step()
         optimizer.zero_grad()
         record(out, rank, batch["id"].tolist())
+rest = accelerator.skip_first_batches(prepared, 4)
+record(out, rank, [batch["id"].tolist() for batch in rest])
 # A sampler of torch's is cut by Accelerate, which makes a loader of its own for that.
 fed = hr.DataLoader(hr.open(data), batch_size=4, sampler=range(42))
 with warnings.catch_warnings(record=True) as said:
