@@ -1,7 +1,7 @@
 """What the default's decoding at a fraction of the size costs: PSNR against exact=True, and the accuracy of a small network trained on each.
 
-The task: from which of 26 real photos is this part? Parts are 384x384 and become 64x64, so that nearly all are decoded at 1/2 or 1/4. Networks of one seed begin alike
-and see the same crops in the same order, so they differ by the decoding alone.
+The task: from which of 26 real photos is this part? Parts are 384x384 and become 64x64, so that nearly all are decoded at 1/2 or 1/4.
+Networks of one seed begin alike and see the same crops in the same order, so they differ by the decoding alone.
 
 HEADRACE_BENCH_PHOTO_FOLDER=P  where the photos lie (default /usr/share/backgrounds); workloads/photo_parts.py says which packages have them
 HEADRACE_BENCH_SEEDS=N         networks of each kind (default 8), HEADRACE_BENCH_EPOCHS=N (default 15)
@@ -51,7 +51,12 @@ def network(classes: int, seed: int) -> torch.nn.Module:
     torch.manual_seed(seed)
     layers: list[torch.nn.Module] = []
     for before, after in ((3, 16), (16, 32), (32, 64), (64, 96)):
-        layers += [torch.nn.Conv2d(before, after, 3, padding=1, bias=False), torch.nn.BatchNorm2d(after), torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+        layers += [
+            torch.nn.Conv2d(before, after, 3, padding=1, bias=False),
+            torch.nn.BatchNorm2d(after),
+            torch.nn.ReLU(),
+            torch.nn.MaxPool2d(2),
+        ]
     return torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(96, classes))
 
 
@@ -131,7 +136,9 @@ def test_accuracy(parts: PhotoParts, report: Any) -> None:
         half_of_the_95_percent_interval=half,
         networks_of_each=SEEDS,
         test_images=len(tests["fast"].dataset),
-        crossed="trained on the default, tested on exact=True, less tested on the default: {:+.2f} +- {:.2f}".format(*mean_and_half(crossed)),
+        crossed="trained on the default, tested on exact=True, less tested on the default: {:+.2f} +- {:.2f}".format(
+            *mean_and_half(crossed)
+        ),
         **{f"accuracy_{a}_tested_on_{b}": "{:.2f} +- {:.2f} %".format(*means[a, b]) for a, b in found},
     )
     assert means["exact", "exact"][0] > 50, "the network has not learned the task, so its accuracy says nothing"

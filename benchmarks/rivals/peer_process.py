@@ -27,12 +27,14 @@ def rivals_python() -> Path | None:
 class PeerProcess:
     """Starts a worker; `ask` sends it one command and waits for the answer. Use as a context: the process ends with it."""
 
-    def __init__(self, python: Path | None, module: str, shape: str, folder: Path, samples: int, errors: Path) -> None:
+    def __init__(
+        self, python: Path | None, module: str, shape: str, folder: Path, samples: int, errors: Path, worker: str = "worker"
+    ) -> None:
         path = [str(ROOT)] if python is not None else [str(ROOT), *(entry for entry in sys.path if entry)]
         self.module = module
         self._errors = errors.open("w")
         self._process = subprocess.Popen(
-            [str(python or sys.executable), "-m", "benchmarks.rivals.worker", module, shape, str(folder), str(samples)],
+            [str(python or sys.executable), "-m", f"benchmarks.rivals.{worker}", module, shape, str(folder), str(samples)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

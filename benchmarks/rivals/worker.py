@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,26 +81,30 @@ class Worker:
         return {"samples": samples, "seconds": elapsed, "first_batch_seconds": started - begin}
 
 
-def main(arguments: list[str]) -> None:
-    """Answer commands until standard input ends."""
+def answer(make: Callable[[], Any]) -> None:
+    """Answer commands until standard input ends, by the methods of what `make` returns; it is made at the first."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    module, shape, folder, samples = arguments
     worker: Any = None
     for line in sys.stdin:
         command = json.loads(line)
         call = command.pop("do")
         try:
-            worker = worker or Worker(module, prepare(shape, Path(folder), int(samples)))
-            answer = getattr(worker, call)(**command)
+            worker = worker or make()
+            said = getattr(worker, call)(**command)
         except Exception as error:  # noqa: BLE001 - the one who asked is told
             import traceback
 
             traceback.print_exc()
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer) + "\n")
+            said = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(said) + "\n")
         answers.flush()
 
 
+def main(module: str, shape: str, folder: str, samples: str) -> None:
+    """One loader on one shape of data."""
+    answer(lambda: Worker(module, prepare(shape, Path(folder), int(samples))))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

@@ -1,7 +1,7 @@
 """Parts of real photos, labelled by the photo that they are cut from: class folders for training, and others for the test.
 
-The photos are those of Debian's packages `lomiri-wallpapers-16.04`, `lomiri-wallpapers-20.04` and `mate-backgrounds` (their drawings are left out). `apt-get install`
-puts them below /usr/share/backgrounds; `apt-get download` and `dpkg -x` anywhere else.
+The photos are those of Debian's packages `lomiri-wallpapers-16.04`, `lomiri-wallpapers-20.04` and `mate-backgrounds` (their drawings are left
+out). `apt-get install` puts them below /usr/share/backgrounds; `apt-get download` and `dpkg -x` anywhere else.
 """
 
 from __future__ import annotations
@@ -17,9 +17,28 @@ __all__ = ["PACKAGES", "PhotoParts"]
 PACKAGES = ("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "mate-backgrounds")
 _NAMES = (
     *("Bridge_by_Sander_Klootwijk", "Dragonfly_by_Bolly", "Kleiber_by_Lukas_Baubkus", "Picture_0B_by_freespace", "Picture_1A_by_freespace"),
-    *("Wine_by_Jakkub_Mede", "aitzgorri_by_Aitzol_Berasategi", "free_by_Peter_Nerlich", "friends_by_Aitzol_Berasategi", "greentock_by_Peter_Nerlich"),
+    *(
+        "Wine_by_Jakkub_Mede",
+        "aitzgorri_by_Aitzol_Berasategi",
+        "free_by_Peter_Nerlich",
+        "friends_by_Aitzol_Berasategi",
+        "greentock_by_Peter_Nerlich",
+    ),
     *("life_by_Aitzol_Berasategi", "picosdeeuropa_by_Aitzol_Berasategi", "seeding_by_Clements_Engelhardt", "sunset_by_Aitzol_Berasategi"),
-    *("Aqua", "Blinds", "Dune", "FreshFlower", "Garden", "GreenMeadow", "LadyBird", "RainDrops", "Storm", "TwoWings", "Wood", "YellowFlower"),
+    *(
+        "Aqua",
+        "Blinds",
+        "Dune",
+        "FreshFlower",
+        "Garden",
+        "GreenMeadow",
+        "LadyBird",
+        "RainDrops",
+        "Storm",
+        "TwoWings",
+        "Wood",
+        "YellowFlower",
+    ),
 )
 _SIDE = 384  # of a part
 _SHORTER = 4 * _SIDE  # of a photo, where it is larger

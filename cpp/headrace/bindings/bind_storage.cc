@@ -1,8 +1,12 @@
 #include <pybind11/stl.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <future>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "headrace/base/blocked_signals.h"
 #include "headrace/bindings/interpreter_lock.h"
@@ -10,6 +14,7 @@
 #include "headrace/bindings/raise.h"
 #include "headrace/bindings/register.h"
 #include "headrace/pipeline/read_benchmark.h"
+#include "headrace/storage/directory_listing.h"
 
 namespace py = pybind11;
 
@@ -69,11 +74,46 @@ py::dict run_read_benchmark(const std::vector<py::object>& paths, std::uint64_t 
   return out;
 }
 
+using IdentityValues = std::array<std::int64_t, 4>;  // device, inode, mtime and ctime in ns
+
+IdentityValues values_of(const storage::DirectoryIdentity& identity) {
+  return {static_cast<std::int64_t>(identity.device), static_cast<std::int64_t>(identity.inode), identity.mtime_ns, identity.ctime_ns};
+}
+
+// Names by '/', which is in none.
+py::bytes joined(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) (out += out.empty() ? "" : "/") += name;
+  return out;
+}
+
+py::list list_directories(const std::vector<py::object>& paths, const std::vector<std::optional<IdentityValues>>& known, int threads) {
+  if (known.size() != paths.size()) throw py::value_error("paths and known differ in length");
+  std::vector<storage::ListedDirectory> directories;
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    directories.push_back({file_path(paths[i]), std::nullopt});
+    if (!known[i].has_value()) continue;
+    const auto& [device, inode, mtime_ns, ctime_ns] = *known[i];
+    directories.back().known = {static_cast<std::uint64_t>(device), static_cast<std::uint64_t>(inode), mtime_ns, ctime_ns};
+  }
+  const auto listings = unwrap(without_lock([&] { return storage::list_directories(directories, threads); }));
+  py::list out;
+  for (const auto& listing : listings) {
+    if (!listing.has_value()) {
+      out.append(py::none());
+    } else {
+      out.append(py::make_tuple(values_of(listing->identity), joined(listing->files), joined(listing->folders), listing->can_be_kept));
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 void register_storage(py::module_& m) {
   m.def("read_benchmark", &run_read_benchmark, py::arg("paths"), py::kw_only(), py::arg("block_bytes"), py::arg("depth"), py::arg("reader"),
         py::arg("random"), py::arg("seconds"), py::arg("threads") = 1, py::arg("seed") = 0, py::arg("loop") = false);
+  m.def("list_directories", &list_directories, py::arg("paths"), py::arg("known"), py::kw_only(), py::arg("threads"));
 }
 
 }  // namespace headrace::bindings

@@ -610,6 +610,15 @@ class Verification:
         """(bytes done, bytes in all)."""
     def cancel(self) -> None: ...
 
+def list_directories(
+    paths: Sequence[str | bytes | PathLike[str]], known: Sequence[tuple[int, int, int, int] | None], *, threads: int
+) -> list[tuple[list[int], bytes, bytes, bool] | None]:
+    """What directories hold, listed side by side: (identity, names of files, names of folders, whether that can be kept), names joined by "/".
+
+    identity: device, inode, mtime and ctime in ns. known: identities of listings that could be kept; where it is still that, the answer is None.
+    Links count as what they lead to. Raises NotFoundError, StorageError.
+    """
+
 def find_abandoned_files(path: str | bytes | PathLike[str], *, remove: bool = False) -> dict[str, Any]:
     """What dead writers left in a dataset directory: {"files": [(name, bytes)], "uncertain": [(name, bytes)], "writers": bool}.
 

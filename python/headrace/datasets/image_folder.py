@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from headrace import _native
 from headrace.datasets.arrays import ArrayDataset
+from headrace.datasets.folder_listing import list_folders
 from headrace.datasets.layout import BatchLayout, CollatedLayout
 from headrace.datasets.rows import absolute_rows
 from headrace.datasets.view import NO_CHANGE, Change
@@ -28,6 +29,8 @@ class ImageFolder(ArrayDataset):
     transform: a headrace.images.Compose, which `hr.DataLoader(ImageFolder(root, transform=...))` runs natively (it is the loader's default for `prepare`).
         Without one, samples hold the encoded bytes. JPEG, PNG and WebP are decoded; a file of another kind is an error of its sample.
     extensions, is_valid_file, allow_empty: as in torchvision.
+    cache: what folders hold is kept in the cache folder (HEADRACE_CACHE_DIR, else ~/.cache/headrace), if there are 1,000 files or more, on a local
+        file system; a folder that changed since is listed anew. False: everything is listed, nothing is kept.
     split(stratify="label"), kfold(), sample(), bootstrap() and where(hr.col("label") == 3) choose among the files without reading them.
     Files are read when a batch needs them, and may not change meanwhile. Pickles as its list of files.
     Raises NotFoundError if there is no class folder, or no image in one.
@@ -41,15 +44,17 @@ class ImageFolder(ArrayDataset):
         extensions: Sequence[str] = EXTENSIONS,
         is_valid_file: Callable[[str], bool] | None = None,
         allow_empty: bool = False,
+        cache: bool = True,
     ) -> None:
         self.root = os.fsdecode(root)
-        self.classes = sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
+        tree = list_folders(self.root, cache=cache)
+        self.classes = tree.classes
         if not self.classes:
             raise NotFoundError(f"{self.root} has no class folders; expected root/class/image.jpg")
         self.class_to_idx = {name: i for i, name in enumerate(self.classes)}
         endings = tuple(extension.lower() for extension in extensions)
         is_valid = is_valid_file or (lambda path: path.lower().endswith(endings))
-        found = [sorted_files(os.path.join(self.root, name), is_valid) for name in self.classes]
+        found = [tree.files(name, is_valid) for name in self.classes]
         empty = [name for name, paths in zip(self.classes, found, strict=True) if not paths]
         if empty and not allow_empty:
             raise NotFoundError(f"{self.root}: no image in the classes {', '.join(empty[:10])}; supported are {' '.join(endings)}")
@@ -65,7 +70,8 @@ class ImageFolder(ArrayDataset):
 
     def _build(self) -> None:
         folder = os.path.abspath(self.root)
-        names = [os.fsencode(os.path.relpath(path, self.root)) for path in self._paths]
+        above = os.path.join(self.root, "")
+        names = [os.fsencode(path.removeprefix(above)) for path in self._paths]
         fields = [_native.Field("image", "image"), _native.Field("label", dtype="int64")]
         self._tensors, self._places = [], []
         self._table = _native.make_files(_native.Schema(fields, "tuple"), folder, names, [self._labels])
@@ -140,21 +146,3 @@ def _remake(root: str, classes: list[str], paths: list[str], labels: npt.NDArray
     made.root, made.classes, made.class_to_idx = root, classes, {name: i for i, name in enumerate(classes)}
     made._start(paths, labels, transform)
     return made
-
-
-def sorted_files(folder: str, is_valid: Callable[[str], bool]) -> list[str]:
-    """Paths below a folder in torchvision's order: folders by path, then names. Links to folders are followed. Raises ValueError for an endless one."""
-    paths: list[str] = []
-    for root, _, names in sorted(_walk(folder)):
-        paths += [path for name in sorted(names) if is_valid(path := os.path.join(root, name))]
-    return paths
-
-
-def _walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    for root, folders, names in os.walk(folder, followlinks=True):
-        for name in folders:
-            inner = os.path.join(root, name)
-            # A link to a folder above it would be followed until the system refuses, and give each image some forty times.
-            if os.path.islink(inner) and f"{os.path.realpath(root)}/".startswith(f"{os.path.realpath(inner)}/"):
-                raise ValueError(f"{inner} is a link to a folder that it is in; remove it")
-        yield root, folders, names

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace import _native
+from headrace.datasets.cache_folder import cache_folder
 
 __all__ = ["Profile", "automatic_workers", "load_profile", "machine_key", "profile_path", "save_profile"]
 
@@ -63,25 +64,12 @@ def _cpu() -> str:
         return platform.processor()
 
 
-def _folder() -> Path:
-    named = os.environ.get("HEADRACE_CACHE_DIR")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(base):
-        return Path(base) / "headrace"
-    try:
-        return Path.home() / ".cache" / "headrace"
-    except RuntimeError as error:  # A user without a home, as in some containers.
-        raise OSError(f"there is no home directory to keep profiles in ({error}); name one in HEADRACE_CACHE_DIR") from None
-
-
 def profile_path(fingerprint: str, machine: str | None = None) -> Path:
     """Where the profile of a dataset lies, $HEADRACE_CACHE_DIR or $XDG_CACHE_HOME/headrace or ~/.cache/headrace; it need not be there.
 
     Raises OSError for a user without a home directory, where neither variable is set.
     """
-    return _folder() / "profiles" / f"{machine or machine_key()}-{fingerprint}.json"
+    return cache_folder() / "profiles" / f"{machine or machine_key()}-{fingerprint}.json"
 
 
 def save_profile(profile: Profile) -> Path:

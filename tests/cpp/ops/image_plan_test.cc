@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "ops/image_samples.h"
 #include "ops/jpeg_samples.h"
 
 namespace headrace::ops {
@@ -108,6 +109,8 @@ TEST_CASE("mutated files through a whole plan are an image or an error, never mo
   std::vector<std::vector<std::uint8_t>> corpus{make_jpeg({90, 60}), make_jpeg({33, 70, 70, false, true}), make_jpeg({64, 64, 95, true}),
                                                 make_jpeg({17, 5, 60, true, true})};
   corpus.push_back(*repack_jpeg(make_jpeg({50, 200}), {}));
+  corpus.push_back(*repack_jpeg(make_jpeg({300, 40}), {}));
+  for (const auto& file : {kPng, kPalettePng, kDeepPng, kAlphaPng, kWebp, kLosslessWebp, kAlphaWebp}) corpus.push_back(file);
   const auto files = static_cast<std::uint32_t>(corpus.size());
   std::vector<ImageStep> steps = train_steps(24);
   steps.insert(steps.begin() + 3, AutoAugment{});

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from headrace._native import Field
-from headrace.datasets.image_folder import EXTENSIONS, sorted_files
+from headrace.datasets.folder_listing import list_folders
+from headrace.datasets.image_folder import EXTENSIONS
 from headrace.errors import CorruptDataError, NotFoundError
 from headrace.writing.base import offsets_of
 from headrace.writing.batches import Batch, Source
@@ -59,13 +60,14 @@ class ImageFolderSource(Source):
     """Samples in torchvision's order: classes sorted by name, then folders, then file names."""
 
     def __init__(self, root: str, threads: int, extensions: tuple[str, ...], storing: Storing | None = None) -> None:
-        self.classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+        tree = list_folders(root, cache=False)
+        self.classes = tree.classes
         if not self.classes:
             raise NotFoundError(f"{root} has no class folders; expected root/class/image.jpg")
         self._samples: list[tuple[str, int]] = []
         empty = []
         for label, name in enumerate(self.classes):
-            found = sorted_files(os.path.join(root, name), lambda path: path.lower().endswith(extensions))
+            found = tree.files(name, lambda path: path.lower().endswith(extensions))
             self._samples += [(path, label) for path in found]
             if not found:
                 empty.append(name)
