@@ -25,13 +25,13 @@ const FieldOut& out_of(const Batch& batch, std::size_t field) {
 }
 const Field& field_of(const Batch& batch, const FieldOut& out) { return batch.schema->fields[out.field]; }
 
-py::capsule lease_capsule(const Batch& batch) {
-  return py::capsule(new storage::Lease(batch.slab), [](void* lease) { delete static_cast<storage::Lease*>(lease); });
+py::capsule lease_capsule(const Batch& batch, const FieldOut& out) {
+  return py::capsule(new storage::Lease(batch.memory(out)), [](void* lease) { delete static_cast<storage::Lease*>(lease); });
 }
 
 template <typename T>
-py::array shared_array(const Batch& batch, std::size_t at, std::int64_t count) {
-  return py::array(py::dtype::of<T>(), std::vector<py::ssize_t>{count}, batch.at(at), lease_capsule(batch));
+py::array shared_array(const Batch& batch, const FieldOut& out, std::size_t at, std::int64_t count) {
+  return py::array(py::dtype::of<T>(), std::vector<py::ssize_t>{count}, batch.at(out, at), lease_capsule(batch, out));
 }
 
 // First dimensions of a field's values as delivered; its sample shape follows.
@@ -64,9 +64,9 @@ PyObject* make_str(const std::uint8_t* bytes, std::int64_t size) {
 }
 
 py::list value_list(const Batch& batch, const FieldOut& out, const Field& field) {
-  const auto* offsets = reinterpret_cast<const std::int64_t*>(batch.at(out.offsets_at));
-  const std::uint8_t* values = batch.at(out.values_at);
-  const std::uint8_t* valid = out.valid_at == FieldOut::kAbsent ? nullptr : batch.at(out.valid_at);
+  const auto* offsets = reinterpret_cast<const std::int64_t*>(batch.at(out, out.offsets_at));
+  const std::uint8_t* values = batch.at(out, out.values_at);
+  const std::uint8_t* valid = out.valid_at == FieldOut::kAbsent ? nullptr : batch.at(out, out.valid_at);
   py::list list(batch.indices.size());
   for (std::size_t i = 0; i < batch.indices.size(); ++i) {
     PyObject* one = nullptr;
@@ -93,9 +93,11 @@ py::object to_numpy(const Batch& batch, std::size_t index) {
   const Field& field = field_of(batch, out);
   if (field.is_variable() && field.kind != Kind::kRagged) return value_list(batch, out, field);
   const auto shape = values_shape(batch, out, field);
-  py::array values(numpy_dtype(field), std::vector<py::ssize_t>(shape.begin(), shape.end()), batch.at(out.values_at), lease_capsule(batch));
+  py::array values(numpy_dtype(field), std::vector<py::ssize_t>(shape.begin(), shape.end()), batch.at(out, out.values_at),
+                   lease_capsule(batch, out));
   if (!field.is_variable() || out.padded) return values;
-  return py::make_tuple(values, shared_array<std::int64_t>(batch, out.offsets_at, static_cast<std::int64_t>(batch.indices.size()) + 1));
+  return py::make_tuple(values,
+                        shared_array<std::int64_t>(batch, out, out.offsets_at, static_cast<std::int64_t>(batch.indices.size()) + 1));
 }
 
 // Strings as they lie: their bytes end to end, and where each begins.
@@ -103,8 +105,8 @@ py::object to_texts(const Batch& batch, std::size_t index) {
   const FieldOut& out = out_of(batch, index);
   const Field& field = field_of(batch, out);
   if (field.kind != Kind::kString && field.kind != Kind::kBytes) throw py::type_error("field '" + field.name + "' holds no texts");
-  return py::make_tuple(shared_array<std::uint8_t>(batch, out.values_at, static_cast<std::int64_t>(out.values_bytes)),
-                        shared_array<std::int64_t>(batch, out.offsets_at, static_cast<std::int64_t>(batch.indices.size()) + 1));
+  return py::make_tuple(shared_array<std::uint8_t>(batch, out, out.values_at, static_cast<std::int64_t>(out.values_bytes)),
+                        shared_array<std::int64_t>(batch, out, out.offsets_at, static_cast<std::int64_t>(batch.indices.size()) + 1));
 }
 
 DLDataType dlpack_dtype(const Field& field) {
@@ -154,7 +156,7 @@ py::capsule to_dlpack(const Batch& batch, std::size_t index, const std::string& 
     dtype = {6, 8, 1};
   }
   if (at == FieldOut::kAbsent) throw py::value_error("field '" + field.name + "' has no part '" + part + "'");
-  return dlpack_capsule(batch.slab, batch.slab->data() + at, dtype, std::move(shape));
+  return dlpack_capsule(batch.memory(out), batch.memory(out)->data() + at, dtype, std::move(shape));
 }
 
 // One call for a whole batch: each crossing into Python costs more than the capsule itself.
@@ -162,7 +164,7 @@ py::tuple all_dlpacks(const Batch& batch) {
   py::tuple out(batch.fields.size());
   for (std::size_t i = 0; i < batch.fields.size(); ++i) {
     const FieldOut& field = batch.fields[i];
-    out[i] = dlpack_capsule(batch.slab, batch.slab->data() + field.values_at, dlpack_dtype(field_of(batch, field)),
+    out[i] = dlpack_capsule(batch.memory(field), batch.memory(field)->data() + field.values_at, dlpack_dtype(field_of(batch, field)),
                             values_shape(batch, field, field_of(batch, field)));
   }
   return out;
@@ -171,10 +173,10 @@ py::tuple all_dlpacks(const Batch& batch) {
 py::array lengths(const Batch& batch, std::size_t index) {
   const FieldOut& out = out_of(batch, index);
   const auto size = static_cast<std::int64_t>(batch.indices.size());
-  if (out.lengths_at != FieldOut::kAbsent) return shared_array<std::int64_t>(batch, out.lengths_at, size);
+  if (out.lengths_at != FieldOut::kAbsent) return shared_array<std::int64_t>(batch, out, out.lengths_at, size);
   if (out.offsets_at == FieldOut::kAbsent) throw py::value_error("field '" + field_of(batch, out).name + "' has no lengths");
   py::array_t<std::int64_t> made(size);
-  const auto* offsets = reinterpret_cast<const std::int64_t*>(batch.at(out.offsets_at));
+  const auto* offsets = reinterpret_cast<const std::int64_t*>(batch.at(out, out.offsets_at));
   for (std::int64_t i = 0; i < size; ++i) made.mutable_data()[i] = offsets[i + 1] - offsets[i];
   return made;
 }
@@ -206,7 +208,7 @@ void register_batch(py::module_& m) {
           [](const Batch& b, std::size_t index) {
             const FieldOut& out = out_of(b, index);
             if (out.valid_at == FieldOut::kAbsent) throw py::value_error("field '" + field_of(b, out).name + "' is not nullable");
-            return shared_array<bool>(b, out.valid_at, static_cast<std::int64_t>(b.indices.size()));
+            return shared_array<bool>(b, out, out.valid_at, static_cast<std::int64_t>(b.indices.size()));
           },
           py::arg("field"))
       .def("dlpacks", &all_dlpacks)

@@ -1,6 +1,7 @@
-// Samples assembled in one slab, and where each field lies in it.
+// Samples assembled in one slab, and where each field lies in it. Texts that a field plan makes lie in a second one: how long they are
+// shows only once they are made.
 //
-// Owns:     a lease of the slab; whoever keeps bytes of it must keep a copy of the lease.
+// Owns:     leases of the slabs; whoever keeps bytes of one must keep a copy of its lease.
 // Threads:  immutable once delivered; any thread.
 #pragma once
 
@@ -19,11 +20,12 @@ enum class OnError : std::uint8_t { kRaise, kSkip, kReplace };
 Result<Ragged> ragged_from_name(std::string_view name);
 Result<OnError> on_error_from_name(std::string_view name);
 
-// Offsets are from the slab's start and multiples of 64. A part that a field does not have is kAbsent.
+// Offsets are from the start of the field's slab and multiples of 64. A part that a field does not have is kAbsent.
 struct FieldOut {
   static constexpr std::size_t kAbsent = ~std::size_t{0};
   std::uint32_t field = 0;      // in the dataset's schema
   bool padded = false;          // ragged, delivered as one tensor
+  bool made_text = false;       // lies in Batch::texts
   std::uint64_t row_bytes = 0;  // of a tensor sample, or of one inner sample; 1 for bytes, strings, images
   std::uint64_t longest = 0;    // padded: inner samples of the longest value
   std::size_t values_at = 0;
@@ -40,6 +42,7 @@ struct Skipped {
 
 struct Batch {
   storage::Lease slab;
+  storage::Lease texts;  // null: no plan made any
   std::shared_ptr<const format::Schema> schema;
   std::vector<FieldOut> fields;
   std::vector<std::int64_t> indices;
@@ -49,6 +52,9 @@ struct Batch {
   std::vector<Skipped> skipped;
 
   const std::uint8_t* at(std::size_t offset) const { return slab->data() + offset; }
+  // Of a field: the slab that it lies in, and a part of it.
+  const storage::Lease& memory(const FieldOut& out) const { return out.made_text ? texts : slab; }
+  const std::uint8_t* at(const FieldOut& out, std::size_t offset) const { return memory(out)->data() + offset; }
 };
 
 }  // namespace headrace::pipeline

@@ -55,17 +55,17 @@ Status ClassCounts::add(const Batch& batch) try {
             strf("field '%s' is no label: expected whole numbers or booleans without dimensions, strings or bytes", field.name.c_str())};
   }
   for (std::size_t i = 0; i < batch.indices.size(); ++i) {
-    if (out.valid_at != FieldOut::kAbsent && batch.at(out.valid_at)[i] == 0) {
+    if (out.valid_at != FieldOut::kAbsent && batch.at(out, out.valid_at)[i] == 0) {
       return {Code::kInvalidArgument, strf("field '%s', sample %lld: its label is null; give weights of your own (0 leaves a sample out)",
                                            field.name.c_str(), static_cast<long long>(batch.indices[i]))};
     }
     std::uint64_t key = 0;
     if (number) {
-      std::memcpy(&key, batch.at(out.values_at) + i * out.row_bytes, out.row_bytes);
+      std::memcpy(&key, batch.at(out, out.values_at) + i * out.row_bytes, out.row_bytes);
     } else {
-      const auto begin = load_le<std::int64_t>(batch.at(out.offsets_at) + 8 * i),
-                 end = load_le<std::int64_t>(batch.at(out.offsets_at) + 8 * i + 8);
-      key = codec::hash({batch.at(out.values_at) + begin, static_cast<std::size_t>(end - begin)}, 0);
+      const auto begin = load_le<std::int64_t>(batch.at(out, out.offsets_at) + 8 * i),
+                 end = load_le<std::int64_t>(batch.at(out, out.offsets_at) + 8 * i + 8);
+      key = codec::hash({batch.at(out, out.values_at) + begin, static_cast<std::size_t>(end - begin)}, 0);
     }
     const std::uint32_t which = class_of(key);
     if (counts_.size() > kMaxClasses) {
