@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_cleaned_texts_are_encoded_and_counted_after_cleaning(tmp_path: Path) ->
     np.testing.assert_array_equal(np.concatenate([batch["x"].numpy() for batch in loader]), expected)
 
 
-def test_texts_that_are_not_encoded_are_for_apply_not_for_loaders(tmp_path: Path) -> None:
+def test_texts_that_are_not_encoded_are_written(tmp_path: Path) -> None:
     values = ["  x", None, "y  "]
     hr.write(tmp_path / "d", {"t": values, "y": np.arange(3)})
     dataset = hr.open(tmp_path / "d")
@@ -94,8 +95,91 @@ def test_texts_that_are_not_encoded_are_for_apply_not_for_loaders(tmp_path: Path
     assert pipe.transform(dataset)["t"] == ["x", None, "y"]
     pipe.apply(dataset, tmp_path / "out")
     assert [hr.open(tmp_path / "out")[i]["t"] for i in range(3)] == ["x", None, "y"]
-    with pytest.raises(ValueError, match=r"'t' is texts that a step made.*encode it"):
-        next(iter(hr.DataLoader(dataset, batch_size=2, prepare=pipe)))
+
+
+TEXTS = [("  Straße ", None, "", "n/a", "日本 ", "a\x00b ", "\u2003x" * 7)[i % 7] for i in range(5000)]
+
+
+def made_by_hand(i: int) -> tuple[str | None, str | None]:
+    text = TEXTS[i]
+    clean = None if text is None else text.strip().casefold()
+    clean = None if clean == "n/a" else clean
+    return clean, None if clean is None else f"{clean}|{i % 3}"
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> hr.Dataset:
+    raw = [None if text is None else text.encode() for text in TEXTS]
+    columns = {"t": TEXTS, "raw": raw, "k": np.arange(5000) % 3, "y": np.arange(5000), "x": np.ones((5000, 2), np.float32)}
+    hr.write(tmp_path / "d", columns, chunk_samples=100)
+    return hr.open(tmp_path / "d")
+
+
+def spelled() -> prep.Pipeline:
+    return prep.Pipeline(
+        [prep.Clean(casefold=True, replace={"n/a": None}, fields=["t", "raw"]), prep.Cross("t", "k"), prep.Standardize(fields="x")]
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 8])
+@pytest.mark.parametrize("options", [{}, {"shuffle": True, "seed": 3}, {"shuffle": "window", "seed": 3, "reader": "pread"}], ids=str)
+def test_batches_hold_texts_that_steps_made(texts: hr.Dataset, workers: int, options: dict[str, Any]) -> None:
+    if "reader" in options:
+        options = dict(options)
+        texts = hr.open(texts.path, reader=options.pop("reader"))
+    pipe = spelled().fit(texts)
+    kept = []  # Their memory is their own.
+    for batch in hr.DataLoader(texts, batch_size=1700, prepare=pipe, num_workers=workers, **options):
+        kept.append((batch["y"].tolist(), batch["t"], batch["t_x_k"], batch["raw"]))
+    assert sorted(i for rows, *_ in kept for i in rows) == list(range(5000))
+    for rows, cleaned, crossed, raw in kept:
+        assert list(zip(cleaned, crossed, strict=True)) == [made_by_hand(i) for i in rows]
+        assert raw == [None if (text := made_by_hand(i)[0]) is None else text.encode() for i in rows]
+    if not options:
+        whole = pipe.transform(texts)
+        assert whole["t"] == [text for _, cleaned, *_ in kept for text in cleaned]
+
+
+def test_texts_that_steps_made_after_a_resume_and_in_parts(texts: hr.Dataset) -> None:
+    train = texts.split(train=0.5, test=0.5)["train"]
+    pipe = pickle.loads(pickle.dumps(spelled().fit(train)))
+    loader = hr.DataLoader(train, batch_size=64, prepare=pipe, shuffle=True, seed=1, num_workers=2)
+    batches = iter(loader)
+    for _ in range(5):
+        next(batches)
+    state = loader.state_dict()
+    rest = [(batch["y"].tolist(), batch["t"]) for batch in batches]
+    other = hr.DataLoader(train, batch_size=64, prepare=pipe, shuffle=True, seed=1)
+    other.load_state_dict(state)
+    assert [(batch["y"].tolist(), batch["t"]) for batch in other] == rest
+    for rows, cleaned in rest:
+        assert cleaned == [made_by_hand(i)[0] for i in rows]
+
+
+def test_no_rows_of_texts_that_steps_made(texts: hr.Dataset) -> None:
+    pipe = spelled().fit(texts)
+    assert list(hr.DataLoader(texts.subset([]), batch_size=4, prepare=pipe)) == []
+    null = texts.subset([1])
+    only = next(iter(hr.DataLoader(null, batch_size=4, prepare=spelled().fit(null))))
+    assert (only["t"], only["t_x_k"], only["raw"]) == ([None], [None], [None])
+
+
+def test_texts_that_steps_made_beside_damaged_samples(texts: hr.Dataset) -> None:
+    shard = next(Path(texts.path).glob("*.hrs"))
+    pipe = spelled().fit(texts)
+    stored = bytearray(shard.read_bytes())
+    stored[stored.index(b"Stra")] ^= 0xFF
+    shard.unlink()
+    shard.write_bytes(stored)
+    damaged = hr.open(texts.path)
+    found = [
+        [(batch["y"].tolist(), batch["t"]) for batch in hr.DataLoader(damaged, batch_size=64, prepare=pipe, num_workers=n, on_error="skip")]
+        for n in (0, 2, 8)
+    ]
+    assert found[0] == found[1] == found[2]
+    assert 0 < sum(len(rows) for rows, _ in found[0]) < 5000
+    for rows, cleaned in found[0]:
+        assert cleaned == [made_by_hand(i)[0] for i in rows]
 
 
 def test_cross_knows_each_combination() -> None:

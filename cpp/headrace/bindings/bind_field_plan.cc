@@ -12,6 +12,7 @@
 #include "headrace/bindings/raise.h"
 #include "headrace/bindings/register.h"
 #include "headrace/ops/field_plan.h"
+#include "headrace/ops/text_parts.h"
 
 namespace py = pybind11;
 
@@ -139,32 +140,11 @@ ops::InputRows from_row(const Given& given, std::size_t row) {
   return rows;
 }
 
-// An output of texts, in the parts that tasks make.
-using TextParts = std::vector<ops::TextBuffer>;
-
-void add_texts(const ops::TextRows& from, std::size_t rows, ops::TextBuffer& to) {
-  if (to.offsets.empty()) to.clear();
-  for (std::size_t row = 0; row < rows; ++row) {
-    to.append(from.at(row));
-    to.end_row(!from.is_null(row));
-  }
-}
-
-py::tuple whole_texts(const TextParts& parts, std::size_t rows) {
-  std::size_t bytes = 0;
-  for (const ops::TextBuffer& part : parts) bytes += part.values.size();
-  py::array_t<std::uint8_t> values(static_cast<py::ssize_t>(bytes));
-  py::array_t<bool> valid(static_cast<py::ssize_t>(rows));
-  py::array_t<std::int64_t> offsets(static_cast<py::ssize_t>(rows + 1));
-  std::size_t row = 0;
-  std::int64_t at = 0;
-  *offsets.mutable_data(0) = 0;
-  for (const ops::TextBuffer& part : parts) {
-    std::copy(part.values.begin(), part.values.end(), values.mutable_data() + at);
-    std::copy(part.valid.begin(), part.valid.end(), valid.mutable_data() + row);
-    for (std::size_t i = 1; i < part.offsets.size(); ++i) offsets.mutable_data()[++row] = at + part.offsets[i];
-    at += static_cast<std::int64_t>(part.values.size());
-  }
+py::tuple whole_texts(const ops::TextParts& parts) {
+  py::array_t<std::uint8_t> values(static_cast<py::ssize_t>(parts.bytes()));
+  py::array_t<bool> valid(static_cast<py::ssize_t>(parts.rows()));
+  py::array_t<std::int64_t> offsets(static_cast<py::ssize_t>(parts.rows() + 1));
+  parts.join(values.mutable_data(), offsets.mutable_data(), reinterpret_cast<std::uint8_t*>(valid.mutable_data()));
   return py::make_tuple(values, valid, offsets);
 }
 
@@ -180,7 +160,7 @@ Status run_rows(const FieldPlan& plan, const std::vector<Given>& inputs, const s
     for (std::size_t k = 0; k < inputs.size(); ++k) scratch.load(k, from_row(inputs[k], row));
     scratch.run();
     for (std::size_t k = 0; k < texts.size(); ++k) {
-      if (texts[k] != nullptr) add_texts(scratch.texts(k), std::min(plan.tile_rows(), end - row), *texts[k]);
+      if (texts[k] != nullptr) ops::add_texts(scratch.texts(k), std::min(plan.tile_rows(), end - row), *texts[k]);
     }
   }
   return Status::ok();
@@ -198,10 +178,11 @@ py::list apply(const FieldPlan& plan, const py::list& inputs, std::size_t rows, 
   py::list made;
   std::vector<std::uint8_t*> outputs;
   const std::size_t tasks = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
-  std::vector<TextParts> texts(plan.outputs().size());
+  std::vector<ops::TextParts> texts;
   for (const ops::PlanOutput& output : plan.outputs()) {
-    if (!output.kept && output.form.is_variable()) {
-      texts[made.size()].resize(tasks);
+    const bool is_text = !output.kept && output.form.is_variable();
+    texts.emplace_back(is_text ? tasks : 0);
+    if (is_text) {
       outputs.push_back(nullptr);
       made.append(py::none());
       continue;
@@ -216,14 +197,22 @@ py::list apply(const FieldPlan& plan, const py::list& inputs, std::size_t rows, 
   check(without_lock([&] {
     return parallel_for(tasks, threads, [&](std::size_t i) {
       std::vector<ops::TextBuffer*> own(texts.size(), nullptr);
-      for (std::size_t k = 0; k < own.size(); ++k) own[k] = texts[k].empty() ? nullptr : &texts[k][i];
+      for (std::size_t k = 0; k < own.size(); ++k) own[k] = outputs[k] == nullptr ? &texts[k].part(i) : nullptr;
       return run_rows(plan, given, outputs, own, i * kRowsAtOnce, std::min(rows, (i + 1) * kRowsAtOnce));
     });
   }));
   for (std::size_t k = 0; k < texts.size(); ++k) {
-    if (plan.outputs()[k].form.is_variable()) made[k] = whole_texts(texts[k], rows);
+    if (plan.outputs()[k].form.is_variable()) made[k] = whole_texts(texts[k]);
   }
   return made;
+}
+
+std::vector<std::size_t> text_outputs(const FieldPlan& plan) {
+  std::vector<std::size_t> found;
+  for (std::size_t k = 0; k < plan.outputs().size(); ++k) {
+    if (!plan.outputs()[k].kept && plan.outputs()[k].form.is_variable()) found.push_back(k);
+  }
+  return found;
 }
 
 }  // namespace
@@ -232,7 +221,7 @@ void register_field_plan(py::module_& m) {
   py::class_<FieldPlan, std::shared_ptr<FieldPlan>>(m, "FieldPlan")
       .def(py::init(&make_plan), py::arg("inputs"), py::arg("registers"), py::arg("steps"), py::arg("outputs"))
       .def_property_readonly("tile_rows", &FieldPlan::tile_rows)
-      .def_property_readonly("makes_texts", &FieldPlan::makes_texts)
+      .def_property_readonly("texts", &text_outputs)
       .def("apply", &apply, py::arg("inputs"), py::arg("rows"), py::arg("threads") = 0);
 }
 

@@ -50,7 +50,7 @@ class FieldPlan {
   const std::vector<PlanInput>& inputs() const { return inputs_; }
   const std::vector<Register>& registers() const { return registers_; }
   const std::vector<PlanOutput>& outputs() const { return outputs_; }
-  // Whether an output is texts, of no fixed size: only FieldScratch::texts() has them.
+  // Whether an output is texts, of no fixed size: FieldScratch::texts() has them, a tile at a time.
   bool makes_texts() const { return makes_texts_; }
   // Of the outputs that are made, but texts.
   std::uint64_t row_bytes() const { return row_bytes_; }

@@ -1,4 +1,5 @@
-// Samples assembled in one slab (in a slab for each part of a zip), and where each field lies in it.
+// Samples assembled in one slab (in a slab for each part of a zip), and where each field lies in it. Texts that a field plan makes lie in a
+// second one: how long they are shows only once they are made.
 //
 // Owns:     leases of the slabs; whoever keeps bytes of it must keep a copy of the lease.
 // Threads:  immutable once delivered; any thread.
@@ -41,7 +42,7 @@ struct Skipped {
 
 struct Batch {
   storage::Lease slab;
-  std::vector<storage::Lease> more_slabs;  // of a zip: of its second part, and so on
+  std::vector<storage::Lease> more_slabs;  // of a zip: of its second part, and so on; or of texts that a field plan made
   std::shared_ptr<const format::Schema> schema;
   std::vector<FieldOut> fields;
   std::vector<std::int64_t> indices;

@@ -276,7 +276,7 @@ Status BatchBuilder::lay_out() {
   if (context_.mix.has_value()) mixed_at_ = part(count, std::uint64_t{context_.mix->mix->classes()} * 4);
   if (context_.field_plan != nullptr) {
     for (const ops::PlanOutput& output : context_.field_plan->outputs())
-      made_at_.push_back(output.kept ? 0 : part(count, output.form.row_bytes()));
+      made_at_.push_back(output.kept || output.form.is_variable() ? 0 : part(count, output.form.row_bytes()));
   }
   slab_bytes_ = std::max<std::size_t>(at, 1);
   return fits && slab_bytes_ <= context_.most_bytes ? Status::ok() : too_large();
@@ -430,12 +430,12 @@ std::vector<SampleError> BatchBuilder::errors() {
   return errors_;
 }
 
-Batch BatchBuilder::take() {
+Result<Batch> BatchBuilder::take() {
   convert_staged();
   batch_.schema = context_.schema;
   if (!context_.plans.empty()) deliver_images();
   if (context_.mix.has_value()) deliver_mixed();
-  if (context_.field_plan != nullptr) deliver_plan();
+  if (context_.field_plan != nullptr) HR_RETURN_IF_ERROR(deliver_plan());
   batch_.indices.assign(samples().begin(), samples().end());
   return std::move(batch_);
 }

@@ -31,6 +31,7 @@
 #include "headrace/ops/field_plan.h"
 #include "headrace/ops/image_mix.h"
 #include "headrace/ops/image_plan.h"
+#include "headrace/ops/text_parts.h"
 #include "headrace/pipeline/batch.h"
 #include "headrace/pipeline/chunk_ahead.h"
 #include "headrace/pipeline/counters.h"
@@ -133,8 +134,8 @@ class BatchBuilder {
   // As they were asked for.
   const std::vector<std::uint64_t>& samples() const { return asked_.empty() ? samples_ : asked_; }
   std::size_t slab_bytes() const { return slab_bytes_; }
-  // The batch; REQUIRES: no errors().
-  Batch take();
+  // The batch; REQUIRES: no errors(). Errors: kLimitExceeded, kOutOfMemory: there is no place for texts that the field plan made.
+  Result<Batch> take();
 
  private:
   static constexpr std::size_t kNoField = ~std::size_t{0};
@@ -188,6 +189,7 @@ class BatchBuilder {
   };
   struct ImagePiece {
     std::size_t out_field, begin, end;  // slots; kNoField: rows of the field plan
+    std::size_t number = 0;             // among the pieces of the field plan
   };
   struct Extent {
     std::uint64_t begin, end;
@@ -238,10 +240,11 @@ class BatchBuilder {
   void run_image_piece(const ImagePiece& part);
   bool is_read_in_place(std::size_t out_field) const;
   void cut_plan();
-  void run_plan(std::size_t begin, std::size_t end);
+  void run_plan(const ImagePiece& part);
   void load_tile(std::size_t input, std::size_t begin, std::size_t end, std::vector<std::uint8_t>& gathered,
                  ops::FieldScratch& scratch) const;
-  void deliver_plan();
+  Status deliver_plan();
+  Status deliver_texts();
   bool has_errors(std::size_t begin, std::size_t end);
   void run_direct(std::size_t begin, std::size_t end);
   void gather_field(std::size_t out_field, std::size_t begin, std::size_t end, std::uint8_t* to) const;
@@ -308,13 +311,14 @@ class BatchBuilder {
   std::vector<Need> needs_;
   std::vector<Piece> pieces_;
   std::vector<ImagePiece> image_pieces_;
-  std::vector<std::size_t> prepared_at_;  // [out field] in the slab
-  std::vector<std::size_t> made_at_;      // [output of the field plan] in the slab
-  bool is_converted_ = false;             // what was staged
-  std::vector<bool> failed_slots_;        // before images are decoded
-  std::vector<std::uint32_t> labels_;     // [slot], where they are mixed
-  std::size_t mixed_at_ = 0;              // mixed labels, in the slab
-  std::uint64_t draws_ = 0;               // of seed and epoch
+  std::vector<std::size_t> prepared_at_;    // [out field] in the slab
+  std::vector<std::size_t> made_at_;        // [output of the field plan] in the slab
+  std::vector<ops::TextParts> made_texts_;  // [output of the field plan] a part for each of its pieces; of no pieces where it is no text
+  bool is_converted_ = false;               // what was staged
+  std::vector<bool> failed_slots_;          // before images are decoded
+  std::vector<std::uint32_t> labels_;       // [slot], where they are mixed
+  std::size_t mixed_at_ = 0;                // mixed labels, in the slab
+  std::uint64_t draws_ = 0;                 // of seed and epoch
   const BatchBuilder* before_ = nullptr;
   std::unordered_map<std::uint64_t, std::size_t> slots_before_;  // sample -> slot of before_, where nothing failed
   Batch batch_;

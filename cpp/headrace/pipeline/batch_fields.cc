@@ -3,6 +3,7 @@
 // What only the plan reads, and what lies in memory as it is, is not gathered into the slab first: each tile takes its rows from where they
 // are, straight into the plan's registers.
 #include <algorithm>
+#include <cinttypes>
 
 #include "headrace/ops/field_plan.h"
 #include "headrace/pipeline/batch_builder.h"
@@ -11,6 +12,7 @@ namespace headrace::pipeline {
 namespace {
 
 constexpr std::uint64_t kPlanBytes = 256u << 10;  // of rows in a piece, as they are read and delivered
+constexpr std::size_t kTextAlignment = 64;
 
 }  // namespace
 
@@ -28,10 +30,6 @@ Status check_field_plan(const format::Schema& schema, const std::vector<std::uin
   for (const ops::PlanOutput& output : plan.outputs()) {
     if (output.kept && output.from >= fields.size())
       return {Code::kInvalidArgument, strf("prepare: the plan delivers field %u of %zu", output.from, fields.size())};
-    if (!output.kept && output.form.is_variable())
-      return {Code::kInvalidArgument, "prepare: field '" + output.form.name +
-                                          "' is texts that a step made, which a loader's batch does not hold; encode it behind that step "
-                                          "(Ordinal, OneHot, Frequency, Hash), or apply() the pipeline and load what it wrote"};
   }
   return Status::ok();
 }
@@ -64,11 +62,15 @@ void BatchBuilder::cut_plan() {
   for (const ops::PlanInput& input : context_.field_plan->inputs()) row += batch_.fields[input.field].row_bytes;
   const std::uint64_t wanted = std::max<std::uint64_t>(1, (samples_.size() * row / 2 + kPlanBytes / 2) / kPlanBytes);
   const std::size_t step = std::max<std::uint64_t>(1, ceil_div(samples_.size(), wanted));
-  for (std::size_t from = 0; from < samples_.size(); from += step)
-    image_pieces_.push_back({kNoField, from, std::min(samples_.size(), from + step)});
+  const std::size_t pieces = ceil_div(samples_.size(), step);
+  for (std::size_t i = 0; i < pieces; ++i) image_pieces_.push_back({kNoField, i * step, std::min(samples_.size(), (i + 1) * step), i});
+  made_texts_.clear();
+  for (const ops::PlanOutput& output : context_.field_plan->outputs())
+    made_texts_.emplace_back(!output.kept && output.form.is_variable() ? pieces : 0);
 }
 
-void BatchBuilder::run_plan(std::size_t begin, std::size_t end) {
+void BatchBuilder::run_plan(const ImagePiece& part) {
+  const auto [out_field, begin, end, number] = part;
   const ops::FieldPlan& plan = *context_.field_plan;
   for (const ops::PlanInput& input : plan.inputs()) {
     if (is_read_in_place(input.field) && batch_.fields[input.field].row_bytes > 0) touch_direct(input.field, begin, end);
@@ -81,11 +83,14 @@ void BatchBuilder::run_plan(std::size_t begin, std::size_t end) {
     const std::size_t until = std::min(end, row + plan.tile_rows());
     for (std::size_t k = 0; k < outputs.size(); ++k) {
       const ops::PlanOutput& output = plan.outputs()[k];
-      if (!output.kept) outputs[k] = batch_.slab->data() + made_at_[k] + row * output.form.row_bytes();
+      if (!output.kept && !output.form.is_variable()) outputs[k] = batch_.slab->data() + made_at_[k] + row * output.form.row_bytes();
     }
     scratch.begin(until - row, outputs);
     for (std::size_t k = 0; k < plan.inputs().size(); ++k) load_tile(k, row, until, gathered, scratch);
     scratch.run();
+    for (std::size_t k = 0; plan.makes_texts() && k < outputs.size(); ++k) {
+      if (!plan.outputs()[k].kept && outputs[k] == nullptr) ops::add_texts(scratch.texts(k), until - row, made_texts_[k].part(number));
+    }
   }
 }
 
@@ -109,7 +114,7 @@ void BatchBuilder::load_tile(std::size_t input, std::size_t begin, std::size_t e
 }
 
 // What was made, and what is kept, in the plan's order.
-void BatchBuilder::deliver_plan() {
+Status BatchBuilder::deliver_plan() {
   const ops::FieldPlan& plan = *context_.field_plan;
   std::vector<FieldOut> fields;
   for (std::size_t k = 0; k < plan.outputs().size(); ++k) {
@@ -117,7 +122,7 @@ void BatchBuilder::deliver_plan() {
     FieldOut out;
     if (output.kept) {
       out = batch_.fields[output.from];
-    } else {
+    } else if (!output.form.is_variable()) {
       out.row_bytes = output.form.row_bytes();
       out.values_at = made_at_[k];
       out.values_bytes = out.row_bytes * samples_.size();
@@ -127,6 +132,41 @@ void BatchBuilder::deliver_plan() {
   }
   batch_.fields = std::move(fields);
   batch_.schema = context_.prepared;
+  return plan.makes_texts() ? deliver_texts() : Status::ok();
+}
+
+// Texts have a slab of their own: the other was laid out before they were made.
+Status BatchBuilder::deliver_texts() {
+  const ops::FieldPlan& plan = *context_.field_plan;
+  if (samples_.empty()) made_texts_.assign(plan.outputs().size(), ops::TextParts(0));  // No piece was cut.
+  std::size_t bytes = 0;
+  const auto part = [&](std::size_t size) {
+    const std::size_t at = bytes;
+    bytes = round_up(at + size, kTextAlignment);
+    return at;
+  };
+  for (std::size_t k = 0; k < plan.outputs().size(); ++k) {
+    if (plan.outputs()[k].kept || !plan.outputs()[k].form.is_variable()) continue;
+    FieldOut& out = batch_.fields[k];
+    out.slab = 1;
+    out.row_bytes = 1;
+    out.offsets_at = part((samples_.size() + 1) * 8);
+    out.valid_at = part(samples_.size());
+    out.values_bytes = made_texts_[k].bytes();
+    out.values_at = part(out.values_bytes);
+  }
+  if (bytes > context_.most_bytes)
+    return {Code::kLimitExceeded,
+            strf("assemble a batch of %zu samples: the texts that steps make take more than %" PRIu64 " bytes; use a smaller batch_size",
+                 samples_.size(), context_.most_bytes)};
+  HR_ASSIGN_OR_RETURN(storage::Lease texts, context_.slabs->acquire(std::max<std::size_t>(bytes, 1)));
+  std::uint8_t* const to = texts->data();
+  for (std::size_t k = 0; k < batch_.fields.size(); ++k) {
+    const FieldOut& out = batch_.fields[k];
+    if (out.slab == 1) made_texts_[k].join(to + out.values_at, reinterpret_cast<std::int64_t*>(to + out.offsets_at), to + out.valid_at);
+  }
+  batch_.more_slabs.push_back(std::move(texts));
+  return Status::ok();
 }
 
 }  // namespace headrace::pipeline

@@ -129,7 +129,7 @@ void BatchBuilder::run_images(std::size_t piece) {
   const ImagePiece& part = image_pieces_[piece];
   if (part.out_field == kNoField) {
     io::ScopedTime time(context_.counters->field_plan_ns);
-    run_plan(part.begin, part.end);
+    run_plan(part);
   } else {
     io::ScopedTime time(context_.counters->image_ns);
     run_image_piece(part);

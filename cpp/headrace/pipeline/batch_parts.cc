@@ -131,8 +131,8 @@ std::vector<SampleError> BatchParts::errors() {
   return out;
 }
 
-Batch BatchParts::take() {
-  Batch batch = builders_[0]->take();
+Result<Batch> BatchParts::take() {
+  HR_ASSIGN_OR_RETURN(Batch batch, builders_[0]->take());
   if (whole_.dataset->parts().empty()) return batch;
   const std::vector<FieldOut> first = std::move(batch.fields);
   batch.schema = whole_.schema;
@@ -147,7 +147,7 @@ Batch BatchParts::take() {
   };
   deliver(0, first);
   for (std::size_t part = 1; part < builders_.size(); ++part) {
-    Batch more = builders_[part]->take();
+    HR_ASSIGN_OR_RETURN(Batch more, builders_[part]->take());
     deliver(part, more.fields);
     batch.more_slabs.push_back(std::move(more.slab));
   }

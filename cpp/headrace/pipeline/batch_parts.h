@@ -54,7 +54,7 @@ class BatchParts {
   void run_images(std::size_t number);
   bool is_outdated();
   std::vector<SampleError> errors();
-  Batch take();
+  Result<Batch> take();  // A part has one slab: zips have no field plans.
 
  private:
   template <typename Step>

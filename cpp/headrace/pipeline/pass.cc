@@ -110,7 +110,9 @@ void finish_job(Pass& pass, Job& job) {
     if (!pass.cancelled.load(std::memory_order_relaxed)) {
       std::vector<Skipped> skipped = repair(pass, job);
       if (job.status.is_ok()) {
-        job.batch = job.builder->take();
+        Result<Batch> taken = job.builder->take();
+        job.status = taken.status();
+        if (taken.is_ok()) job.batch = std::move(*taken);
         job.batch.step = job.step;
         job.batch.position_after = job.position_after;
         job.batch.valid_samples = job.share.valid;
@@ -121,6 +123,9 @@ void finish_job(Pass& pass, Job& job) {
     job.status = out_of_memory();
   }
   job.builder.reset();
+  if (pass.shared->context.field_plan != nullptr) {
+    for (const storage::Lease& texts : job.batch.more_slabs) job.slab_bytes += texts->capacity();
+  }
   job.count_bytes(job.slab_bytes);
   std::lock_guard lock(pass.mutex);
   job.done = true;

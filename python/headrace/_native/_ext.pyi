@@ -516,8 +516,8 @@ class FieldPlan:
     def tile_rows(self) -> int:
         """Rows that are worked on at a time."""
     @property
-    def makes_texts(self) -> bool:
-        """Whether an output is texts that a step made: apply() gives them, batches do not."""
+    def texts(self) -> list[int]:
+        """Numbers of the outputs that are texts which a step made."""
     def apply(
         self,
         inputs: Sequence[tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None, npt.NDArray[np.int64] | None]],

@@ -32,23 +32,19 @@ class DatasetRows:
 
     def batches(self, plan: _native.FieldPlan, names: Sequence[str], threads: int, inputs: Sequence[str]) -> Iterator[Columns]:
         """What the plan makes of these inputs, by these names; arrays are the batch's memory, alive as long as they are. Texts are (values, valid, offsets)."""
-        if plan.makes_texts:  # Batches hold none that a step made: the plan runs on what they read.
-            fields = [next(field for field in self.fields if field.name == name) for name in inputs]
-            for batch in self.native_batches(None, threads, inputs):
-                read = [_parts_in(batch, i, field) for i, field in enumerate(fields)]
-                yield dict(zip(names, plan.apply(read, len(batch), threads), strict=True))
-            return
+        texts = set(plan.texts)
         for batch in self.native_batches(plan, threads, inputs):
-            yield {name: batch.numpy(i) for i, name in enumerate(names)}
+            columns: dict[str, Any] = {name: _text_parts(batch, i) if i in texts else batch.numpy(i) for i, name in enumerate(names)}
+            yield columns
 
     def native_batches(self, plan: _native.FieldPlan | None, threads: int, only: Sequence[str] | None = None) -> Iterator[_native.Batch]:
-        """The engine's batches. only: fields that are read."""
-        numbers = {field.name: number for field, number in zip(self.fields, self.dataset.field_numbers, strict=True)}
-        fields = self.fields if only is None else [field for field in self.fields if field.name in only]
+        """The engine's batches. only: fields that are read, in this order."""
+        fields = {field.name: (field, number) for field, number in zip(self.fields, self.dataset.field_numbers, strict=True)}
+        chosen = [fields[name] for name in (fields if only is None else only)]
         pipeline = _native.Pipeline(
             self.dataset.native,
-            fields=self.dataset.field_numbers if only is None else [numbers[name] for name in only],
-            batch_size=batch_rows(fields),
+            fields=[number for _, number in chosen],
+            batch_size=batch_rows([field for field, _ in chosen]),
             num_threads=threads,
             ragged="offsets",
             field_plan=plan,
@@ -210,13 +206,10 @@ def _texts_of(name: str, values: list[Any]) -> tuple[_native.Field, tuple[Any, A
     )
 
 
-def _parts_in(batch: _native.Batch, number: int, field: _native.Field) -> tuple[Any, Any, Any]:
-    """A field of a batch as a plan's input; the batch's own memory."""
-    valid = batch.valid(number) if field.nullable else None
-    if field.kind in ("string", "bytes"):
-        values, offsets = batch.texts(number)
-        return values, valid, offsets
-    return batch.numpy(number), valid, None
+def _text_parts(batch: _native.Batch, number: int) -> tuple[Any, Any, Any]:
+    """Texts that a plan made, as FieldPlan.apply() gives them; the batch's own memory."""
+    values, offsets = batch.texts(number)
+    return values, batch.valid(number), offsets
 
 
 def _cut(parts: tuple[Any, Any, Any], begin: int, end: int) -> tuple[Any, Any, Any]:

@@ -87,24 +87,11 @@ def prepared_batches(pipe: Pipeline, rows: Rows, threads: int) -> Iterator[tuple
     if isinstance(rows, ArrayRows):
         yield _without_dropped(run_program(program, rows, threads), len(program.keeps))
         return
-    if any(value.source is None and value.type == "text" for value in program.values.values()):
-        yield from _with_texts(pipe, rows, threads)
-        return
     for flag in program.flags().values():
         program.set(flag)
     layout = BatchLayout(program.fields(), "dict")
     for batch in rows.native_batches(program.compile(), threads):
         yield _without_dropped(layout.to_numpy(batch), len(program.keeps))
-
-
-def _with_texts(pipe: Pipeline, rows: DatasetRows, threads: int) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Of a dataset, where texts are made, which no batch holds: the plan runs on arrays."""
-    known = {field.name: field for field in rows.fields if field.kind in _AS_THEY_ARE}
-    program: Program | None = None
-    for columns in _raw_batches(rows, threads):
-        part = ArrayRows(columns, known)
-        program = program or pipe.program(rows.fields, part.fields)
-        yield _without_dropped(run_program(program, part, threads), len(program.keeps))
 
 
 def run_program(program: Program, rows: ArrayRows, threads: int) -> dict[str, Any]:

@@ -24,8 +24,8 @@ class Clean(Step):
     replace: whole texts become others, or null (None), once they are stripped and folded: {"n/a": None, "nyc": "new york"}.
     unify_types: what reads as a finite number is spelled one way ("1", "+1", "1.0" and "1e0" are "1"), truth values are "true" and "false" whatever their
         case, and "", "na", "n/a", "nan", "null" and "none" are null.
-    A batch holds no texts that a step made: encode them behind it (OneHot, Ordinal, Frequency, Hash); transform() and apply() deliver them.
-    fields=None: all fields of texts. In fields of bytes, what is no UTF-8 stays as it is.
+    Batches hold them as they hold texts of the dataset: a list of str (or bytes), None where null; encode them behind it (OneHot, Ordinal, Frequency, Hash)
+    for numbers. fields=None: all fields of texts. In fields of bytes, what is no UTF-8 stays as it is.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Cross(Step):
 
     a, b: fields of texts, whole numbers, booleans or floats with one value a sample. name: of the new field; default: their names with "_x_" between.
     Booleans are 0 and 1, floats have the fewest digits that mean the same number, and a bar or backslash of a text has a backslash before it. Null if one
-    of them is. Both fields stay. As with Clean, batches hold the new one only once it is encoded.
+    of them is. Both fields stay. Delivered as what Clean makes.
     """
 
     is_joint = True
