@@ -152,6 +152,26 @@ class EngineLoader(TorchLoader):
             batches.lost = tuple(name for name, usual in _ENGINE_ALONE.items() if getattr(self, name) != usual)
             self.__dict__["batch_sampler"] = batches  # Torch refuses to have this set, too.
 
+    def _hear_collate(self) -> bool:
+        """Follow a collate_fn that was set since. False if it needs samples as torch's dataset makes them: torch's machinery then serves from now on.
+
+        Raises ValueError where that has not this loader's order.
+        """
+        given = None if self.collate_fn is torch.utils.data.default_collate else self.collate_fn
+        if given is self._custom_collate:
+            return True
+        if self._source.is_headraces:
+            self._custom_collate, self._engines = given, EnginePool()  # Engines make batches for one or the other.
+            return True
+        if not self.is_fed or self.planned is not None:
+            raise ValueError(
+                "collate_fn was set on a loader whose order is headrace's own, over a dataset of torch's; give it when the loader is made"
+            )
+        if self.num_workers > 0 and self.prefetch_factor is None:
+            self.prefetch_factor = 2  # Torch's, of its workers.
+        self._source.give_up("collate_fn was set, which needs Python for each sample")
+        return False
+
     def _look_again(self) -> None:
         """Follow a dataset of torch's that was changed, and a process group that was made after this loader, as trainers make it."""
         self._source.refresh()

@@ -197,10 +197,8 @@ class DataLoader(EngineLoader):
         self._own = None
         self.planned = None
         self._is_prepared = False  # by Accelerate
-        self._epoch_shift = 0
-        self._was_loaded = False
-        self._workers_seed = None
-        self._pass_indices = None
+        self._epoch_shift, self._was_loaded = 0, False
+        self._workers_seed = self._pass_indices = None
 
     def __class_getitem__(cls, item: Any) -> types.GenericAlias:
         # DataLoader[Tensor] in annotations, as of torch's, which is generic.
@@ -210,6 +208,8 @@ class DataLoader(EngineLoader):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         device = check_device(self.device)
+        if self.is_native and not self._hear_collate():
+            self._python = PythonEngine(self)
         if not self.is_native:
             batches = super().__iter__() if self.is_disabled else self._python.iterate()
             return batches if device is None else TorchDeviceIterator(batches, Transfer(device))

@@ -96,6 +96,10 @@ class Source:
                 "now (indices outside of it, tensors that need gradients or lie on another device); make a new loader for it"
             )
 
+    def give_up(self, reason: str) -> None:
+        """Leave the dataset to torch from now on."""
+        self.found, self.reason = None, reason
+
     def __getstate__(self) -> dict[str, Any]:
         return {"_dataset": self._dataset, "is_native": self.found is not None, "reason": self.reason}
 
