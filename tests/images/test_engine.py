@@ -213,5 +213,5 @@ def test_class_names_that_are_not_utf_8(tmp_path: Path) -> None:
 
 
 def test_a_transform_that_the_engine_cannot_run_is_refused_at_once(folder: Path) -> None:
-    with pytest.raises(TypeError, match="transform is function; expected a headrace.images.Compose"):
+    with pytest.raises(TypeError, match=r"transform is function; expected a headrace\.images\.Compose"):
         hr.ImageFolder(folder, lambda image: image)
