@@ -137,6 +137,8 @@ $(RIVALS)/.complete: benchmarks/rivals/requirements.txt $(STAMP)/venv
 	@$(RIVALS)/bin/python -m pip --disable-pip-version-check --quiet install '$(TORCH)' setuptools wheel -r benchmarks/rivals/requirements.txt
 	@$(RIVALS)/bin/python -m pip --disable-pip-version-check --quiet install --no-build-isolation -r benchmarks/rivals/requirements-ffcv.txt \
 	  || echo "headrace: FFCV does not build here (it needs pkg-config, libopencv-dev, libturbojpeg0-dev); going on without it"
+	@$(RIVALS)/bin/python -m pip --disable-pip-version-check --quiet install -r benchmarks/rivals/requirements-dali.txt \
+	  || echo "headrace: DALI does not install here; going on without it"
 	@touch $@
 
 lint: setup $(STAMP)/tools  ## ruff, mypy strict, clang-format, the extension's stub against the extension

@@ -1,10 +1,10 @@
 """Runs one loader of photos in a process of its own: `python -m benchmarks.rivals.photo_worker MODULE KIND FOLDER SAMPLES`. Answers as worker.py does:
 
-    {"do": "settings"}                       {"name": ..., "settings": [...]}
-    {"do": "open", "settings": {...}}        {}
-    {"do": "check"}                          {"samples": ...}               an epoch: shapes, and means and deviations as of normalised photos
-    {"do": "time", "seconds": S}             {"samples": ..., "seconds": ..., "first_batch_seconds": ..., "cpu_seconds": ..., "bytes": ...}
-                                             processor time of all threads; the most resident memory above what was there after the imports
+{"do": "settings"}                       {"name": ..., "settings": [...]}
+{"do": "open", "settings": {...}}        {}
+{"do": "check"}                          {"samples": ...}               an epoch: shapes, and means and deviations as of normalised photos
+{"do": "time", "seconds": S}             {"samples": ..., "seconds": ..., "first_batch_seconds": ..., "cpu_seconds": ..., "bytes": ...}
+                                         processor time of all threads; the most resident memory above what was there after the imports
 """
 
 from __future__ import annotations

@@ -91,3 +91,41 @@ def test_erasing_before_normalisation_is_normalised() -> None:
     levels = compose(jpeg(photo(50, 40)), sample=3)
     for channel, value in enumerate((0.0, -1.0, 4.0)):
         assert (levels[channel] == value).sum() >= 0.02 * 32 * 32 - 32
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"version": 1, "transforms": [{"name": "Resize"}]}', "Resize in the JSON of a Compose: .*'size'"),
+        (
+            '{"version": 1, "transforms": [{"name": "CenterCrop", "size": 3}], "layout": "CHW", "depth": 3}',
+            "Compose in the JSON of a Compose: .*'depth'",
+        ),
+        ('{"version": 1, "transforms": [3]}', "there is no transform 3"),
+        ('{"version": 1}', "the images would differ in size"),
+    ],
+)
+def test_json_of_something_else_is_a_value_error(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        images.Compose.from_json(text)
+
+
+def test_numbers_beyond_the_draws_are_named() -> None:
+    compose = images.Compose([images.CenterCrop(4)])
+    encoded = jpeg(photo(10, 8))
+    for numbers in ({"seed": -1}, {"epoch": 1 << 64}, {"sample": -(1 << 70)}):
+        with pytest.raises(ValueError, match=f"{next(iter(numbers))} is .*2\\^64"):
+            compose(encoded, **numbers)
+    for most in (0, -1, 1 << 64):
+        with pytest.raises(ValueError, match="max_pixels is"):
+            images.Compose([images.CenterCrop(4)], max_pixels=most)
+
+
+def test_any_bytes_are_decoded_and_nothing_else() -> None:
+    compose = images.Compose([images.CenterCrop(4)])
+    encoded = jpeg(photo(10, 8))
+    for same in (bytearray(encoded), memoryview(encoded)):
+        np.testing.assert_array_equal(compose(same), compose(encoded))
+    for other in (5, np.frombuffer(encoded, np.uint8), None):
+        with pytest.raises(TypeError):
+            compose(other)  # type: ignore[arg-type]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -196,3 +198,20 @@ def test_prepare_that_does_not_fit(folder: Path, dataset: str) -> None:
         hr.DataLoader(data.select(["label"]), prepare=compose)
     with pytest.raises(ValueError, match="prepare: only for datasets that the native engine reads"):
         hr.DataLoader([1, 2], prepare=compose)
+
+
+def test_class_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    for name in (b"a", b"b\xff", "\u5bab".encode()):
+        folder = os.path.join(os.fsencode(tmp_path), b"photos", name)
+        os.makedirs(folder)
+        Path(os.fsdecode(folder), os.fsdecode(b"\xfe.jpg")).write_bytes(jpeg(photo(20, 10)))
+    found = hr.ImageFolder(tmp_path / "photos", images.Compose([images.CenterCrop(4)]))
+    assert found.classes == ["a", "b\udcff", "\u5bab"]
+    assert [label.tolist() for _, label in hr.DataLoader(found, 3)] == [[0, 1, 2]]
+    hr.convert(tmp_path / "photos", tmp_path / "dataset")
+    assert json.loads(hr.open(tmp_path / "dataset").schema.metadata)["classes"] == found.classes
+
+
+def test_a_transform_that_the_engine_cannot_run_is_refused_at_once(folder: Path) -> None:
+    with pytest.raises(TypeError, match=r"transform is function; expected a headrace\.images\.Compose"):
+        hr.ImageFolder(folder, lambda image: image)

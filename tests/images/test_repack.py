@@ -52,6 +52,21 @@ def test_damaged_restart_markers_are_errors_or_images() -> None:
     assert errors > 0
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    "options", [{"restart_marker_blocks": 1}, {"restart_marker_blocks": 7}, {"restart_marker_rows": 1}, {"restart_marker_blocks": 500}]
+)
+def test_restart_markers_of_others_change_no_pixel(mode: str, options: dict[str, int]) -> None:
+    """Wherever they stand, across the ends of rows too."""
+    image = photo(301, 227).convert(mode)
+    plain, marked = jpeg(image), jpeg(image, **options)
+    assert b"\xff\xdd" in marked
+    np.testing.assert_array_equal(planes(decoded(marked)), planes(decoded(plain)))
+    for compose in (images.Compose([images.RandomResizedCrop(20, scale=(0.01, 1.0))]), images.Compose([images.RandomCrop(40)], exact=True)):
+        for sample in range(40):
+            np.testing.assert_array_equal(compose(marked, sample=sample), compose(plain, sample=sample))
+
+
 def test_convert(tmp_path: Path) -> None:
     root = make_folder(tmp_path / "photos")
     cut = Path(hr.ImageFolder(root).samples[2][0])

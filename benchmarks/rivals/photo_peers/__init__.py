@@ -20,4 +20,4 @@ STD = (0.229, 0.224, 0.225)
 
 def random_part() -> tuple[float, float]:
     """RandomResizedCrop's draws: share of the area, ratio of the sides."""
-    return random.uniform(0.08, 1.0), math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))  # noqa: S311
+    return random.uniform(0.08, 1.0), math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))

@@ -40,7 +40,9 @@ class Peer:
                 image = fn.resize(image, resize_shorter=SHORTER, interp_type=types.INTERP_LINEAR)
                 mirror = 0
             mean, std = [value * 255 for value in MEAN], [value * 255 for value in STD]
-            return fn.crop_mirror_normalize(image, crop=(SIDE, SIDE), dtype=types.FLOAT, output_layout="CHW", mean=mean, std=std, mirror=mirror)
+            return fn.crop_mirror_normalize(
+                image, crop=(SIDE, SIDE), dtype=types.FLOAT, output_layout="CHW", mean=mean, std=std, mirror=mirror
+            )
 
         self._pipeline = photos()
         self._pipeline.build()

@@ -9,14 +9,18 @@ from typing import Any
 
 import headrace
 from benchmarks.rivals.photo_peers import BATCH, MEAN, SHORTER, SIDE, STD
-from headrace import images
+from headrace import DataLoader, images
 
 
 class Peer:
     name = "headrace"
 
     def __init__(self, paths: list[Path], kind: str) -> None:
-        steps = [images.RandomResizedCrop(SIDE), images.RandomHorizontalFlip()] if kind == "train" else [images.Resize(SHORTER), images.CenterCrop(SIDE)]
+        steps = (
+            [images.RandomResizedCrop(SIDE), images.RandomHorizontalFlip()]
+            if kind == "train"
+            else [images.Resize(SHORTER), images.CenterCrop(SIDE)]
+        )
         self._transform = images.Compose([*steps, images.ToDtype("float32", scale=True), images.Normalize(MEAN, STD)])
         self._root = paths[0].parent.parent
 
@@ -25,7 +29,7 @@ class Peer:
         return [{"num_workers": count} for count in (1, 2)]
 
     def open(self, num_workers: int) -> None:
-        self._loader = headrace.DataLoader(headrace.ImageFolder(self._root, self._transform), BATCH, shuffle=True, num_workers=num_workers)
+        self._loader = DataLoader(headrace.ImageFolder(self._root, self._transform), BATCH, shuffle=True, num_workers=num_workers)
 
     def batches(self, epoch: int) -> Iterator[Any]:
         self._loader.set_epoch(epoch)
@@ -42,4 +46,4 @@ class Repacked(Peer):
             headrace.convert(self._root, path / "dataset", repack="lossless")
             (path / "complete").touch()
         dataset = headrace.open(path / "dataset").as_tuple("image", "label")
-        self._loader = headrace.DataLoader(dataset, BATCH, shuffle=True, num_workers=num_workers, prepare=self._transform)
+        self._loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=num_workers, prepare=self._transform)

@@ -38,8 +38,8 @@ class Peer:
             return f"{shorter},crop={SIDE}:{SIDE},format=rgb24"
         share, ratio = random_part()
         width, height = f"min(iw,sqrt({share * ratio}*iw*ih))", f"min(ih,sqrt({share / ratio}*iw*ih))"
-        place = f"x='(iw-ow)*{random.random()}':y='(ih-oh)*{random.random()}'"  # noqa: S311
-        flip = ",hflip" if random.random() < 0.5 else ""  # noqa: S311
+        place = f"x='(iw-ow)*{random.random()}':y='(ih-oh)*{random.random()}'"
+        flip = ",hflip" if random.random() < 0.5 else ""
         return f"crop=w='{width}':h='{height}':{place}:exact=1,{scaled}{flip},format=rgb24"
 
     def _decode(self, path: str) -> Any:
@@ -50,7 +50,7 @@ class Peer:
         return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).sub_(self._mean).mul_(self._scale)
 
     def batches(self, epoch: int) -> Iterator[Any]:
-        paths = random.Random(epoch).sample(self._paths, len(self._paths))  # noqa: S311
+        paths = random.Random(epoch).sample(self._paths, len(self._paths))
         builder = spdl.pipeline.PipelineBuilder().add_source(paths).pipe(self._decode, concurrency=self._concurrency)
         builder = builder.aggregate(BATCH).pipe(self._batch, concurrency=1).add_sink(4)
         pipeline = builder.build(num_threads=self._concurrency)

@@ -34,7 +34,11 @@ class Peer:
         if self._kind == "train":
             box = tf.zeros((1, 0, 4))
             begin, size, _ = tf.image.sample_distorted_bounding_box(
-                tf.image.extract_jpeg_shape(encoded), box, aspect_ratio_range=(3 / 4, 4 / 3), area_range=(0.08, 1.0), use_image_if_no_bounding_boxes=True
+                tf.image.extract_jpeg_shape(encoded),
+                box,
+                aspect_ratio_range=(3 / 4, 4 / 3),
+                area_range=(0.08, 1.0),
+                use_image_if_no_bounding_boxes=True,
             )
             window = tf.stack([begin[0], begin[1], size[0], size[1]])
             image = tf.io.decode_and_crop_jpeg(encoded, window, channels=3, dct_method=self._dct, fancy_upscaling=False)

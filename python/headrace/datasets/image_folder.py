@@ -46,6 +46,10 @@ class ImageFolder(ArrayDataset):
         allow_empty: bool = False,
         cache: bool = True,
     ) -> None:
+        if transform is not None and not hasattr(transform, "native"):
+            raise TypeError(
+                f"transform is {type(transform).__name__}; expected a headrace.images.Compose (images.from_torchvision() translates torchvision's)"
+            )
         self.root = os.fsdecode(root)
         tree = list_folders(self.root, cache=cache)
         self.classes = tree.classes

@@ -71,6 +71,8 @@ class Compose:
             raise ValueError(f"layout is {layout!r}; expected 'CHW' or 'HWC'")
         if not reducing_gap >= 1:
             raise ValueError(f"reducing_gap is {reducing_gap!r}; expected a number from 1 on")
+        if not 1 <= max_pixels < 1 << 63:
+            raise ValueError(f"max_pixels is {max_pixels!r}; expected a number of pixels from 1 on")
         self.layout = layout
         self.exact = bool(exact)
         self.exif = bool(exif)
@@ -113,14 +115,20 @@ class Compose:
         height, width = self._plan.height, self._plan.width
         return (height, width, 3) if self.layout == "HWC" else (3, height, width)
 
-    def __call__(self, encoded: bytes | str | os.PathLike[str], *, seed: int = 0, epoch: int = 0, sample: int = 0) -> npt.NDArray[Any]:
+    def __call__(
+        self, encoded: bytes | bytearray | memoryview | str | os.PathLike[str], *, seed: int = 0, epoch: int = 0, sample: int = 0
+    ) -> npt.NDArray[Any]:
         """One image as a batch would hold it before it is mixed with others; what is drawn depends on the numbers alone. bfloat16 comes as float32.
 
         encoded: a file's bytes, or its path.
+        seed, epoch, sample: whole numbers from 0 to 2^64 - 1.
 
-        Raises CorruptDataError, TruncatedError, LimitExceededError, UnsupportedVersionError with the decoder's message.
+        Raises ValueError, CorruptDataError, TruncatedError, LimitExceededError, UnsupportedVersionError with the decoder's message.
         """
-        content = encoded if isinstance(encoded, bytes) else Path(encoded).read_bytes()
+        for name, number in (("seed", seed), ("epoch", epoch), ("sample", sample)):
+            if not 0 <= number < 1 << 64:
+                raise ValueError(f"{name} is {number!r}; expected a whole number from 0 to 2^64 - 1")
+        content = bytes(encoded) if isinstance(encoded, (bytes, bytearray, memoryview)) else Path(encoded).read_bytes()
         array = self._plan.apply(content, seed=seed, epoch=epoch, sample=sample)
         return (array.astype(np.uint32) << 16).view(np.float32) if self.dtype == "bfloat16" else array
 
@@ -136,12 +144,13 @@ class Compose:
             raise ValueError(f"expected the JSON of a headrace.images.Compose, version {_VERSION}")
         known: dict[str, type[Transform]] = {**TRANSFORMS, **MIXES}
         transforms = []
-        for item in saved.pop("transforms"):
-            name = item.pop("name", None)
+        for item in saved.pop("transforms", None) or ():
+            name = item.pop("name", None) if isinstance(item, dict) else item
             if name not in known:
                 raise ValueError(f"there is no transform {name!r}; this headrace knows {', '.join(known)}")
-            transforms.append(known[name](**item))
-        return cls(transforms, **saved)
+            transforms.append(_call(name, known[name], item))
+        made: Compose = _call("Compose", cls, {"transforms": transforms, **saved})
+        return made
 
     def _options(self) -> dict[str, Any]:
         names = ("layout", "exact", "exif", "reducing_gap", "max_pixels")
@@ -159,6 +168,13 @@ class Compose:
     def __repr__(self) -> str:
         inner = "".join(f"    {transform!r},\n" for transform in self.transforms)
         return f"Compose([\n{inner}], {', '.join(f'{name}={value!r}' for name, value in self._options().items())})"
+
+
+def _call(name: str, make: Any, arguments: dict[str, Any]) -> Any:
+    try:
+        return make(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{name} in the JSON of a Compose: {error}") from error
 
 
 def _plan_of(transforms: Sequence[Transform]) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:

@@ -76,7 +76,9 @@ class ImageFolderSource(Source):
         self._threads = threads
         self._storing = storing or Storing()
         self.total = len(self._samples)
-        self.metadata = json.dumps({"classes": self.classes, "source": "image folder"}, ensure_ascii=False)
+        # Names that are not UTF-8 have half surrogates, which JSON can only hold escaped.
+        is_text = all(name.isprintable() for name in self.classes)
+        self.metadata = json.dumps({"classes": self.classes, "source": "image folder"}, ensure_ascii=not is_text)
 
     def fields(self) -> list[Field]:
         """The fields that hold the samples."""
