@@ -112,7 +112,8 @@ class BatchBuilder {
   Status prepare();
   // The same, counted in the caller's time of planning, which is stopped while it reads.
   Status prepare(io::ScopedTime& planning);
-  // Who calls the next three counts their time. Afterwards sides() has one group at most, and images() are those to wait for. `ahead` may be null.
+  // The caller counts the time of this and the next two. Afterwards sides() has one group at most, and images() are those to wait for.
+  // `ahead` may be null.
   Status begin(ChunkAhead* ahead);
   io::StoredBytes& sides() { return side_bytes_; }
   const std::vector<std::shared_ptr<ChunkImage>>& images() const { return images_; }  // [run]: null where the batch reads by itself
