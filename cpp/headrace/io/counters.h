@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <utility>
 
 #include "headrace/base/clock.h"
 
@@ -24,10 +25,21 @@ struct Counters {
 // Adds the time of a scope to a counter.
 class ScopedTime {
  public:
-  explicit ScopedTime(std::atomic<std::uint64_t>& counter) : counter_(counter), start_(now_ns()) {}
-  ~ScopedTime() { counter_.fetch_add(static_cast<std::uint64_t>(now_ns() - start_), std::memory_order_relaxed); }
+  explicit ScopedTime(std::atomic<std::uint64_t>& counter) : ScopedTime(counter, now_ns()) {}
+  // From a reading of the clock that the caller has already: of a tiny batch, readings are a good part of the work.
+  ScopedTime(std::atomic<std::uint64_t>& counter, std::int64_t start) : counter_(counter), start_(start) {}
+  ~ScopedTime() { stop(); }
   ScopedTime(const ScopedTime&) = delete;
   ScopedTime& operator=(const ScopedTime&) = delete;
+
+  // Counts up to now, and no further until start(). Returns the reading; 0 if it was stopped before.
+  std::int64_t stop() {
+    if (start_ == 0) return 0;
+    const std::int64_t now = now_ns();
+    counter_.fetch_add(static_cast<std::uint64_t>(now - std::exchange(start_, 0)), std::memory_order_relaxed);
+    return now;
+  }
+  void start() { start_ = now_ns(); }
 
  private:
   std::atomic<std::uint64_t>& counter_;

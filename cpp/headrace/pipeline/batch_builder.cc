@@ -53,16 +53,24 @@ BatchBuilder::BatchBuilder(const BuildContext& context, std::vector<std::uint64_
 }
 
 Status BatchBuilder::prepare() {
+  io::ScopedTime planning(context_.counters->plan_ns);
+  return prepare(planning);
+}
+
+Status BatchBuilder::prepare(io::ScopedTime& planning) {
   HR_RETURN_IF_ERROR(begin(nullptr));
   if (lacks_sources_) return Status::ok();
-  side_bytes_.read_now(context_.counters->io);
+  if (side_bytes_.num_groups() > 0) {  // Reading counts its own time.
+    planning.stop();
+    side_bytes_.read_now(context_.counters->io);
+    planning.start();
+  }
   reads_rounds_ = true;
   HR_RETURN_IF_ERROR(measure());
   return finish_plan();
 }
 
 Status BatchBuilder::begin(ChunkAhead* ahead) {
-  io::ScopedTime time(context_.counters->plan_ns);
   makes_runs_ = context_.dataset->view().length != 0;
   HR_RETURN_IF_ERROR(open_sources());
   if (lacks_sources_) return Status::ok();  // Nothing of it can be used; errors() says whose fault that is.
@@ -92,7 +100,6 @@ Status BatchBuilder::begin(ChunkAhead* ahead) {
 
 Status BatchBuilder::measure() {
   if (lacks_sources_) return Status::ok();
-  io::ScopedTime time(context_.counters->plan_ns);
   const std::size_t count = context_.fields.size();
   if (positional_) take_tables();
   for (std::size_t i = 0; i < count; ++i) {
@@ -107,7 +114,6 @@ Status BatchBuilder::measure() {
 
 Status BatchBuilder::finish_plan() {
   if (lacks_sources_) return Status::ok();
-  io::ScopedTime time(context_.counters->plan_ns);
   HR_ASSIGN_OR_RETURN(batch_.slab, context_.slabs->acquire(slab_bytes_));
   const std::size_t count = context_.fields.size();
   for (std::size_t i = 0; i < count; ++i) {

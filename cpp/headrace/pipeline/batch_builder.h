@@ -111,7 +111,10 @@ class BatchBuilder {
   // Errors: what concerns the whole batch (memory, files that the process may not open). Failures of samples are in errors(); those of a
   // shard that cannot be opened fail at once, and the batch then has no pieces.
   Status prepare();
-  // Afterwards sides() has one group at most, and images() are those to wait for. `ahead` may be null.
+  // The same, counted in the caller's time of planning, which is stopped while it reads.
+  Status prepare(io::ScopedTime& planning);
+  // The caller counts the time of this and the next two. Afterwards sides() has one group at most, and images() are those to wait for.
+  // `ahead` may be null.
   Status begin(ChunkAhead* ahead);
   io::StoredBytes& sides() { return side_bytes_; }
   const std::vector<std::shared_ptr<ChunkImage>>& images() const { return images_; }  // [run]: null where the batch reads by itself
@@ -122,7 +125,8 @@ class BatchBuilder {
   io::StoredBytes& values() { return value_bytes_; }
   std::uint64_t read_bytes() const { return side_bytes_.bytes() + value_bytes_.bytes(); }  // of memory for what is read
   std::size_t num_pieces() const { return pieces_.size(); }
-  void run_piece(std::size_t piece);
+  void run_piece(std::size_t piece) { run_piece(piece, now_ns()); }
+  void run_piece(std::size_t piece, std::int64_t now);  // `now`: a reading of the clock that the caller has
   // After all pieces, once, on one thread. Returns how many pieces of images there are; run_images() from any threads, each piece once.
   std::size_t begin_images();
   void run_images(std::size_t piece);

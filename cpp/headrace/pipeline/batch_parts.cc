@@ -66,6 +66,10 @@ Status BatchParts::prepare() {
   return each([](BatchBuilder& builder) { return builder.prepare(); });
 }
 
+Status BatchParts::prepare(io::ScopedTime& planning) {
+  return each([&planning](BatchBuilder& builder) { return builder.prepare(planning); });
+}
+
 Status BatchParts::begin(ChunkAhead* ahead) {
   return each([ahead](BatchBuilder& builder) { return builder.begin(ahead); });
 }
@@ -96,9 +100,9 @@ std::size_t BatchParts::num_pieces() const {
   return pieces;
 }
 
-void BatchParts::run_piece(std::size_t number) {
+void BatchParts::run_piece(std::size_t number, std::int64_t now) {
   const auto [builder, own] = piece(number);
-  builder.run_piece(own);
+  builder.run_piece(own, now);
 }
 
 std::size_t BatchParts::begin_images() {

@@ -14,8 +14,8 @@ using format::SectionRef;
 
 }  // namespace
 
-void BatchBuilder::run_piece(std::size_t piece) {
-  io::ScopedTime time(context_.counters->assemble_ns);
+void BatchBuilder::run_piece(std::size_t piece, std::int64_t now) {
+  io::ScopedTime time(context_.counters->assemble_ns, now);
   if (pieces_[piece].file_field != kNoField) {
     run_files(pieces_[piece]);
   } else if (pieces_[piece].direct) {

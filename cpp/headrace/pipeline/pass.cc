@@ -44,15 +44,15 @@ void finish_job(Pass& pass, Job& job) {
   std::lock_guard lock(pass.mutex);
   job.done = true;
   pass.shared->batches_ready.fetch_add(1);
-  job.enter(Stage::kDone);
+  job.stage.store(Stage::kDone, std::memory_order_relaxed);  // Nobody asks since when.
   pass.done.notify_all();
 }
 
 void submit_images(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
 
-void run_piece(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, std::size_t piece) {
+void run_piece(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, std::size_t piece, std::int64_t now) {
   try {
-    if (!pass->cancelled.load(std::memory_order_relaxed)) job->builder->run_piece(piece);
+    if (!pass->cancelled.load(std::memory_order_relaxed)) job->builder->run_piece(piece, now);
   } catch (const std::bad_alloc&) {
     job->out_of_memory.store(true);
   }
@@ -68,13 +68,12 @@ void run_images(Pass& pass, Job& job, std::size_t piece) {
   if (job.pieces_left.fetch_sub(1, std::memory_order_acq_rel) == 1) finish_job(pass, job);
 }
 
-void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
+void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, std::int64_t now);
 
 // False where there is nothing to build, or planning failed.
-bool plan(const Pass& pass, Job& job) {
+bool plan(const Pass& pass, Job& job, io::ScopedTime& planning) {
   try {
     if (!job.planned) {
-      io::ScopedTime time(pass.shared->counters.plan_ns);
       job.samples.resize(job.share.count);
       fill_share(*pass.order, job.share, job.samples);
     }
@@ -89,7 +88,7 @@ bool plan(const Pass& pass, Job& job) {
     job.builder->set_epoch(pass.epoch);
     if (pass.ahead != nullptr) pass.ahead->start(job.step);
     // Without threads of our own, everything happens here and now.
-    job.status = pass.group == nullptr ? job.builder->prepare() : job.builder->begin(pass.ahead.get());
+    job.status = pass.group == nullptr ? job.builder->prepare(planning) : job.builder->begin(pass.ahead.get());
     if (pass.ahead != nullptr) pass.ahead->taken(job.step);
     return job.status.is_ok();
   } catch (const std::bad_alloc&) {
@@ -149,17 +148,19 @@ bool goes_on(Pass& pass, Job& job, const Step& step) {
 
 // The third task of a job: it may take its memory.
 void assemble(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
-  if (goes_on(*pass, *job, [&] { return job->builder->finish_plan(); })) submit_pieces(pass, job);
+  io::ScopedTime planning(pass->shared->counters.plan_ns);
+  if (goes_on(*pass, *job, [&] { return job->builder->finish_plan(); })) submit_pieces(pass, job, planning.stop());
 }
 
 // The second: everything is there that its layout depends on.
-void lay_out(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+void lay_out(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, std::int64_t now) {
+  io::ScopedTime planning(pass->shared->counters.plan_ns, now);
   if (!goes_on(*pass, *job, [&] { return job->builder->measure(); })) return;
   try {
     if (!pass->admit(job)) return;
   } catch (const std::bad_alloc&) {  // It could not be parked.
   }
-  assemble(pass, job);
+  if (goes_on(*pass, *job, [&] { return job->builder->finish_plan(); })) submit_pieces(pass, job, planning.stop());
 }
 
 // Ranges that are read together.
@@ -184,33 +185,34 @@ void find_sides(const Pass& pass, Job& job, std::vector<Ranges>& sides, std::vec
 }
 
 // Waits, without a thread, for what the layout depends on.
-void read_sides(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+void read_sides(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, std::int64_t now) {
   std::vector<Ranges> sides;
   std::shared_ptr<Countdown> countdown;
   try {
     std::vector<std::shared_ptr<ChunkImage>> images;
     find_sides(*pass, *job, sides, images);
     if (!sides.empty() || !images.empty()) {
-      job->enter(Stage::kReading);
+      job->enter(Stage::kReading, now_ns());
       // Of the two kinds of reads that may be waited for, the batch's own count their time themselves.
       const std::int64_t since = sides.empty() ? now_ns() : 0;
       countdown = std::make_shared<Countdown>(images.size() + sides.size() + 1, [pass, job, since] {
         if (since != 0) pass->shared->counters.io.read_ns.fetch_add(static_cast<std::uint64_t>(now_ns() - since));
-        submit_or_run(pass, job->step, [pass, job] { lay_out(pass, job); });
+        submit_or_run(pass, job->step, [pass, job] { lay_out(pass, job, now_ns()); });
       });
       for (const auto& image : images) image->when_ready(countdown);
     }
   } catch (const std::bad_alloc&) {  // The countdown lacks this thread's step: it never ends.
     return give_up(*pass, *job);
   }
-  if (countdown == nullptr) return lay_out(pass, job);
+  if (countdown == nullptr) return lay_out(pass, job, now);
   for (Ranges& side : sides) submit_reads(pass, job, *side.bytes, side.group, std::move(side.reads), [countdown] { countdown->done(); });
   countdown->done();
 }
 
 bool reads_values(BatchBuilder& part) { return part.values().num_groups() > 0 && part.values().bytes() > 0; }
 
-void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
+// now: when planning ended.
+void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, std::int64_t now) {
   BatchParts& builder = *job->builder;
   const std::size_t pieces = builder.num_pieces();
   job->slab_bytes = builder.slab_bytes();
@@ -218,9 +220,9 @@ void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>
   if (pieces == 0) return submit_images(pass, job);
   bool reads_some = false;
   for (std::size_t i = 0; pass->group != nullptr && i < builder.size(); ++i) reads_some = reads_some || reads_values(builder[i]);
-  job->enter(reads_some ? Stage::kReading : Stage::kAssembling);
+  job->enter(reads_some ? Stage::kReading : Stage::kAssembling, now);
   job->pieces_left.store(pieces, std::memory_order_relaxed);
-  if (pieces == 1 && !reads_some) return run_piece(pass, job, 0);
+  if (pieces == 1 && !reads_some) return run_piece(pass, job, 0, now);
   std::vector<Ranges> all;
   try {
     if (reads_some) all.resize(pieces);
@@ -233,7 +235,7 @@ void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>
   }
   // The job may be done, and its builder gone, once the last piece was handed over.
   for (std::size_t i = 0; i < pieces; ++i) {
-    const auto task = [pass, job, i] { run_piece(pass, job, i); };
+    const auto task = [pass, job, i] { run_piece(pass, job, i, now_ns()); };
     if (all.empty() || all[i].reads.empty()) {
       submit_or_run(pass, job->step, task);
     } else {
@@ -291,9 +293,9 @@ void Job::leave() {
   if (stage.load() == Stage::kDone) shared->batches_ready.fetch_sub(1);
 }
 
-void Job::enter(Stage next) {
+void Job::enter(Stage next, std::int64_t now) {
   stage.store(next, std::memory_order_relaxed);
-  since_ns.store(now_ns(), std::memory_order_relaxed);
+  since_ns.store(now, std::memory_order_relaxed);
 }
 
 void Job::count_bytes(std::uint64_t now) {
@@ -319,7 +321,7 @@ bool Pass::admit(const std::shared_ptr<Job>& job) {
   const bool in_turn = parked.empty() || job->step < parked.begin()->first;
   if (job->step != oldest && !(in_turn && others + bytes <= budget)) {
     parked.emplace(job->step, job);
-    job->enter(Stage::kParked);
+    job->enter(Stage::kParked, now_ns());
     job->count_bytes(0);
     return false;
   }
@@ -353,10 +355,15 @@ void Pass::run_own() {
 
 void run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
   if (pass->cancelled.load(std::memory_order_relaxed)) return;
-  job->enter(Stage::kPlanning);
-  if (!plan(*pass, *job)) return finish_job(*pass, *job);
-  if (pass->group == nullptr) return submit_pieces(pass, job);
-  read_sides(pass, job);
+  std::int64_t now = now_ns();
+  job->enter(Stage::kPlanning, now);
+  {
+    io::ScopedTime planning(pass->shared->counters.plan_ns, now);
+    if (!plan(*pass, *job, planning)) return finish_job(*pass, *job);
+    now = planning.stop();
+  }
+  if (pass->group == nullptr) return submit_pieces(pass, job, now);
+  read_sides(pass, job, now);
 }
 
 }  // namespace headrace::pipeline

@@ -61,7 +61,8 @@ struct Job {
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 
-  void enter(Stage next);
+  // `now`: a reading of the clock, which the caller may share with a counter of its own.
+  void enter(Stage next, std::int64_t now);
   // Replaces what this job counts for in bytes_in_flight.
   void count_bytes(std::uint64_t now);
   // No longer under way: delivered, or given up. A task may hold the job for a moment longer. The second call does nothing.

@@ -172,7 +172,7 @@ bool Pipeline::launch_one() {
   try {
     job = plan_next();
     job->count_bytes(estimate);
-    job->enter(Stage::kQueued);
+    job->enter(Stage::kQueued, now_ns());
     if (pass_->ahead != nullptr) pass_->ahead->expect(job->step, job->share.begin, job->share.count);
     pass_->submit(job->step, [pass = pass_, job] { run_job(pass, job); });
   } catch (...) {  // Out of memory: as if this call had not been, so that no batch is left out, or waited for in vain.
@@ -223,7 +223,7 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   }
   const std::shared_ptr<Job> job = jobs_.front();
   if (pass_->group == nullptr) {
-    while (!job->done && now_ns() - begin < wait_ns) pass_->run_own();
+    for (std::int64_t now = begin; !job->done && now - begin < wait_ns; now = job->done ? now : now_ns()) pass_->run_own();
   } else {
     const auto waits = [&] {
       std::lock_guard lock(pass_->mutex);
