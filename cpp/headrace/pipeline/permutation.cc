@@ -1,7 +1,9 @@
 #include "headrace/pipeline/permutation.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <numeric>
 
 #include "headrace/base/multiversion.h"
 
@@ -10,15 +12,22 @@ namespace {
 
 constexpr int kMinBits = 10;  // Tiny domains permute badly; walking a larger one costs at most 2^10 steps in all.
 constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15ull;
+constexpr std::size_t kAbreast = 128;  // values of forward_each() that are walked together
 
 // Finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-std::uint64_t finalise(std::uint64_t z) {
+HR_INLINE std::uint64_t finalise(std::uint64_t z) {
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
   return z ^ (z >> 31);
 }
 
-inline std::uint64_t round_hash(std::uint64_t half, std::uint64_t key, int bits) {
+// Of the network for `size` values: all, of which half, rounded down, are the high ones.
+int bits_of(std::uint64_t size) { return std::max(kMinBits, size > 1 ? static_cast<int>(std::bit_width(size - 1)) : 0); }
+
+HR_INLINE std::uint64_t round_key(std::uint64_t key, int round) { return finalise(key + kGolden * static_cast<std::uint64_t>(round + 1)); }
+
+template <typename Bits>
+HR_INLINE std::uint64_t round_hash(std::uint64_t half, std::uint64_t key, Bits bits) {
   std::uint64_t h = (half ^ key) * 0xD6E8FEB86659FD93ull;
   h = (h ^ (h >> 32)) * 0xD6E8FEB86659FD93ull;
   return h >> (64 - bits);
@@ -36,6 +45,22 @@ void encrypt_all(std::uint64_t begin, std::uint64_t* out, std::size_t count, con
       low ^= round_hash(high, keys[round + 1], low_bits);
     }
     out[i] = high << low_bits | low;
+  }
+}
+
+// The same for networks of their own.
+HR_MULTIVERSION
+void encrypt_each(const std::uint64_t* keys, const std::uint64_t* low_bits, const std::uint64_t* high_bits, std::uint64_t* values,
+                  std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint64_t key = keys[i], low_size = low_bits[i], high_size = high_bits[i];
+    std::uint64_t low = values[i] & ((1ull << low_size) - 1);
+    std::uint64_t high = values[i] >> low_size;
+    for (int round = 0; round < Permutation::kRounds; round += 2) {
+      high ^= round_hash(low, round_key(key, round), high_size);
+      low ^= round_hash(high, round_key(key, round + 1), low_size);
+    }
+    values[i] = high << low_size | low;
   }
 }
 
@@ -61,11 +86,11 @@ std::uint64_t mix_key(std::uint64_t a, std::uint64_t b) {
 }
 
 Permutation::Permutation(std::uint64_t size, std::uint64_t key) : size_(size) {
-  const int bits = std::max(kMinBits, size > 1 ? static_cast<int>(std::bit_width(size - 1)) : 0);
+  const int bits = bits_of(size);
   high_bits_ = bits / 2;
   low_bits_ = bits - high_bits_;
-  for (int i = 0; i < kRounds; ++i) keys_[static_cast<std::size_t>(i)] = finalise(key + kGolden * static_cast<std::uint64_t>(i + 1));
-  if (size > 1) swap_ = finalise(key + kGolden * static_cast<std::uint64_t>(kRounds + 1)) >> 63;
+  for (int i = 0; i < kRounds; ++i) keys_[static_cast<std::size_t>(i)] = round_key(key, i);
+  if (size > 1) swap_ = round_key(key, kRounds) >> 63;
 }
 
 inline std::uint64_t Permutation::encrypt(std::uint64_t value) const {
@@ -120,6 +145,31 @@ void Permutation::inverse(std::uint64_t begin, std::span<std::uint64_t> out) con
   }
   // Values 0 and 1 may have changed places; they are the first of a run or not in it.
   for (std::uint64_t value = begin; value < std::min<std::uint64_t>(2, begin + out.size()); ++value) out[value - begin] = inverse(value);
+}
+
+void forward_each(std::span<const std::uint64_t> sizes, std::span<const std::uint64_t> keys, std::span<std::uint64_t> values) {
+  std::array<std::uint64_t, kAbreast> some_keys, low_bits, high_bits, walked;
+  std::array<std::size_t, kAbreast> at;  // those that are still outside
+  for (std::size_t first = 0; first < values.size(); first += kAbreast) {
+    std::size_t left = std::min(kAbreast, values.size() - first);
+    std::iota(at.begin(), at.begin() + static_cast<std::ptrdiff_t>(left), first);
+    while (left > 0) {
+      for (std::size_t i = 0; i < left; ++i) {
+        const auto bits = static_cast<std::uint64_t>(bits_of(sizes[at[i]]));
+        some_keys[i] = keys[at[i]], high_bits[i] = bits / 2, low_bits[i] = bits - bits / 2, walked[i] = values[at[i]];
+      }
+      encrypt_each(some_keys.data(), low_bits.data(), high_bits.data(), walked.data(), left);
+      std::size_t outside = 0;
+      for (std::size_t i = 0; i < left; ++i) {
+        values[at[i]] = walked[i];
+        if (walked[i] >= sizes[at[i]]) at[outside++] = at[i];
+      }
+      left = outside;
+    }
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (values[i] < 2 && sizes[i] > 1) values[i] ^= round_key(keys[i], Permutation::kRounds) >> 63;
+  }
 }
 
 }  // namespace headrace::pipeline

@@ -46,4 +46,8 @@ class Permutation {
   std::array<std::uint64_t, kRounds> keys_{};
 };
 
+// values[i] = Permutation(sizes[i], keys[i]).forward(values[i]). Of many together, since one alone waits for its chain of products.
+// REQUIRES: as many sizes and keys as values, values[i] < sizes[i].
+void forward_each(std::span<const std::uint64_t> sizes, std::span<const std::uint64_t> keys, std::span<std::uint64_t> values);
+
 }  // namespace headrace::pipeline

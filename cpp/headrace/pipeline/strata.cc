@@ -13,6 +13,7 @@
 namespace headrace::pipeline {
 namespace {
 
+constexpr std::size_t kRun = 8;                            // positions of a class that a bijection of their own is made for
 constexpr std::uint64_t kOfPositions = ~std::uint64_t{0};  // in place of a class, for the key of all positions
 
 std::uint64_t key_of(std::uint64_t key, std::uint64_t number, std::uint64_t round) { return mix_key(mix_key(key, number), round); }
@@ -85,6 +86,12 @@ Result<std::shared_ptr<const Strata>> Strata::create(std::span<const std::uint32
   return Status(Code::kOutOfMemory, strf("an order of the classes of %zu samples: out of memory", classes.size()));
 }
 
+struct Strata::Singles {
+  std::vector<std::uint64_t> sizes, keys, drawn, first;  // of a bijection, what it is asked, and where its class begins
+  std::vector<std::size_t> at;                           // of `out`
+  std::vector<std::uint64_t> run;                        // memory to use
+};
+
 std::size_t Strata::class_at(std::uint64_t place) const { return part_of(first_place_, place); }
 
 void Strata::fill(std::uint64_t key, std::uint64_t begin, std::span<std::uint64_t> out) const {
@@ -105,30 +112,37 @@ void Strata::fill(std::uint64_t key, std::uint64_t begin, std::span<std::uint64_
     const std::uint32_t k = class_of[i];
     turns[ends[k]++] = {out[i] - first_position_[k], i};  // ends[k] is where class k begins until all of it is there.
   }
-  std::vector<std::uint64_t> drawn;
-  for (std::size_t k = 0, first = 0; k + 1 < first_place_.size(); first = ends[k++])
-    fill_class(key, k, {turns.data() + first, ends[k] - first}, drawn, out);
+  Singles singles;
+  for (std::size_t k = 0, first = 0; k + 1 < first_place_.size(); first = ends[k++]) {
+    if (ends[k] > first) fill_class(key, k, {turns.data() + first, ends[k] - first}, singles, out);
+  }
+  forward_each(singles.sizes, singles.keys, singles.drawn);
+  for (std::size_t i = 0; i < singles.at.size(); ++i) out[singles.at[i]] = sample_[singles.first[i] + singles.drawn[i]];
 }
 
-// The samples of one class, at the places that its turns name. `drawn` is memory to use.
-void Strata::fill_class(std::uint64_t key, std::size_t k, std::span<Turn> turns, std::vector<std::uint64_t>& drawn,
-                        std::span<std::uint64_t> out) const {
+// The samples of one class, at the places that its turns name; or what is to be walked for them.
+void Strata::fill_class(std::uint64_t key, std::size_t k, std::span<Turn> turns, Singles& singles, std::span<std::uint64_t> out) const {
   const std::uint64_t count = first_place_[k + 1] - first_place_[k], quota = first_position_[k + 1] - first_position_[k];
   if (quota > count) std::sort(turns.begin(), turns.end(), [](const Turn& a, const Turn& b) { return a.taken < b.taken; });
   for (std::size_t begin = 0, end = 0; begin < turns.size(); begin = end) {
     const std::uint64_t round = quota > count ? turns[begin].taken / count : 0, before = round * count;
     end = quota > count ? begin + 1 : turns.size();
     while (end < turns.size() && turns[end].taken < before + count) ++end;
-    const Permutation walk(count, key_of(key, k, round));
-    drawn.resize(end - begin);
+    const std::uint64_t round_key = key_of(key, k, round);
     const bool ascends = quota > count || !slot_.empty();
-    const bool is_run = ascends && turns[end - 1].taken - turns[begin].taken == end - begin - 1;
-    if (is_run) {
-      walk.forward(turns[begin].taken - before, drawn);
-    } else {
-      for (std::size_t i = begin; i < end; ++i) drawn[i - begin] = walk.forward(turns[i].taken - before);
+    if (ascends && end - begin >= kRun && turns[end - 1].taken - turns[begin].taken == end - begin - 1) {
+      singles.run.resize(end - begin);
+      Permutation(count, round_key).forward(turns[begin].taken - before, singles.run);
+      for (std::size_t i = begin; i < end; ++i) out[turns[i].at] = sample_[first_place_[k] + singles.run[i - begin]];
+      continue;
     }
-    for (std::size_t i = begin; i < end; ++i) out[turns[i].at] = sample_[first_place_[k] + drawn[i - begin]];
+    for (std::size_t i = begin; i < end; ++i) {
+      singles.sizes.push_back(count);
+      singles.keys.push_back(round_key);
+      singles.drawn.push_back(turns[i].taken - before);
+      singles.first.push_back(first_place_[k]);
+      singles.at.push_back(turns[i].at);
+    }
   }
 }
 

@@ -48,8 +48,8 @@ class Strata {
     std::uint64_t taken;  // positions of its class before
     std::size_t at;       // of `out`
   };
-  void fill_class(std::uint64_t key, std::size_t k, std::span<Turn> turns, std::vector<std::uint64_t>& drawn,
-                  std::span<std::uint64_t> out) const;
+  struct Singles;  // turns that are walked together, whatever their class
+  void fill_class(std::uint64_t key, std::size_t k, std::span<Turn> turns, Singles& singles, std::span<std::uint64_t> out) const;
   std::size_t class_at(std::uint64_t place) const;
   std::vector<std::uint64_t> first_place_, first_position_;  // samples, and positions, of all classes before each; one more than classes
   std::vector<std::uint32_t> sample_;                        // samples, class by class

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "headrace/statistics/scatter.h"
+#include "headrace/statistics/state_values.h"
 
 namespace headrace::statistics {
 namespace {
@@ -30,17 +31,6 @@ Status check_labels(const std::int64_t* labels, std::size_t count, std::size_t c
                                          static_cast<long long>(labels[r]), classes - 1)};
   }
   return {};
-}
-
-template <typename T>
-void write_all(ByteWriter& out, const std::vector<T>& values) {
-  out.write_bytes({reinterpret_cast<const std::uint8_t*>(values.data()), values.size() * sizeof(T)});
-}
-
-template <typename T>
-void read_all(ByteReader& in, std::vector<T>& values) {
-  const Bytes bytes = in.read_bytes(values.size() * sizeof(T));
-  if (!bytes.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
 }
 
 }  // namespace

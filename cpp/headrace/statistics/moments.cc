@@ -7,6 +7,7 @@
 
 #include "headrace/base/parallel.h"
 #include "headrace/ops/gather.h"
+#include "headrace/statistics/state_values.h"
 
 namespace headrace::statistics {
 namespace {
@@ -54,17 +55,6 @@ void merge_column(ColumnMoments& a, std::size_t at, const Other& b, std::size_t 
     m2 = kInf;
     m3 = std::numeric_limits<double>::quiet_NaN();
   }
-}
-
-template <typename T>
-void write_all(ByteWriter& out, const std::vector<T>& values) {
-  out.write_bytes({reinterpret_cast<const std::uint8_t*>(values.data()), values.size() * sizeof(T)});
-}
-
-template <typename T>
-void read_all(ByteReader& in, std::vector<T>& values) {
-  const Bytes bytes = in.read_bytes(values.size() * sizeof(T));
-  if (!bytes.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
 }
 
 // What a state must hold for its numbers to make sense.

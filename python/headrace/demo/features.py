@@ -16,13 +16,13 @@ import numpy.typing as npt
 from headrace._native import Dataset, Field, Schema
 from headrace.demo.tables import CATEGORICAL
 
-__all__ = ["LATE_MINUTES", "SPLIT", "Features", "read_features"]
+__all__ = ["LATE_MINUTES", "NUMBERS", "SPLIT", "Features", "read_features"]
 
 SPLIT = np.datetime64("2013-10-01")
 LATE_MINUTES = 15
 # A tail number has 80 flights on average: as a category it is mostly noise, and the plane's model says the same.
 _CODED = [name for name in CATEGORICAL if name != "tailnum"]
-_PLAIN = (
+NUMBERS = (
     "distance_miles",
     "plane_year",
     "plane_engines",
@@ -102,7 +102,7 @@ def _numbers(
     minute = (departure - departure.astype("datetime64[D]")).astype(np.int64)
     arrival = values["scheduled_arrival_minute"][known].astype(np.int64)
     columns: dict[str, npt.NDArray[np.float64]] = {}
-    for name in _PLAIN:
+    for name in NUMBERS:
         column = values[name][known].astype(np.float64)
         present = valid[name][known]
         fitted = column[present & train]

@@ -15,24 +15,12 @@ import numpy.typing as npt
 
 import headrace
 from headrace import errors, prep
-from headrace.demo.features import LATE_MINUTES, SPLIT
+from headrace.demo.features import LATE_MINUTES, NUMBERS, SPLIT
 
 __all__ = ["ReadyResult", "Translated", "run_ready"]
 
 _LABEL = "arrival_delay_minutes"
-_NUMBERS = (
-    "distance_miles",
-    "plane_year",
-    "plane_seats",
-    "temperature_f",
-    "dew_point_f",
-    "humidity_percent",
-    "wind_speed_mph",
-    "wind_gust_mph",
-    "precipitation_inches",
-    "pressure_millibars",
-    "visibility_miles",
-)
+_NUMBERS = tuple(name for name in NUMBERS if name != "plane_engines")  # nearly all have two
 _NAMES = ("carrier", "origin", "dest", "engine")
 _BATCH = 2048
 

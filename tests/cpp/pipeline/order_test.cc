@@ -40,6 +40,22 @@ void check_bijection(std::uint64_t size, std::uint64_t key) {
   }
 }
 
+TEST_CASE("bijections walked together give what each gives alone") {
+  std::vector<std::uint64_t> sizes, keys, values;
+  for (std::uint64_t i = 0; i < 1000; ++i) {
+    sizes.push_back(i % 7 == 0 ? 1 + i % 3 : mix_key(i, 1) % (1ull << (1 + i % 40)) + 1);
+    keys.push_back(mix_key(i, 2));
+    values.push_back(mix_key(i, 3) % sizes.back());
+  }
+  for (const std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{127}, std::size_t{129}, std::size_t{1000}}) {
+    std::vector<std::uint64_t> walked(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(count));
+    forward_each({sizes.data(), count}, {keys.data(), count}, walked);
+    bool same = true;
+    for (std::size_t i = 0; i < count; ++i) same = same && walked[i] == Permutation(sizes[i], keys[i]).forward(values[i]);
+    CHECK(same);
+  }
+}
+
 TEST_CASE("a permutation of any size up to 3000 holds every value once") {
   for (std::uint64_t size = 0; size <= 3000; ++size) check_bijection(size, size * 31);
 }
