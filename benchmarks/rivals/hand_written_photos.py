@@ -29,7 +29,7 @@ class PlainChain:
         self._cv2, self._decode = cv2, simplejpeg.decode_jpeg
         self._encoded = [path.read_bytes() for path in paths]
         self._batch_size, self._side, self._resize = batch_size, side, resize
-        self._prepare: Callable[[int, Array], None] = self._train if train else self._evaluate
+        self.prepare: Callable[[int, Array], None] = self._train if train else self._evaluate
 
     def decode_all(self, threads: int) -> int:
         """Decode every image in full, and nothing else: libjpeg-turbo's own rate. Returns how many pixels there were."""
@@ -45,9 +45,9 @@ class PlainChain:
             out = np.empty((len(chosen), 3, self._side, self._side), np.float32)
             if pool is None:
                 for i, out_one in zip(chosen, out, strict=True):
-                    self._prepare(i, out_one)
+                    self.prepare(i, out_one)
             else:
-                list(pool.map(self._prepare, chosen, out))
+                list(pool.map(self.prepare, chosen, out))
             yield out
         if pool is not None:
             pool.shutdown()
