@@ -76,13 +76,14 @@ TEST_CASE("saving less than a third is not worth decoding") {
 
 // Sanitizers slow our filters and not the codecs' libraries: what is measured under them is not what is chosen elsewhere.
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+// Which of the two codecs is not said: their rates are measured, and on a busy machine either may seem the faster.
 TEST_CASE("counters get delta and shuffle; constant bytes need no filter") {
   std::vector<std::int64_t> counter(50000);
   for (std::size_t i = 0; i < counter.size(); ++i) counter[i] = static_cast<std::int64_t>(i * 1000003);
   const Field field = chosen(make_field("x", Kind::kTensor, "int64"), {bytes_of(counter), {}, {}});
-  CHECK(field.codec == codec::Codec::kLz4);
+  CHECK(field.codec != codec::Codec::kNone);
   CHECK(field.filter == codec::Filter::kDeltaShuffle);
-  CHECK(field.level == codec::default_level(codec::Codec::kLz4));
+  CHECK(field.level == codec::default_level(field.codec));
   const Field bytes = chosen(make_field("x", Kind::kTensor, "uint8"), {Buffer(100000, 7), {}, {}});
   CHECK(bytes.codec != codec::Codec::kNone);
   CHECK(bytes.filter == codec::Filter::kNone);
