@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 import warnings
@@ -50,6 +51,11 @@ def _skip_natively() -> None:
     if module is None or hasattr(module, "_headrace_skip"):
         return
     function = module.skip_first_batches
+    if function.__closure__ is not None or list(inspect.signature(function).parameters) != list(inspect.signature(_answer).parameters):
+        _warn_once(
+            "this version of Accelerate skips the first batches in a way that headrace does not know: loaders that it makes for that are torch's"
+        )
+        return
     usual = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
 
     def skip(loader: Any, batches: int) -> Any:
