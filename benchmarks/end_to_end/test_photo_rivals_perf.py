@@ -41,7 +41,7 @@ def test_photos_against_a_peer(kind: str, peer: str, folder: Path, tmp_path: Pat
             for name, (who, module) in names.items()
         }
         try:
-            chosen = {name: best_settings(loaders[name]) for name in ("theirs", "ours", "repacked")}
+            chosen = {name: loaders[name].open_best(_PROBE_SECONDS) for name in ("theirs", "ours", "repacked")}
         except PeerError as error:
             pytest.skip(f"{error}")
         for loader in loaders.values():
@@ -70,17 +70,3 @@ def test_photos_against_a_peer(kind: str, peer: str, folder: Path, tmp_path: Pat
         their_settings=chosen["theirs"],
         **numbers,
     )
-
-
-def best_settings(process: PeerProcess) -> dict[str, Any]:
-    """Open the loader at the fastest of its settings, and say which. The first pass after opening warms up and is not counted."""
-    grid = process.ask("settings")["settings"]
-    rates = []
-    for settings in grid:
-        process.ask("open", settings=settings)
-        process.rate(_PROBE_SECONDS / 2)
-        rates.append(process.rate(_PROBE_SECONDS)["rate"])
-    best: dict[str, Any] = grid[rates.index(max(rates))]
-    process.ask("open", settings=best)
-    process.rate(_PROBE_SECONDS / 2)
-    return best

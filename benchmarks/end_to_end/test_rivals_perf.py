@@ -52,7 +52,7 @@ def test_against_a_peer(shape: str, peer: str, folder: Path, tmp_path: Path, rep
         ours.ask("convert")
         try:
             theirs.ask("convert")
-            chosen = {peer: best_settings(theirs), _OURS: best_settings(ours)}
+            chosen = {peer: theirs.open_best(_PROBE_SECONDS), _OURS: ours.open_best(_PROBE_SECONDS)}
         except PeerError as error:
             pytest.skip(f"{error}")
         for process in (ours, theirs):
@@ -73,20 +73,6 @@ def test_against_a_peer(shape: str, peer: str, folder: Path, tmp_path: Path, rep
         our_first_batch_seconds=statistics.median(a["first_batch_seconds"] for a, _ in rounds),
         their_first_batch_seconds=statistics.median(b["first_batch_seconds"] for _, b in rounds),
     )
-
-
-def best_settings(process: PeerProcess) -> dict[str, Any]:
-    """Open the loader at the fastest of its settings, and say which. The first pass after opening warms up and is not counted."""
-    rates = []
-    grid = process.ask("settings")["settings"]
-    for settings in grid:
-        process.ask("open", settings=settings)
-        process.rate(_PROBE_SECONDS / 2)
-        rates.append(process.rate(_PROBE_SECONDS)["rate"])
-    best: dict[str, Any] = grid[rates.index(max(rates))]
-    process.ask("open", settings=best)
-    process.rate(_PROBE_SECONDS / 2)
-    return best
 
 
 def measure(ours: PeerProcess, theirs: PeerProcess, *, backwards: bool) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -67,6 +67,19 @@ class PeerProcess:
             raise PeerError(f"{self.module}: an epoch has a single batch, there is nothing to time")
         return {**answer, "rate": answer["samples"] / answer["seconds"]}
 
+    def open_best(self, probe_seconds: float) -> dict[str, Any]:
+        """Open the loader at the fastest of its settings, and say which. The first pass after opening warms up and is not counted."""
+        grid = self.ask("settings")["settings"]
+        rates = []
+        for settings in grid:
+            self.ask("open", settings=settings)
+            self.rate(probe_seconds / 2)
+            rates.append(self.rate(probe_seconds)["rate"])
+        best: dict[str, Any] = grid[rates.index(max(rates))]
+        self.ask("open", settings=best)
+        self.rate(probe_seconds / 2)
+        return best
+
     def __enter__(self) -> PeerProcess:
         return self
 
