@@ -122,6 +122,7 @@ Status BatchBuilder::finish_plan() {
     if (direct_[i]) {
       will_need_direct(i);
     } else {
+      if (is_image_file(i)) continue;
       if (field_of(i).is_variable()) {
         place_values(i);
       } else if (is_changed(i)) {
@@ -248,7 +249,7 @@ Status BatchBuilder::lay_out() {
     out.row_bytes = field.row_bytes();
     if (!field.is_variable()) {
       out.values_bytes = is_read_in_place(i) ? 0 : count * out.row_bytes;
-    } else {
+    } else if (!is_image_file(i)) {
       const std::vector<std::uint64_t>& lengths = values_[i].length;
       out.padded = field.kind == format::Kind::kRagged && context_.ragged == Ragged::kPadded;
       if (out.padded) {

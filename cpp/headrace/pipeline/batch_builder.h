@@ -8,7 +8,8 @@
 // that they hold. Bytes are copied once, from where they were decoded (or mapped) into the slab.
 //
 // Encoded images that a plan prepares follow in a second round: once all pieces have run, begin_images() and run_images(), decode them from
-// the slab to another part of it. So do fields that a FieldPlan makes of others: rows of them are pieces of the same round.
+// the slab to another part of it; those that are files are read only then, one after the other into a buffer of the thread. So do fields
+// that a FieldPlan makes of others: rows of them are pieces of the same round.
 //
 // Owns:     the plan and the slab's lease. Borrows dataset, pool, counters: they outlive it.
 // Threads:  prepare() and take() from one thread, before and after all pieces; run_piece() from any, each piece once.
@@ -236,12 +237,15 @@ class BatchBuilder {
   void cut_files();
   void run_files(const Piece& piece);
   Extent encoded(std::size_t out_field, std::size_t slot) const;
+  std::uint64_t encoded_bytes(std::size_t out_field, std::size_t slot) const;
+  // A file's bytes, in a buffer of this thread: until the next call. Counts its time as reading, not as that of images.
+  Result<Bytes> read_image(std::size_t out_field, std::size_t slot, io::ScopedTime& images) const;
   std::string image_origin(std::size_t out_field, std::size_t slot) const;
   void deliver_images();
   void read_labels();
   void deliver_mixed();
   void cut_images();
-  void run_image_piece(const ImagePiece& part);
+  void run_image_piece(const ImagePiece& part, io::ScopedTime& images);
   bool is_read_in_place(std::size_t out_field) const;
   void cut_plan();
   void run_plan(const ImagePiece& part);
@@ -281,8 +285,12 @@ class BatchBuilder {
   void add_error(std::uint32_t slot, const Status& status);
   // As delivered.
   const format::Field& field_of(std::size_t out_field) const { return context_.schema->fields[context_.fields[out_field]]; }
-  // Whether a view makes the field's delivered bytes other than one stored row's.
   bool is_file(std::size_t out_field) const { return context_.dataset->table() != nullptr && field_of(out_field).is_variable(); }
+  // Encoded bytes that are not put into the slab.
+  bool is_image_file(std::size_t out_field) const {
+    return is_file(out_field) && !context_.plans.empty() && context_.plans[out_field] != nullptr;
+  }
+  // Whether a view makes the field's delivered bytes other than one stored row's.
   bool is_changed(std::size_t out_field) const { return makes_runs_ || conversions_[out_field].needed; }
 
   BuildContext context_;

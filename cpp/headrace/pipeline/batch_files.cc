@@ -1,4 +1,4 @@
-// Values that are whole files, and images that are decoded once all encoded bytes of the batch are in its slab.
+// Values that are whole files, and images: decoded once all encoded bytes of the batch are in its slab, or straight from their files.
 #include <algorithm>
 #include <cstring>
 
@@ -11,6 +11,12 @@ namespace {
 
 // Encoded bytes of work in a piece: about a millisecond of decoding.
 constexpr std::uint64_t kImageBytes = 32u << 10;
+constexpr std::size_t kKeptFileBytes = 16u << 20;  // of a thread's buffer for files
+
+Status file_too_large(const std::string& path, std::uint64_t bytes, std::uint64_t most) {
+  return {Code::kLimitExceeded, strf("read %s: its %llu bytes are more than the %llu that a batch may take", path.c_str(),
+                                     static_cast<unsigned long long>(bytes), static_cast<unsigned long long>(most))};
+}
 
 }  // namespace
 
@@ -57,13 +63,16 @@ void BatchBuilder::measure_files(std::size_t out_field) {
   Values& values = values_[out_field];
   values.length.assign(rows_.size(), 0);
   for (std::size_t row = 0; row < rows_.size(); ++row) {
-    const Result<std::uint64_t> size = files().ask_for(context_.dataset->table()->row_of(samples_[row]));
+    const std::uint64_t file = context_.dataset->table()->row_of(samples_[row]);
+    const Result<std::uint64_t> size = files().ask_for(file);
+    Status status = size.status();
     if (size.is_ok()) {
       values.length[row] = *size;
-    } else {
-      row_failed_[row] = true;
-      add_error(static_cast<std::uint32_t>(row), size.status());
+      if (is_image_file(out_field) && *size > context_.most_bytes) status = file_too_large(files().path(file), *size, context_.most_bytes);
     }
+    if (status.is_ok()) continue;
+    row_failed_[row] = true;
+    add_error(static_cast<std::uint32_t>(row), status);
   }
 }
 
@@ -80,7 +89,7 @@ void BatchBuilder::run_files(const Piece& piece) {
 
 void BatchBuilder::cut_files() {
   for (std::size_t i = 0; i < direct_.size(); ++i) {
-    if (!is_file(i)) continue;
+    if (!is_file(i) || is_image_file(i)) continue;
     const std::vector<std::uint64_t>& lengths = values_[i].length;
     for (std::size_t from = 0, end = 0; from < rows_.size(); from = end) {
       std::uint64_t bytes = 0;
@@ -107,8 +116,8 @@ void BatchBuilder::cut_images() {
   for (std::size_t i = 0; i < context_.plans.size(); ++i) {
     if (context_.plans[i] == nullptr) continue;
     for (std::size_t from = 0, end = 0; from < samples_.size(); from = end) {
-      const std::uint64_t begin = encoded(i, from).begin;
-      while (end < samples_.size() && (end == from || encoded(i, end).end - begin <= kImageBytes)) ++end;
+      std::uint64_t bytes = encoded_bytes(i, end++);
+      while (end < samples_.size() && (bytes += encoded_bytes(i, end)) <= kImageBytes) ++end;
       image_pieces_.push_back({i, from, end});
     }
   }
@@ -117,6 +126,28 @@ void BatchBuilder::cut_images() {
 BatchBuilder::Extent BatchBuilder::encoded(std::size_t out_field, std::size_t slot) const {
   const std::uint8_t* const offsets = batch_.slab->data() + batch_.fields[out_field].offsets_at;
   return {load_le<std::uint64_t>(offsets + slot * 8), load_le<std::uint64_t>(offsets + slot * 8 + 8)};
+}
+
+std::uint64_t BatchBuilder::encoded_bytes(std::size_t out_field, std::size_t slot) const {
+  if (is_image_file(out_field)) return values_[out_field].length[slot];
+  const Extent extent = encoded(out_field, slot);
+  return extent.end - extent.begin;
+}
+
+Result<Bytes> BatchBuilder::read_image(std::size_t out_field, std::size_t slot, io::ScopedTime& images) const {
+  thread_local std::vector<std::uint8_t> buffer;
+  images.stop();
+  Status status;
+  const std::size_t bytes = values_[out_field].length[slot];
+  {
+    io::ScopedTime reading(context_.counters->assemble_ns);
+    if (buffer.size() > kKeptFileBytes && bytes <= kKeptFileBytes) buffer = {};
+    if (buffer.size() < bytes) buffer.resize(bytes);
+    status = files().read(context_.dataset->table()->row_of(samples_[slot]), {buffer.data(), bytes});
+  }
+  images.start();
+  if (!status.is_ok()) return status;
+  return Bytes{buffer.data(), bytes};
 }
 
 std::string BatchBuilder::image_origin(std::size_t out_field, std::size_t slot) const {
@@ -132,11 +163,11 @@ void BatchBuilder::run_images(std::size_t piece) {
     run_plan(part);
   } else {
     io::ScopedTime time(context_.counters->image_ns);
-    run_image_piece(part);
+    run_image_piece(part, time);
   }
 }
 
-void BatchBuilder::run_image_piece(const ImagePiece& part) {
+void BatchBuilder::run_image_piece(const ImagePiece& part, io::ScopedTime& images) {
   const ops::ImagePlan& plan = *context_.plans[part.out_field];
   const FieldOut& from = batch_.fields[part.out_field];
   std::uint8_t* const slab = batch_.slab->data();
@@ -145,6 +176,15 @@ void BatchBuilder::run_image_piece(const ImagePiece& part) {
     std::uint8_t* const to = slab + prepared_at_[part.out_field] + slot * plan.bytes();
     if (const auto found = slots_before_.find(samples_[slot]); found != slots_before_.end()) {
       std::memcpy(to, before_->batch_.slab->data() + before_->prepared_at_[part.out_field] + found->second * plan.bytes(), plan.bytes());
+      continue;
+    }
+    if (is_image_file(part.out_field)) {
+      const Result<Bytes> file = read_image(part.out_field, slot, images);
+      if (!file.is_ok()) {
+        add_error(static_cast<std::uint32_t>(slot), file.status());
+      } else if (const Status status = plan.run(*file, {draws_, samples_[slot]}, to); !status.is_ok()) {
+        add_error(static_cast<std::uint32_t>(slot), status.with_context(image_origin(part.out_field, slot)));
+      }
       continue;
     }
     const Extent bytes = encoded(part.out_field, slot);

@@ -35,7 +35,7 @@ namespace headrace::pipeline {
 
 // What all passes of a pipeline share.
 struct PassShared {
-  PassShared(std::size_t keep_bytes, std::size_t keep_locked_bytes) : slabs(keep_bytes, keep_locked_bytes) {}
+  PassShared(std::size_t keep_bytes, std::size_t most_bytes) : slabs(keep_bytes, most_bytes) {}
   storage::SlabPool slabs;
   Counters counters;
   BuildContext context;

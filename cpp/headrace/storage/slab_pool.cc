@@ -85,7 +85,8 @@ struct SlabPool::State {
   const std::uint64_t generation = fork_generation();
   mutable std::mutex mutex;
   std::size_t keep_bytes = 0;
-  std::size_t keep_locked_bytes = 0;
+  std::size_t most_bytes = 0;
+  std::size_t recent_bytes = 0;  // largest that was lately asked for: forgotten by an eighth with each smaller one
   std::size_t free_bytes = 0;
   std::uint64_t next_return = 0;
   std::map<std::uint64_t, std::unique_ptr<Slab>> by_return;     // oldest first
@@ -93,6 +94,8 @@ struct SlabPool::State {
   Counters counts;
 
   bool forked() const { return generation != fork_generation(); }
+
+  std::size_t kept_bytes() const { return std::max(keep_bytes, std::min(most_bytes, 2 * recent_bytes)); }
 
   // Takes the slab that fits best, the latest returned among equals (its bytes may still be in a cache); null if none fits.
   // REQUIRES: mutex held.
@@ -106,10 +109,10 @@ struct SlabPool::State {
     return std::move(node.mapped());
   }
 
-  // Removes the oldest free slabs until the rest fit `keep_bytes`. REQUIRES: mutex held. The caller destroys them unlocked.
+  // Removes the oldest free slabs until the rest fit kept_bytes(). REQUIRES: mutex held. The caller destroys them unlocked.
   std::vector<std::unique_ptr<Slab>> surplus() {
     std::vector<std::unique_ptr<Slab>> out;
-    while (free_bytes > keep_bytes && !by_return.empty()) {
+    while (free_bytes > kept_bytes() && !by_return.empty()) {
       const auto oldest = by_return.begin();
       const std::size_t capacity = oldest->second->capacity();
       try {
@@ -151,8 +154,8 @@ struct SlabPool::Return {
     std::vector<std::unique_ptr<Slab>> dropped;
     std::lock_guard lock(state->mutex);  // Released before `dropped` and `slab` unmap their memory.
     state->counts.leased_bytes -= slab->capacity();
-    if (slab->page_locked()) state->keep_bytes = std::max(state->keep_bytes, state->keep_locked_bytes);
-    if (slab->capacity() > state->keep_bytes || !state->put(slab)) {
+    if (slab->page_locked()) state->keep_bytes = std::max(state->keep_bytes, state->most_bytes);
+    if (slab->capacity() > state->kept_bytes() || !state->put(slab)) {
       state->counts.bytes -= slab->capacity();
       return;
     }
@@ -160,9 +163,9 @@ struct SlabPool::Return {
   }
 };
 
-SlabPool::SlabPool(std::size_t keep_bytes, std::size_t keep_locked_bytes) : state_(std::make_shared<State>()) {
+SlabPool::SlabPool(std::size_t keep_bytes, std::size_t most_bytes) : state_(std::make_shared<State>()) {
   state_->keep_bytes = keep_bytes;
-  state_->keep_locked_bytes = keep_locked_bytes;
+  state_->most_bytes = most_bytes;
 }
 
 SlabPool::~SlabPool() {
@@ -172,7 +175,7 @@ SlabPool::~SlabPool() {
   }
   std::vector<std::unique_ptr<Slab>> dropped;
   std::lock_guard lock(state_->mutex);
-  state_->keep_bytes = state_->keep_locked_bytes = 0;
+  state_->keep_bytes = state_->most_bytes = 0;
   dropped = state_->surplus();
 }
 
@@ -181,7 +184,10 @@ Result<Lease> SlabPool::acquire(std::size_t bytes) {
   std::unique_ptr<Slab> slab;
   {
     std::lock_guard lock(state_->mutex);
-    if (bytes <= kMaxSlabBytes) slab = state_->take(bytes);
+    if (bytes <= kMaxSlabBytes) {
+      state_->recent_bytes = std::max(size_class(bytes), state_->recent_bytes - state_->recent_bytes / 8);
+      slab = state_->take(bytes);
+    }
     if (slab != nullptr) {
       ++state_->counts.reused;
       state_->counts.leased_bytes += slab->capacity();

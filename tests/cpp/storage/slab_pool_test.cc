@@ -107,6 +107,20 @@ TEST_CASE("free slabs are kept up to keep_bytes, and the longest unused go first
   CHECK(pool.counters().bytes - pool.counters().leased_bytes == 3 * kMiB);
 }
 
+TEST_CASE("two slabs beyond keep_bytes are kept while such are asked for, up to most_bytes") {
+  SlabPool pool(3 * kMiB, 100 * kMiB);
+  std::vector<Lease> leases;
+  for (int i = 0; i < 3; ++i) leases.push_back(acquire(pool, 16 * kMiB));
+  leases.clear();
+  CHECK(pool.counters().bytes == 2 * 16 * kMiB);
+  CHECK(acquire(pool, 16 * kMiB) != nullptr);
+  CHECK(pool.counters().made == 3);
+  for (int i = 0; i < 24; ++i) acquire(pool, kMiB);  // Nobody asks for large ones any more.
+  CHECK(pool.counters().bytes <= 3 * kMiB);
+  acquire(pool, 200 * kMiB).reset();
+  CHECK(pool.counters().bytes <= 3 * kMiB);
+}
+
 TEST_CASE("a lease outlives its pool") {
   Lease lease;
   {
