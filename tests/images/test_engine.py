@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import headrace as hr
 from headrace import images
-from headrace.errors import ChangedError, NotFoundError, TruncatedError
+from headrace.errors import ChangedError, LimitExceededError, NotFoundError, TruncatedError
 from tests.images.photos import jpeg, make_folder, photo, train_transform
 
 
@@ -168,6 +169,24 @@ def test_files_that_go_or_change(tmp_path: Path) -> None:
     other = hr.DataLoader(hr.ImageFolder(tmp_path, data.transform, allow_empty=True), batch_size=4)
     with pytest.raises(ChangedError):
         other.load_state_dict(state)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 8])
+def test_files_of_any_size(tmp_path: Path, num_workers: int) -> None:
+    root = make_folder(tmp_path / "photos")
+    transform = images.Compose([images.Resize((8, 8))])
+    data = hr.ImageFolder(root, transform)
+    large, endless = Path(data.samples[4][0]), Path(data.samples[9][0])
+    noise = np.random.default_rng(1).integers(0, 256, (2400, 2400, 3), np.uint8)
+    with large.open("wb") as file:  # More than a thread's buffer keeps.
+        Image.fromarray(noise).save(file, "PNG", compress_level=0)
+    assert large.stat().st_size > 16 << 20
+    with endless.open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(LimitExceededError, match=rf"sample 9: read {endless}: its 1099511627776 bytes are more than the \d+ that"):
+        batches(data, batch_size=5, num_workers=num_workers)
+    delivered = torch.cat([image for image, _ in batches(data, batch_size=5, num_workers=num_workers, on_error="skip")])
+    assert torch.equal(delivered, one_by_one(root, transform, [i for i in range(21) if i != 9], 0, 0))
 
 
 def test_nulls_and_other_fields(tmp_path: Path) -> None:
