@@ -49,10 +49,11 @@ class Scenario:
 class Side:
     """Loaders of one setting, driven for a turn at a time."""
 
-    def __init__(self, scenario: Scenario, **options: Any) -> None:
+    def __init__(self, scenario: Scenario, step: Callable[[], None], **options: Any) -> None:
         import headrace
 
         self._scenario = scenario
+        self._step = step
         dataset = headrace.open(scenario.path, reader=scenario.reader)
         self.loaders = [
             headrace.DataLoader(
@@ -66,7 +67,6 @@ class Side:
             )
             for seed in range(scenario.loaders)
         ]
-        self._step = _step(scenario.step_ms)
 
     def turn(self, seconds: float) -> float:
         """Samples a second of all loaders together."""
@@ -103,6 +103,7 @@ class Side:
 
 
 def _step(milliseconds: float) -> Callable[[], None]:
+    """What a consumer does with a batch. One for all sides: its length is measured, so two would differ."""
     if milliseconds == 0:
         return lambda: None
     a = np.random.default_rng(1).random((96, 96))
@@ -127,7 +128,8 @@ def run(scenario: Scenario) -> dict[str, Any]:
             file.write(str(os.getpid()))
     if scenario.cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: scenario.cores])
-    auto = Side(scenario, num_workers="auto")
+    step = _step(scenario.step_ms)
+    auto = Side(scenario, step, num_workers="auto")
     begin = time.monotonic()
     settled, changes = 0.0, -1
     while time.monotonic() - begin < scenario.converge:
@@ -136,7 +138,10 @@ def run(scenario: Scenario) -> dict[str, Any]:
         if made != changes:
             settled, changes = time.monotonic() - begin, made
     settings = [(workers, factor) for workers in WORKERS for factor in FACTORS if workers > 0 or factor == 1]
-    fixed = {setting: Side(scenario, num_workers=setting[0], prefetch_factor=setting[1] if setting[0] else None) for setting in settings}
+    fixed = {
+        (workers, factor): Side(scenario, step, num_workers=workers, prefetch_factor=factor if workers else None)
+        for workers, factor in settings
+    }
     rates: dict[Any, list[float]] = {setting: [] for setting in settings}
     for number in range(scenario.rounds):
         for setting in settings if number % 2 == 0 else settings[::-1]:
