@@ -73,3 +73,30 @@ def test_a_batch_beyond_the_memory_is_refused(tmp_path: Path, num_workers: int) 
     loader = headrace.DataLoader(headrace.open(path), 4096, num_workers=num_workers, ragged="offsets")
     batch = next(iter(loader))
     assert batch["text"][1].tolist()[1233:1237] == [3 * 1233, 3 * 1234, 3 * 1234 + 200_000_000, 3 * 1235 + 200_000_000]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_large_batches_use_the_same_memory_again(num_workers: int) -> None:
+    rows = np.zeros((9, 24 << 20), np.uint8)  # Batches of 72 MiB.
+    rows[:, 0] = np.arange(9)
+    loader = headrace.DataLoader(headrace.from_arrays({"x": rows}), 3, num_workers=num_workers, prefetch_bytes=1 << 30)
+    for _ in range(6):
+        assert [number for batch in loader for number in batch["x"][:, 0].tolist()] == list(range(9))
+    stats = loader.stats()
+    assert stats["slabs_made"] <= 5  # Three under way, one that is delivered, one that the caller still holds.
+    assert stats["slabs_made"] + stats["slabs_reused"] == 18
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 8])
+def test_sizes_that_differ_do_not_pile_up(tmp_path: Path, num_workers: int) -> None:
+    rng = np.random.default_rng(0)
+    lengths = np.exp(rng.uniform(np.log(1e3), np.log(4e6), 80)).astype(int)  # 8 KB to 32 MB a batch
+    headrace.write(tmp_path / "d", {"x": [np.full(length, float(i)) for i, length in enumerate(lengths)]}, codec="zstd")
+    budget = 128 << 20
+    loader = headrace.DataLoader(headrace.open(tmp_path / "d"), 1, num_workers=num_workers, prefetch_bytes=budget)
+    for _ in range(2):
+        for i, batch in enumerate(loader):
+            assert batch["x"].shape == (1, lengths[i])
+            assert batch["x"][0, -1] == i
+            # Half of it is for batches under way; free ones are kept within it, or up to 64 MiB. One is delivered, one held by the caller.
+            assert loader.stats()["slab_bytes"] <= budget // 2 + (64 << 20) + 2 * (36 << 20)

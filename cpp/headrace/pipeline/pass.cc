@@ -304,6 +304,8 @@ void Job::count_bytes(std::uint64_t now) {
   std::uint64_t peak = shared->peak_bytes_in_flight.load();
   while (total > peak && !shared->peak_bytes_in_flight.compare_exchange_weak(peak, total)) {
   }
+  // And one that the consumer holds. A slab is larger than its batch by an eighth at most.
+  if (total > peak) shared->slabs.keep_total(std::min<std::uint64_t>((total + now) / 8 * 9, shared->budget));
 }
 
 void Pass::submit(std::uint64_t priority, std::function<void()> task) {

@@ -35,8 +35,9 @@ namespace headrace::pipeline {
 
 // What all passes of a pipeline share.
 struct PassShared {
-  PassShared(std::size_t keep_bytes, std::size_t most_bytes) : slabs(keep_bytes, most_bytes) {}
+  PassShared(std::size_t keep_bytes, std::size_t batch_budget) : slabs(keep_bytes, batch_budget), budget(batch_budget) {}
   storage::SlabPool slabs;
+  const std::size_t budget;  // of batches under way, and of slabs that are kept
   Counters counters;
   BuildContext context;
   std::vector<PartPlan> parts;  // of the context; constant once the pipeline is made

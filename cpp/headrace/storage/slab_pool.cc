@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <limits>
@@ -84,9 +85,9 @@ bool Slab::lock_pages() {
 struct SlabPool::State {
   const std::uint64_t generation = fork_generation();
   mutable std::mutex mutex;
+  std::atomic<std::size_t> total_bytes = 0;
   std::size_t keep_bytes = 0;
-  std::size_t most_bytes = 0;
-  std::size_t recent_bytes = 0;  // largest that was lately asked for: forgotten by an eighth with each smaller one
+  std::size_t keep_locked_bytes = 0;
   std::size_t free_bytes = 0;
   std::uint64_t next_return = 0;
   std::map<std::uint64_t, std::unique_ptr<Slab>> by_return;     // oldest first
@@ -95,7 +96,11 @@ struct SlabPool::State {
 
   bool forked() const { return generation != fork_generation(); }
 
-  std::size_t kept_bytes() const { return std::max(keep_bytes, std::min(most_bytes, 2 * recent_bytes)); }
+  // Of free slabs, so many bytes may stay. REQUIRES: mutex held.
+  std::size_t kept_bytes() const {
+    const std::size_t total = total_bytes.load();
+    return std::max(keep_bytes, total > counts.leased_bytes ? total - counts.leased_bytes : 0);
+  }
 
   // Takes the slab that fits best, the latest returned among equals (its bytes may still be in a cache); null if none fits.
   // REQUIRES: mutex held.
@@ -154,7 +159,7 @@ struct SlabPool::Return {
     std::vector<std::unique_ptr<Slab>> dropped;
     std::lock_guard lock(state->mutex);  // Released before `dropped` and `slab` unmap their memory.
     state->counts.leased_bytes -= slab->capacity();
-    if (slab->page_locked()) state->keep_bytes = std::max(state->keep_bytes, state->most_bytes);
+    if (slab->page_locked()) state->keep_bytes = std::max(state->keep_bytes, state->keep_locked_bytes);
     if (slab->capacity() > state->kept_bytes() || !state->put(slab)) {
       state->counts.bytes -= slab->capacity();
       return;
@@ -163,9 +168,9 @@ struct SlabPool::Return {
   }
 };
 
-SlabPool::SlabPool(std::size_t keep_bytes, std::size_t most_bytes) : state_(std::make_shared<State>()) {
+SlabPool::SlabPool(std::size_t keep_bytes, std::size_t keep_locked_bytes) : state_(std::make_shared<State>()) {
   state_->keep_bytes = keep_bytes;
-  state_->most_bytes = most_bytes;
+  state_->keep_locked_bytes = keep_locked_bytes;
 }
 
 SlabPool::~SlabPool() {
@@ -175,33 +180,39 @@ SlabPool::~SlabPool() {
   }
   std::vector<std::unique_ptr<Slab>> dropped;
   std::lock_guard lock(state_->mutex);
-  state_->keep_bytes = state_->most_bytes = 0;
+  state_->keep_bytes = state_->keep_locked_bytes = 0;
+  state_->total_bytes = 0;
   dropped = state_->surplus();
 }
 
 Result<Lease> SlabPool::acquire(std::size_t bytes) {
   if (state_->forked()) return Status(Code::kForked, "acquire a slab: the pool belongs to the parent process; make one after the fork");
+  if (bytes > kMaxSlabBytes) return out_of_memory(bytes);
   std::unique_ptr<Slab> slab;
   {
     std::lock_guard lock(state_->mutex);
-    if (bytes <= kMaxSlabBytes) {
-      state_->recent_bytes = std::max(size_class(bytes), state_->recent_bytes - state_->recent_bytes / 8);
-      slab = state_->take(bytes);
-    }
+    slab = state_->take(bytes);
     if (slab != nullptr) {
       ++state_->counts.reused;
       state_->counts.leased_bytes += slab->capacity();
     }
   }
   if (slab == nullptr) {
-    if (bytes > kMaxSlabBytes) return out_of_memory(bytes);
     HR_ASSIGN_OR_RETURN(slab, Slab::allocate(size_class(bytes)));
+    std::vector<std::unique_ptr<Slab>> dropped;
     std::lock_guard lock(state_->mutex);
     ++state_->counts.made;
     state_->counts.bytes += slab->capacity();
     state_->counts.leased_bytes += slab->capacity();
+    dropped = state_->surplus();
   }
   return Lease(slab.release(), Return{state_});
+}
+
+void SlabPool::keep_total(std::size_t bytes) {
+  std::size_t now = state_->total_bytes.load();
+  while (bytes > now && !state_->total_bytes.compare_exchange_weak(now, bytes)) {
+  }
 }
 
 SlabPool::Counters SlabPool::counters() const {

@@ -2,10 +2,10 @@
 //
 // Owns:     the slabs, leased out and free. A Lease is the right to use one; the slab returns to the pool when the last
 //           copy of its lease dies, on whatever thread. The pool's state outlives the pool while leases live.
-// Memory:   free slabs are kept up to `keep_bytes`, or two of the largest that were lately asked for if that is more, or all that
-//           `most_bytes` allows if some are page-locked; the rest is given back to the system. 2 MiB slabs and larger ask for huge
-//           pages. The bytes of a new slab are zero, those of a reused one are not.
-// Threads:  any thread may call anything. Locks: one mutex around the free list; never held while mapping memory.
+// Memory:   free slabs are kept up to `keep_bytes` (`keep_locked_bytes` if some are page-locked), or as long as they and the leased ones
+//           are within keep_total(); the rest is given back to the system. 2 MiB slabs and larger ask for huge pages. The bytes of a
+//           new slab are zero, those of a reused one are not.
+// Threads:  any thread may call anything. Locks: one mutex around the free list; never held while mapping memory. keep_total() takes none.
 // Forking:  the child leaks what the parent leased; pools made before a fork must not be used after it.
 #pragma once
 
@@ -48,8 +48,8 @@ using Lease = std::shared_ptr<Slab>;
 
 class SlabPool {
  public:
-  // most_bytes: of free slabs that are larger than `keep_bytes` foresees, or page-locked (to lock memory costs more than to fill it).
-  explicit SlabPool(std::size_t keep_bytes, std::size_t most_bytes = 0);
+  // keep_locked_bytes: of free slabs once some are page-locked, if that is more: to lock memory costs more than to fill it.
+  explicit SlabPool(std::size_t keep_bytes, std::size_t keep_locked_bytes = 0);
   ~SlabPool();
   SlabPool(const SlabPool&) = delete;
   SlabPool& operator=(const SlabPool&) = delete;
@@ -58,6 +58,9 @@ class SlabPool {
   // reuse each other's slabs; where too many are free, the longest unused go first.
   // Errors: kOutOfMemory, kForked.
   Result<Lease> acquire(std::size_t bytes);
+
+  // So much is in use at times, and is better kept: of all slabs, leased and free. Never less than said before.
+  void keep_total(std::size_t bytes);
 
   // Bytes of all slabs, leased and free; how many were made anew and how many reused.
   struct Counters {

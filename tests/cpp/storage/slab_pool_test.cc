@@ -107,18 +107,35 @@ TEST_CASE("free slabs are kept up to keep_bytes, and the longest unused go first
   CHECK(pool.counters().bytes - pool.counters().leased_bytes == 3 * kMiB);
 }
 
-TEST_CASE("two slabs beyond keep_bytes are kept while such are asked for, up to most_bytes") {
-  SlabPool pool(3 * kMiB, 100 * kMiB);
-  std::vector<Lease> leases;
-  for (int i = 0; i < 3; ++i) leases.push_back(acquire(pool, 16 * kMiB));
-  leases.clear();
-  CHECK(pool.counters().bytes == 2 * 16 * kMiB);
-  CHECK(acquire(pool, 16 * kMiB) != nullptr);
-  CHECK(pool.counters().made == 3);
-  for (int i = 0; i < 24; ++i) acquire(pool, kMiB);  // Nobody asks for large ones any more.
-  CHECK(pool.counters().bytes <= 3 * kMiB);
-  acquire(pool, 200 * kMiB).reset();
-  CHECK(pool.counters().bytes <= 3 * kMiB);
+TEST_CASE("with keep_total() as much is kept as was in use, leased slabs counted") {
+  SlabPool pool(3 * kMiB);
+  const auto use = [&](int count) {
+    std::vector<Lease> leases;
+    for (int i = 0; i < count; ++i) leases.push_back(acquire(pool, 16 * kMiB));
+    return leases;
+  };
+  use(3);
+  CHECK(pool.counters().bytes == 0);
+  pool.keep_total(48 * kMiB);
+  use(3);
+  CHECK(pool.counters().bytes == 48 * kMiB);
+  CHECK(pool.counters().made == 6);
+  use(5);
+  CHECK(pool.counters().made == 8);
+  CHECK(pool.counters().bytes == 48 * kMiB);
+  pool.keep_total(kMiB);  // Less than was said before.
+  CHECK(pool.counters().bytes == 48 * kMiB);
+  {
+    // Others, which those do not fit: they make room.
+    std::vector<Lease> small;
+    for (int i = 0; i < 20; ++i) small.push_back(acquire(pool, kMiB));
+    CHECK(pool.counters().bytes <= 48 * kMiB);
+    const std::vector<Lease> many = use(3);
+    CHECK(pool.counters().bytes == 68 * kMiB);
+    small.clear();
+    CHECK(pool.counters().bytes == (48 + 3) * kMiB);
+  }
+  CHECK(pool.counters().bytes <= 48 * kMiB);
 }
 
 TEST_CASE("a lease outlives its pool") {
