@@ -36,6 +36,7 @@
 #include "headrace/pipeline/chunk_ahead.h"
 #include "headrace/pipeline/counters.h"
 #include "headrace/pipeline/dataset.h"
+#include "headrace/statistics/moments.h"
 #include "headrace/storage/slab_pool.h"
 
 namespace headrace::pipeline {
@@ -66,6 +67,7 @@ struct BuildContext {
   std::shared_ptr<const ops::FieldPlan> field_plan;          // null: fields are delivered as above
   std::vector<bool> only_read;                               // [field] by the field plan, and not delivered; there if there is one
   std::vector<std::uint32_t> delivered;                      // [output of the field plan] in `prepared`
+  std::vector<std::shared_ptr<const statistics::Moments>> counting;  // [output of the field plan] null: its rows are delivered; empty: all
   std::uint64_t seed = 0;                                    // of what plans and mixes draw
 };
 
@@ -78,6 +80,11 @@ Status check_image(const Dataset& dataset, const std::vector<std::uint32_t>& fie
 void set_field_plan(std::shared_ptr<const ops::FieldPlan> plan, BuildContext& context);
 // Errors: kInvalidArgument: the plan reads or delivers fields that are not there, or look otherwise.
 Status check_field_plan(const format::Schema& schema, const std::vector<std::uint32_t>& fields, const ops::FieldPlan& plan);
+
+// These outputs of the plan are delivered as statistics::CountedRows. After set_field_plan(). REQUIRES: check_counted().
+void set_counted(const std::vector<std::uint32_t>& outputs, BuildContext& context);
+// Errors: kInvalidArgument: outputs that are no numbers that the plan makes; batches that are not whole spans.
+Status check_counted(const std::vector<std::uint32_t>& outputs, const ops::FieldPlan* plan, std::uint64_t batch_size);
 
 // After set_plans(): `prepared` has the labels as they are then delivered. REQUIRES: check_mix().
 void set_mix(const std::optional<BatchMix>& mix, BuildContext& context);
@@ -195,6 +202,14 @@ class BatchBuilder {
     std::size_t out_field, begin, end;  // slots; kNoField: rows of the field plan
     std::size_t number = 0;             // among the pieces of the field plan
   };
+  // What a thread works with while it runs the field plan over a piece.
+  struct PlanRun {
+    explicit PlanRun(const ops::FieldPlan& plan) : scratch(plan), outputs(plan.outputs().size(), nullptr) {}
+    ops::FieldScratch scratch;
+    std::vector<std::uint8_t> gathered;
+    std::vector<std::uint8_t*> outputs;  // where the next rows go; null: nowhere, or texts
+    std::size_t number = 0;              // among the pieces of the plan
+  };
   struct Extent {
     std::uint64_t begin, end;
   };
@@ -243,8 +258,15 @@ class BatchBuilder {
   void cut_images();
   void run_image_piece(const ImagePiece& part);
   bool is_read_in_place(std::size_t out_field) const;
+  bool is_counted(std::size_t output) const { return !context_.counting.empty() && context_.counting[output] != nullptr; }
   void cut_plan();
   void run_plan(const ImagePiece& part);
+  void run_tiles(PlanRun& run, std::size_t begin, std::size_t end);
+  std::size_t begin_counting();
+  void count_plan(PlanRun& run, std::size_t begin, std::size_t end);
+  void count_made(std::size_t output, const std::uint8_t* span, std::size_t end);
+  void count_copied(std::size_t output, std::size_t field, std::size_t begin, std::size_t end);
+  const std::uint8_t* lying_rows(std::size_t out_field, std::size_t begin, std::size_t end, std::size_t* count) const;
   void load_tile(std::size_t input, std::size_t begin, std::size_t end, std::vector<std::uint8_t>& gathered,
                  ops::FieldScratch& scratch) const;
   Status deliver_plan();
@@ -318,6 +340,7 @@ class BatchBuilder {
   std::vector<std::size_t> prepared_at_;    // [out field] in the slab
   std::vector<std::size_t> made_at_;        // [output of the field plan] in the slab
   std::vector<ops::TextParts> made_texts_;  // [output of the field plan] a part for each of its pieces; of no pieces where it is no text
+  std::vector<statistics::CountedRows> counted_;  // [output of the field plan]; empty: none is counted
   bool is_converted_ = false;               // what was staged
   std::vector<bool> failed_slots_;          // before images are decoded
   std::vector<std::uint32_t> labels_;       // [slot], where they are mixed
