@@ -61,14 +61,14 @@ struct BuildContext {
   std::uint64_t most_bytes = 1ull << 48;  // of a batch; what asks for more is refused
   storage::SlabPool* slabs = nullptr;
   Counters* counters = nullptr;
-  std::vector<std::shared_ptr<const ops::ImagePlan>> plans;  // [field to deliver] null: as stored; empty: all as stored
-  std::shared_ptr<const format::Schema> prepared;            // with the fields that the plans make; there if there are plans
-  std::optional<BatchMix> mix;                               // only where there are plans
-  std::shared_ptr<const ops::FieldPlan> field_plan;          // null: fields are delivered as above
-  std::vector<bool> only_read;                               // [field] by the field plan, and not delivered; there if there is one
-  std::vector<std::uint32_t> delivered;                      // [output of the field plan] in `prepared`
+  std::vector<std::shared_ptr<const ops::ImagePlan>> plans;          // [field to deliver] null: as stored; empty: all as stored
+  std::shared_ptr<const format::Schema> prepared;                    // with the fields that the plans make; there if there are plans
+  std::optional<BatchMix> mix;                                       // only where there are plans
+  std::shared_ptr<const ops::FieldPlan> field_plan;                  // null: fields are delivered as above
+  std::vector<bool> only_read;                                       // [field] by the field plan, and not delivered; there if there is one
+  std::vector<std::uint32_t> delivered;                              // [output of the field plan] in `prepared`
   std::vector<std::shared_ptr<const statistics::Moments>> counting;  // [output of the field plan] null: its rows are delivered; empty: all
-  std::uint64_t seed = 0;                                    // of what plans and mixes draw
+  std::uint64_t seed = 0;                                            // of what plans and mixes draw
 };
 
 // Sets what `images` make of fields[i]: `plans` and `prepared`. REQUIRES: context.schema.
@@ -341,11 +341,11 @@ class BatchBuilder {
   std::vector<std::size_t> made_at_;        // [output of the field plan] in the slab
   std::vector<ops::TextParts> made_texts_;  // [output of the field plan] a part for each of its pieces; of no pieces where it is no text
   std::vector<statistics::CountedRows> counted_;  // [output of the field plan]; empty: none is counted
-  bool is_converted_ = false;               // what was staged
-  std::vector<bool> failed_slots_;          // before images are decoded
-  std::vector<std::uint32_t> labels_;       // [slot], where they are mixed
-  std::size_t mixed_at_ = 0;                // mixed labels, in the slab
-  std::uint64_t draws_ = 0;                 // of seed and epoch
+  bool is_converted_ = false;                     // what was staged
+  std::vector<bool> failed_slots_;                // before images are decoded
+  std::vector<std::uint32_t> labels_;             // [slot], where they are mixed
+  std::size_t mixed_at_ = 0;                      // mixed labels, in the slab
+  std::uint64_t draws_ = 0;                       // of seed and epoch
   const BatchBuilder* before_ = nullptr;
   std::unordered_map<std::uint64_t, std::size_t> slots_before_;  // sample -> slot of before_, where nothing failed
   Batch batch_;

@@ -129,7 +129,7 @@ const std::uint8_t* BatchBuilder::lying_rows(std::size_t out_field, std::size_t 
   const FieldOut& out = batch_.fields[out_field];
   *count = end - begin;
   if (!is_read_in_place(out_field)) return batch_.slab->data() + out.values_at + begin * out.row_bytes;
-  if (is_changed(out_field)) return nullptr;
+  if (is_changed(out_field) || context_.dataset->view().stride != 1) return nullptr;
   std::size_t straight = 1;
   while (straight < *count && samples_[begin + straight] == samples_[begin] + straight) ++straight;
   const std::uint8_t* from = nullptr;

@@ -186,7 +186,8 @@ Status Moments::add(const CountedRows& counted, int threads) {
   }
   if (counted.rest_rows == 0) return {};
   if (counted.rest.size() != counted.rest_rows * width_ * number_bytes(counted.dtype))
-    return {Code::kInvalidArgument, strf("add counted rows: %zu bytes are no %zu rows of %zu values", counted.rest.size(), counted.rest_rows, width_)};
+    return {Code::kInvalidArgument,
+            strf("add counted rows: %zu bytes are no %zu rows of %zu values", counted.rest.size(), counted.rest_rows, width_)};
   return update({counted.dtype, counted.rest.data(), counted.rest_rows, width_}, threads);
 }
 

@@ -151,10 +151,11 @@ def _run_pass(walk: Walk, rows: Rows | OrderedRows, threads: int) -> None:
         kept = None if not flags else np.logical_and.reduce([batch.pop(flag) != 0 for flag in flags])
         columns = {key: _flat(batch[key], wanted[key].width, kept) for key in keys}
         for name, collector in collectors.items():
-            if isinstance(columns[name], Counted):
-                collector.add(columns[name])
+            column = columns[name]
+            if isinstance(column, Counted) and isinstance(collector, Collector):
+                collector.add(column)
             else:
-                collector.update(columns[name], threads)
+                collector.update(column, threads)
         if joint is not None:
             joint.update({key.removeprefix("together "): column for key, column in columns.items() if key.startswith("together ")}, threads)
     for name, wait in walk.waits.items():

@@ -17,7 +17,7 @@ from headrace.datasets.shards import Dataset
 
 __all__ = ["ArrayRows", "Counted", "DatasetRows", "Rows", "rows_of", "threads_of"]
 
-_BATCH_BYTES = 1 << 20  # of the values that a batch reads
+_BATCH_BYTES = 2 << 20  # of the values that a batch reads
 _MOST_BYTES = 32 << 20  # of them, where its rows are a span of what is counted
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -113,7 +113,12 @@ class ArrayRows:
         return self._rows
 
     def batches(
-        self, plan: _native.FieldPlan, names: Sequence[str], threads: int, inputs: Sequence[str] = (), widths: Mapping[str, int] | None = None
+        self,
+        plan: _native.FieldPlan,
+        names: Sequence[str],
+        threads: int,
+        inputs: Sequence[str] = (),
+        widths: Mapping[str, int] | None = None,
     ) -> Iterator[Columns]:
         """What the plan makes, by these names, as DatasetRows.batches() does; all of it as values."""
         step = batch_rows(self.fields)

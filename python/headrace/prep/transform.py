@@ -43,7 +43,12 @@ class OrderedRows:
             yield ArrayRows(columns, known)
 
     def batches(
-        self, plan: _native.FieldPlan, names: Sequence[str], threads: int, inputs: Sequence[str] = (), widths: Mapping[str, int] | None = None
+        self,
+        plan: _native.FieldPlan,
+        names: Sequence[str],
+        threads: int,
+        inputs: Sequence[str] = (),
+        widths: Mapping[str, int] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """As DatasetRows.batches(); all of it as values."""
         for part in self.parts(threads):
