@@ -28,6 +28,10 @@ const FieldOut& out_of(const Batch& batch, std::size_t field) {
 }
 const Field& field_of(const Batch& batch, const FieldOut& out) { return batch.schema->fields[out.field]; }
 
+void check_there(const Field& field, const FieldOut& out) {
+  if (out.values_at == FieldOut::kAbsent) throw py::value_error("field '" + field.name + "' was counted: its values are not in the batch");
+}
+
 py::capsule lease_capsule(const Batch& batch, const FieldOut& out) {
   return py::capsule(new storage::Lease(batch.slab_of(out)), [](void* lease) { delete static_cast<storage::Lease*>(lease); });
 }
@@ -94,6 +98,7 @@ py::list value_list(const Batch& batch, const FieldOut& out, const Field& field)
 py::object to_numpy(const Batch& batch, std::size_t index) {
   const FieldOut& out = out_of(batch, index);
   const Field& field = field_of(batch, out);
+  check_there(field, out);
   if (field.is_variable() && field.kind != Kind::kRagged) return value_list(batch, out, field);
   const auto shape = values_shape(batch, out, field);
   py::array values(numpy_dtype(field), std::vector<py::ssize_t>(shape.begin(), shape.end()), batch.at(out, out.values_at),
@@ -167,6 +172,7 @@ py::tuple all_dlpacks(const Batch& batch) {
   py::tuple out(batch.fields.size());
   for (std::size_t i = 0; i < batch.fields.size(); ++i) {
     const FieldOut& field = batch.fields[i];
+    check_there(field_of(batch, field), field);
     out[i] = dlpack_capsule(batch.slab_of(field), batch.slab_of(field)->data() + field.values_at, dlpack_dtype(field_of(batch, field)),
                             values_shape(batch, field, field_of(batch, field)));
   }
@@ -213,6 +219,8 @@ void register_batch(py::module_& m) {
                              })
       .def(
           "is_padded", [](const Batch& b, std::size_t index) { return out_of(b, index).padded; }, py::arg("field"))
+      .def(
+          "is_there", [](const Batch& b, std::size_t index) { return out_of(b, index).values_at != FieldOut::kAbsent; }, py::arg("field"))
       .def("numpy", &to_numpy, py::arg("field"))
       .def("texts", &to_texts, py::arg("field"))
       .def("lengths", &lengths, py::arg("field"))

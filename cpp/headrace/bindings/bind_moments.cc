@@ -4,6 +4,7 @@
 #include "headrace/bindings/raise.h"
 #include "headrace/bindings/register.h"
 #include "headrace/bindings/statistics_rows.h"
+#include "headrace/pipeline/batch.h"
 #include "headrace/statistics/class_moments.h"
 #include "headrace/statistics/moments.h"
 
@@ -88,6 +89,16 @@ void register_moments(py::module_& m) {
       .def(
           "merge", [](Moments& moments, const Moments& other) { check(without_lock([&] { return moments.merge(other); })); },
           py::arg("other"))
+      .def(
+          "add",
+          [](Moments& moments, const pipeline::Batch& batch, std::size_t field, int threads) {
+            if (field >= batch.counted.size() || batch.fields[field].values_at != pipeline::FieldOut::kAbsent) {
+              throw py::index_error(strf("field %zu of the batch was not counted", field));
+            }
+            check(without_lock([&] { return moments.add(batch.counted[field], threads); }));
+          },
+          py::arg("batch"), py::arg("field"), py::arg("threads") = 0)
+      .def_property_readonly("span_rows", &Moments::span_rows)
       .def("totals", &totals)
       .def_property_readonly("width", &Moments::width)
       .def(py::pickle([](const Moments& moments) { return to_bytes(unwrap(without_lock([&] { return moments.save(); }))); },

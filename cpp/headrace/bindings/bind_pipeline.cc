@@ -32,7 +32,7 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
                                         std::shared_ptr<pipeline::Strata> strata,
                                         const std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>& images,
                                         const std::optional<std::tuple<std::uint32_t, std::uint32_t, std::shared_ptr<ops::ImageMix>>>& mix,
-                                        std::shared_ptr<ops::FieldPlan> field_plan) {
+                                        std::shared_ptr<ops::FieldPlan> field_plan, std::vector<std::uint32_t> counted) {
   pipeline::PipelineOptions options;
   options.fields = std::move(fields);
   options.partition = {batch_size, rank, world_size, drop_last, drop_uneven};
@@ -51,6 +51,7 @@ std::unique_ptr<Pipeline> make_pipeline(std::shared_ptr<Dataset> dataset, std::v
   options.images.assign(images.begin(), images.end());
   if (mix.has_value()) options.mix = pipeline::BatchMix{std::get<0>(*mix), std::get<1>(*mix), std::get<2>(*mix)};
   options.field_plan = std::move(field_plan);
+  options.counted = std::move(counted);
   return unwrap(Pipeline::create(std::move(dataset), std::move(options)));
 }
 
@@ -131,7 +132,7 @@ void register_pipeline(py::module_& m) {
            py::arg("prefetch_batches") = 0, py::arg("prefetch_bytes") = 0, py::arg("ragged") = "padded", py::arg("on_error") = "raise",
            py::arg("weights") = py::none(), py::arg("epoch_samples") = 0, py::arg("mixture") = py::none(), py::arg("strata") = py::none(),
            py::arg("images") = std::vector<std::pair<std::uint32_t, std::shared_ptr<ops::ImagePlan>>>{}, py::arg("mix") = py::none(),
-           py::arg("field_plan") = py::none())
+           py::arg("field_plan") = py::none(), py::arg("counted") = std::vector<std::uint32_t>{})
       .def(
           "start",
           [](Pipeline& p, std::uint64_t epoch, std::uint64_t position) { check(without_lock([&] { return p.start(epoch, position); })); },

@@ -154,6 +154,18 @@ Status FieldPlan::place_outputs(const std::vector<bool>& written) {
   return Status::ok();
 }
 
+std::optional<std::size_t> FieldPlan::copied_from(std::size_t output) const {
+  const PlanOutput& out = outputs_[output];
+  if (out.kept || std::find(writes_.begin(), writes_.end(), out.from) != writes_.end()) return std::nullopt;
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    const PlanInput& in = inputs_[i];
+    if (in.reg != out.from || registers_[in.reg].type == RegisterType::kText || in.form.nullable) continue;
+    const DType held = dtype_of(registers_[in.reg].type);
+    if (in.form.dtype == held && out.form.dtype == held) return i;
+  }
+  return std::nullopt;
+}
+
 void FieldPlan::choose_tile() {
   std::size_t bytes = 0;
   for (const Register& one : registers_) bytes += one.row_bytes();

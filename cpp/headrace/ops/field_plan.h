@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -55,6 +56,8 @@ class FieldPlan {
   // Of the outputs that are made, but texts.
   std::uint64_t row_bytes() const { return row_bytes_; }
   std::size_t tile_rows() const { return tile_rows_; }
+  // The input whose stored values an output's are, as they are; none where they are made, or nulls must be marked.
+  std::optional<std::size_t> copied_from(std::size_t output) const;
 
  private:
   friend class FieldScratch;

@@ -1,5 +1,5 @@
 // Samples assembled in one slab (in a slab for each part of a zip), and where each field lies in it. Texts that a field plan makes lie in a
-// second one: how long they are shows only once they are made.
+// second one: how long they are shows only once they are made. Fields that are counted have no values here.
 //
 // Owns:     leases of the slabs; whoever keeps bytes of it must keep a copy of the lease.
 // Threads:  immutable once delivered; any thread.
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "headrace/format/schema.h"
+#include "headrace/statistics/moments.h"
 #include "headrace/storage/slab_pool.h"
 
 namespace headrace::pipeline {
@@ -45,6 +46,7 @@ struct Batch {
   std::vector<storage::Lease> more_slabs;  // of a zip: of its second part, and so on; or of texts that a field plan made
   std::shared_ptr<const format::Schema> schema;
   std::vector<FieldOut> fields;
+  std::vector<statistics::CountedRows> counted;  // [field] whose values_at is kAbsent: what its rows amount to; empty: of no field
   std::vector<std::int64_t> indices;
   std::uint64_t valid_samples = 0;  // the first of them; the others repeat samples, so that all ranks have as many
   std::uint64_t step = 0;

@@ -283,7 +283,8 @@ Status BatchBuilder::lay_out() {
   if (context_.mix.has_value()) mixed_at_ = part(count, std::uint64_t{context_.mix->mix->classes()} * 4);
   if (context_.field_plan != nullptr) {
     for (const ops::PlanOutput& output : context_.field_plan->outputs())
-      made_at_.push_back(output.kept || output.form.is_variable() ? 0 : part(count, output.form.row_bytes()));
+      made_at_.push_back(output.kept || output.form.is_variable() || is_counted(made_at_.size()) ? 0
+                                                                                                 : part(count, output.form.row_bytes()));
   }
   slab_bytes_ = std::max<std::size_t>(at, 1);
   return fits && slab_bytes_ <= context_.most_bytes ? Status::ok() : too_large();

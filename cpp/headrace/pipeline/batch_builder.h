@@ -37,6 +37,7 @@
 #include "headrace/pipeline/chunk_ahead.h"
 #include "headrace/pipeline/counters.h"
 #include "headrace/pipeline/dataset.h"
+#include "headrace/statistics/moments.h"
 #include "headrace/storage/slab_pool.h"
 
 namespace headrace::pipeline {
@@ -61,13 +62,14 @@ struct BuildContext {
   std::uint64_t most_bytes = 1ull << 48;  // of a batch; what asks for more is refused
   storage::SlabPool* slabs = nullptr;
   Counters* counters = nullptr;
-  std::vector<std::shared_ptr<const ops::ImagePlan>> plans;  // [field to deliver] null: as stored; empty: all as stored
-  std::shared_ptr<const format::Schema> prepared;            // with the fields that the plans make; there if there are plans
-  std::optional<BatchMix> mix;                               // only where there are plans
-  std::shared_ptr<const ops::FieldPlan> field_plan;          // null: fields are delivered as above
-  std::vector<bool> only_read;                               // [field] by the field plan, and not delivered; there if there is one
-  std::vector<std::uint32_t> delivered;                      // [output of the field plan] in `prepared`
-  std::uint64_t seed = 0;                                    // of what plans and mixes draw
+  std::vector<std::shared_ptr<const ops::ImagePlan>> plans;          // [field to deliver] null: as stored; empty: all as stored
+  std::shared_ptr<const format::Schema> prepared;                    // with the fields that the plans make; there if there are plans
+  std::optional<BatchMix> mix;                                       // only where there are plans
+  std::shared_ptr<const ops::FieldPlan> field_plan;                  // null: fields are delivered as above
+  std::vector<bool> only_read;                                       // [field] by the field plan, and not delivered; there if there is one
+  std::vector<std::uint32_t> delivered;                              // [output of the field plan] in `prepared`
+  std::vector<std::shared_ptr<const statistics::Moments>> counting;  // [output of the field plan] null: its rows are delivered; empty: all
+  std::uint64_t seed = 0;                                            // of what plans and mixes draw
 };
 
 // Sets what `images` make of fields[i]: `plans` and `prepared`. REQUIRES: context.schema.
@@ -79,6 +81,11 @@ Status check_image(const Dataset& dataset, const std::vector<std::uint32_t>& fie
 void set_field_plan(std::shared_ptr<const ops::FieldPlan> plan, BuildContext& context);
 // Errors: kInvalidArgument: the plan reads or delivers fields that are not there, or look otherwise.
 Status check_field_plan(const format::Schema& schema, const std::vector<std::uint32_t>& fields, const ops::FieldPlan& plan);
+
+// These outputs of the plan are delivered as statistics::CountedRows. After set_field_plan(). REQUIRES: check_counted().
+void set_counted(const std::vector<std::uint32_t>& outputs, BuildContext& context);
+// Errors: kInvalidArgument: outputs that are no numbers that the plan makes; batches that are not whole spans.
+Status check_counted(const std::vector<std::uint32_t>& outputs, const ops::FieldPlan* plan, std::uint64_t batch_size);
 
 // After set_plans(): `prepared` has the labels as they are then delivered. REQUIRES: check_mix().
 void set_mix(const std::optional<BatchMix>& mix, BuildContext& context);
@@ -196,6 +203,14 @@ class BatchBuilder {
     std::size_t out_field, begin, end;  // slots; kNoField: rows of the field plan
     std::size_t number = 0;             // among the pieces of the field plan
   };
+  // What a thread works with while it runs the field plan over a piece.
+  struct PlanRun {
+    explicit PlanRun(const ops::FieldPlan& plan) : scratch(plan), outputs(plan.outputs().size(), nullptr) {}
+    ops::FieldScratch scratch;
+    std::vector<std::uint8_t> gathered;
+    std::vector<std::uint8_t*> outputs;  // where the next rows go; null: nowhere, or texts
+    std::size_t number = 0;              // among the pieces of the plan
+  };
   struct Extent {
     std::uint64_t begin, end;
   };
@@ -247,8 +262,15 @@ class BatchBuilder {
   void cut_images();
   void run_image_piece(const ImagePiece& part, io::ScopedTime& images);
   bool is_read_in_place(std::size_t out_field) const;
+  bool is_counted(std::size_t output) const { return !context_.counting.empty() && context_.counting[output] != nullptr; }
   void cut_plan();
   void run_plan(const ImagePiece& part);
+  void run_tiles(PlanRun& run, std::size_t begin, std::size_t end);
+  std::size_t begin_counting();
+  void count_plan(PlanRun& run, std::size_t begin, std::size_t end);
+  void count_made(std::size_t output, const std::uint8_t* span, std::size_t end);
+  void count_copied(std::size_t output, std::size_t field, std::size_t begin, std::size_t end);
+  const std::uint8_t* lying_rows(std::size_t out_field, std::size_t begin, std::size_t end, std::size_t* count) const;
   void load_tile(std::size_t input, std::size_t begin, std::size_t end, std::vector<std::uint8_t>& gathered,
                  ops::FieldScratch& scratch) const;
   Status deliver_plan();
@@ -326,11 +348,12 @@ class BatchBuilder {
   std::vector<std::size_t> prepared_at_;    // [out field] in the slab
   std::vector<std::size_t> made_at_;        // [output of the field plan] in the slab
   std::vector<ops::TextParts> made_texts_;  // [output of the field plan] a part for each of its pieces; of no pieces where it is no text
-  bool is_converted_ = false;               // what was staged
-  std::vector<bool> failed_slots_;          // before images are decoded
-  std::vector<std::uint32_t> labels_;       // [slot], where they are mixed
-  std::size_t mixed_at_ = 0;                // mixed labels, in the slab
-  std::uint64_t draws_ = 0;                 // of seed and epoch
+  std::vector<statistics::CountedRows> counted_;  // [output of the field plan]; empty: none is counted
+  bool is_converted_ = false;                     // what was staged
+  std::vector<bool> failed_slots_;                // before images are decoded
+  std::vector<std::uint32_t> labels_;             // [slot], where they are mixed
+  std::size_t mixed_at_ = 0;                      // mixed labels, in the slab
+  std::uint64_t draws_ = 0;                       // of seed and epoch
   const BatchBuilder* before_ = nullptr;
   std::unordered_map<std::uint64_t, std::size_t> slots_before_;  // sample -> slot of before_, where nothing failed
   Batch batch_;

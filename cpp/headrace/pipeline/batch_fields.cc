@@ -61,7 +61,7 @@ void BatchBuilder::cut_plan() {
   std::uint64_t row = context_.field_plan->row_bytes();
   for (const ops::PlanInput& input : context_.field_plan->inputs()) row += batch_.fields[input.field].row_bytes;
   const std::uint64_t wanted = std::max<std::uint64_t>(1, (samples_.size() * row / 2 + kPlanBytes / 2) / kPlanBytes);
-  const std::size_t step = std::max<std::uint64_t>(1, ceil_div(samples_.size(), wanted));
+  const std::size_t step = round_up(std::max<std::uint64_t>(1, ceil_div(samples_.size(), wanted)), begin_counting());
   const std::size_t pieces = ceil_div(samples_.size(), step);
   for (std::size_t i = 0; i < pieces; ++i) image_pieces_.push_back({kNoField, i * step, std::min(samples_.size(), (i + 1) * step), i});
   made_texts_.clear();
@@ -76,20 +76,36 @@ void BatchBuilder::run_plan(const ImagePiece& part) {
     if (is_read_in_place(input.field) && batch_.fields[input.field].row_bytes > 0) touch_direct(input.field, begin, end);
   }
   if (has_errors(begin, end)) return;  // The batch is not delivered, and damaged rows may not be in memory.
-  ops::FieldScratch scratch(plan);
-  std::vector<std::uint8_t> gathered;
-  std::vector<std::uint8_t*> outputs(plan.outputs().size(), nullptr);
+  PlanRun run(plan);
+  run.number = number;
+  for (std::size_t k = 0; k < run.outputs.size(); ++k) {
+    const ops::PlanOutput& output = plan.outputs()[k];
+    if (output.kept || output.form.is_variable() || is_counted(k)) continue;
+    run.outputs[k] = batch_.slab->data() + made_at_[k] + begin * output.form.row_bytes();
+  }
+  if (context_.counting.empty()) {
+    run_tiles(run, begin, end);
+  } else {
+    count_plan(run, begin, end);
+  }
+}
+
+// Afterwards `outputs` are where the rows that follow go.
+void BatchBuilder::run_tiles(PlanRun& run, std::size_t begin, std::size_t end) {
+  const ops::FieldPlan& plan = *context_.field_plan;
   for (std::size_t row = begin; row < end; row += plan.tile_rows()) {
     const std::size_t until = std::min(end, row + plan.tile_rows());
-    for (std::size_t k = 0; k < outputs.size(); ++k) {
+    run.scratch.begin(until - row, run.outputs);
+    for (std::size_t k = 0; k < plan.inputs().size(); ++k) load_tile(k, row, until, run.gathered, run.scratch);
+    run.scratch.run();
+    for (std::size_t k = 0; k < run.outputs.size(); ++k) {
       const ops::PlanOutput& output = plan.outputs()[k];
-      if (!output.kept && !output.form.is_variable()) outputs[k] = batch_.slab->data() + made_at_[k] + row * output.form.row_bytes();
-    }
-    scratch.begin(until - row, outputs);
-    for (std::size_t k = 0; k < plan.inputs().size(); ++k) load_tile(k, row, until, gathered, scratch);
-    scratch.run();
-    for (std::size_t k = 0; plan.makes_texts() && k < outputs.size(); ++k) {
-      if (!plan.outputs()[k].kept && outputs[k] == nullptr) ops::add_texts(scratch.texts(k), until - row, made_texts_[k].part(number));
+      if (output.kept) continue;
+      if (output.form.is_variable()) {
+        ops::add_texts(run.scratch.texts(k), until - row, made_texts_[k].part(run.number));
+      } else {
+        run.outputs[k] += (until - row) * output.form.row_bytes();
+      }
     }
   }
 }
@@ -124,12 +140,14 @@ Status BatchBuilder::deliver_plan() {
       out = batch_.fields[output.from];
     } else if (!output.form.is_variable()) {
       out.row_bytes = output.form.row_bytes();
-      out.values_at = made_at_[k];
-      out.values_bytes = out.row_bytes * samples_.size();
+      out.values_at = is_counted(k) ? FieldOut::kAbsent : made_at_[k];
+      out.values_bytes = is_counted(k) ? 0 : out.row_bytes * samples_.size();
     }
     out.field = context_.delivered[k];
     fields.push_back(out);
   }
+  if (!context_.counting.empty() && counted_.empty()) (void)begin_counting();  // No piece was cut.
+  batch_.counted = std::move(counted_);
   batch_.fields = std::move(fields);
   batch_.schema = context_.prepared;
   return plan.makes_texts() ? deliver_texts() : Status::ok();

@@ -62,6 +62,9 @@ Result<std::unique_ptr<Pipeline>> Pipeline::create(std::shared_ptr<const Dataset
   for (const auto& [field, plan] : options.images) HR_RETURN_IF_ERROR(check_image(*dataset, options.fields, field));
   if (options.mix.has_value()) HR_RETURN_IF_ERROR(check_mix(*dataset, options.fields, options.images, *options.mix));
   if (options.field_plan != nullptr) HR_RETURN_IF_ERROR(check_field_plan(dataset->schema(), options.fields, *options.field_plan));
+  HR_RETURN_IF_ERROR(check_counted(options.counted, options.field_plan.get(), p.batch_size));
+  if (!options.counted.empty() && options.on_error != OnError::kRaise)
+    return Status(Code::kInvalidArgument, "rows are counted where none is left out or replaced; use on_error='raise'");
   if (options.prefetch_bytes == 0) options.prefetch_bytes = std::min(kMaxPrefetchBytes, available_memory_bytes() / 10);
   options.num_threads = std::clamp(options.num_threads, 0, 1024);
   ThreadPool::shared().follow_machine();
@@ -96,6 +99,7 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   set_plans(options_.fields, options_.images, shared_->context);
   set_mix(options_.mix, shared_->context);
   set_field_plan(options_.field_plan, shared_->context);
+  set_counted(options_.counted, shared_->context);
   shared_->context.seed = options_.seed;
   threads_ = options_.num_threads;
   ahead_ = options_.prefetch_batches;

@@ -48,6 +48,7 @@ struct PipelineOptions {
   std::vector<std::pair<std::uint32_t, std::shared_ptr<const ops::ImagePlan>>> images;  // fields that are delivered as these make them
   std::optional<BatchMix> mix;
   std::shared_ptr<const ops::FieldPlan> field_plan;  // what is delivered in place of `fields`; null: these
+  std::vector<std::uint32_t> counted;                // outputs of the field plan of which what their rows amount to is delivered
 };
 
 struct PipelineStats {

@@ -4,6 +4,7 @@
 // Owns nothing; any thread. The same bits on every processor: this layer is compiled without contraction to fused multiply-adds.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -20,8 +21,8 @@ struct BlockMoments {
   double mean[kPanel], mean_low[kPanel], m2[kPanel], m3[kPanel], min[kPanel], max[kPanel];
 };
 
-// Rows of one sub-row: narrow rows are taken several at a time, so that vectors are full. Blocks hold a multiple of it where they can.
-constexpr std::size_t rows_abreast(std::size_t columns) { return columns < 32 ? 32 / columns : 1; }
+// Rows of one sub-row: narrow rows are taken several at a time, so that vectors are full. A power of two, as blocks have rows.
+constexpr std::size_t rows_abreast(std::size_t columns) { return columns < 32 ? std::bit_floor(32 / columns) : 1; }
 
 // tile: rows * columns values, NaN for null; the padding behind them is overwritten.
 // REQUIRES: rows >= 1, 1 <= columns <= kPanel, rows * columns <= kTileValues; aligned to 64 bytes, with kTilePadding values of room.

@@ -1,6 +1,7 @@
 #include "headrace/statistics/moments.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <new>
@@ -12,17 +13,17 @@
 namespace headrace::statistics {
 namespace {
 
-constexpr std::size_t kSpanBlocks = 4;                        // what a thread takes at a time
+constexpr std::size_t kSpanBlocks = 4;                        // what a thread takes at a time, at most
 constexpr std::size_t kGroupBytes = std::size_t{16} << 20;    // of spans' totals that wait for their turn
 constexpr std::size_t kAloneValues = std::size_t{1} << 17;    // below, waking threads costs more than it saves
 constexpr std::size_t kPartialValues = std::size_t{1} << 19;  // of a block of wide rows
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr std::uint32_t kState = 0x314D5248;  // "HRM1"
 
+// A power of two: so batches of so many rows hold whole blocks of fields of any width.
 std::size_t rows_of_block(std::size_t width) {
-  const std::size_t abreast = rows_abreast(width);
-  if (width <= kPanel) return kTileValues / width / abreast * abreast;
-  return std::clamp<std::size_t>(kPartialValues / width, 1, kTileValues / kPanel);
+  if (width <= kPanel) return std::bit_floor(kTileValues / width);
+  return std::bit_floor(std::clamp<std::size_t>(kPartialValues / width, 1, kTileValues / kPanel));
 }
 
 // Adds a column's numbers to those of the same column. The mean is kept in two parts: what rounding takes from it, of blocks far from 0,
@@ -93,7 +94,12 @@ void ColumnMoments::merge(const BlockMoments& block, std::size_t begin, std::siz
 
 void ColumnMoments::clear() { *this = ColumnMoments(count.size()); }
 
-Moments::Moments(std::size_t width) : width_(width), block_rows_(rows_of_block(width)), total_(width), open_(width) {}
+Moments::Moments(std::size_t width)
+    : width_(width),
+      block_rows_(rows_of_block(width)),
+      span_blocks_(std::min(kSpanBlocks, kMostSpanRows / block_rows_)),
+      total_(width),
+      open_(width) {}
 
 Result<Moments> Moments::create(std::size_t width) try {
   if (width < 1 || width > kMaxWidth) return Status(Code::kInvalidArgument, strf("width is %zu; expected 1 to %zu", width, kMaxWidth));
@@ -132,9 +138,8 @@ void Moments::add_panel(const Rows& rows, std::size_t first_row, std::size_t blo
     const bool in_place = count_in_place(rows, first_row + b * block_rows_, block_rows_, begin, end - begin, block);
     if (!in_place) load_tile(rows, first_row + b * block_rows_, block_rows_, begin, end - begin, tile);
     // The next block comes while this one is counted: memory and arithmetic take turns otherwise.
-    if (b + 1 < blocks && end - begin == width_) {
-      ops::prefetch(rows.values + (first_row + (b + 1) * block_rows_) * row_bytes, block_rows_ * row_bytes);
-    }
+    const std::size_t next = first_row + (b + 1) * block_rows_;
+    if (end - begin == width_ && next + block_rows_ <= rows.count) ops::prefetch(rows.values + next * row_bytes, block_rows_ * row_bytes);
     if (!in_place) block_moments(tile, block_rows_, end - begin, block);
     to.merge(block, begin, end);
   }
@@ -150,13 +155,13 @@ Status Moments::add_blocks(const Rows& rows, std::size_t first_row, std::size_t 
 
 // Spans are counted side by side, a group at a time, and added in their order.
 Status Moments::add_spans(const Rows& rows, std::size_t first_row, std::size_t spans, int threads) {
-  const std::size_t panels = ceil_div(width_, kPanel), span_rows = kSpanBlocks * block_rows_;
+  const std::size_t panels = ceil_div(width_, kPanel), span_rows = span_blocks_ * block_rows_;
   const std::size_t group = std::clamp<std::size_t>(kGroupBytes / (width_ * 72), 1, std::max<std::size_t>(spans, 1));
   std::vector<ColumnMoments> found(std::min(group, spans), ColumnMoments(width_));
   for (std::size_t done = 0; done < spans; done += group) {
     const std::size_t now = std::min(group, spans - done);
     HR_RETURN_IF_ERROR(parallel_for(now * panels, threads, [&](std::size_t i) {
-      add_panel(rows, first_row + (done + i / panels) * span_rows, kSpanBlocks, i % panels, found[i / panels]);
+      add_panel(rows, first_row + (done + i / panels) * span_rows, span_blocks_, i % panels, found[i / panels]);
       return Status();
     }));
     for (std::size_t s = 0; s < now; ++s) {
@@ -165,6 +170,25 @@ Status Moments::add_spans(const Rows& rows, std::size_t first_row, std::size_t s
     }
   }
   return {};
+}
+
+void Moments::count_span(const Rows& rows, std::size_t first_row, ColumnMoments& to) const {
+  for (std::size_t panel = 0; panel * kPanel < width_; ++panel) add_panel(rows, first_row, span_blocks_, panel, to);
+}
+
+Status Moments::add(const CountedRows& counted, int threads) {
+  if (open_blocks_ > 0 || partial_rows_ > 0)
+    return {Code::kInvalidArgument, strf("add counted rows: the rows before end within a span of %zu", span_rows())};
+  for (const ColumnMoments& span : counted.spans) {
+    if (span.count.size() != width_)
+      return {Code::kInvalidArgument, strf("add counted rows: they have width %zu; expected %zu", span.count.size(), width_)};
+    total_.merge(span, 0, width_);
+  }
+  if (counted.rest_rows == 0) return {};
+  if (counted.rest.size() != counted.rest_rows * width_ * number_bytes(counted.dtype))
+    return {Code::kInvalidArgument,
+            strf("add counted rows: %zu bytes are no %zu rows of %zu values", counted.rest.size(), counted.rest_rows, width_)};
+  return update({counted.dtype, counted.rest.data(), counted.rest_rows, width_}, threads);
 }
 
 // Takes rows into the block that is under way; answers how many.
@@ -201,18 +225,18 @@ Status Moments::update(const Rows& rows, int threads) try {
   }
   std::size_t blocks = (rows.count - at) / block_rows_;
   if (open_blocks_ > 0) {
-    const std::size_t first = std::min(blocks, kSpanBlocks - open_blocks_);
+    const std::size_t first = std::min(blocks, span_blocks_ - open_blocks_);
     HR_RETURN_IF_ERROR(add_blocks(rows, at, first, open_, threads));
     at += first * block_rows_, blocks -= first, open_blocks_ += first;
-    if (open_blocks_ == kSpanBlocks) {
+    if (open_blocks_ == span_blocks_) {
       total_.merge(open_, 0, width_);
       open_.clear();
       open_blocks_ = 0;
     }
   }
-  const std::size_t spans = blocks / kSpanBlocks;
+  const std::size_t spans = blocks / span_blocks_;
   HR_RETURN_IF_ERROR(add_spans(rows, at, spans, threads));
-  at += spans * kSpanBlocks * block_rows_, blocks -= spans * kSpanBlocks;
+  at += spans * span_blocks_ * block_rows_, blocks -= spans * span_blocks_;
   HR_RETURN_IF_ERROR(add_blocks(rows, at, blocks, open_, threads));
   at += blocks * block_rows_, open_blocks_ += blocks;
   if (at == rows.count) return {};

@@ -209,6 +209,8 @@ class Batch:
     @property
     def indices(self) -> npt.NDArray[np.int64]:
         """The dataset's indices of the samples, shape (len,); a copy."""
+    def is_there(self, field: int) -> bool:
+        """Whether it holds the field's values: those that are counted are not there."""
     @property
     def step(self) -> int: ...
     @property
@@ -339,6 +341,11 @@ class Moments:
     def __init__(self, width: int) -> None: ...
     def update(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None, threads: int = 0) -> None: ...
     def merge(self, other: Moments) -> None: ...
+    def add(self, batch: Batch, field: int, threads: int = 0) -> None:
+        """As update() of the rows of a field that was counted. Raises ValueError unless the rows before end with a span, IndexError for another field."""
+    @property
+    def span_rows(self) -> int:
+        """A power of two, at most 16384: batches that are counted are multiples of it."""
     def totals(self) -> dict[str, npt.NDArray[Any]]:
         """Arrays of shape (width,): count, nulls, infinities (int64), mean, m2, m3, min, max (float64)."""
     @property
@@ -560,10 +567,11 @@ class Pipeline:
         images: Sequence[tuple[int, ImagePlan]] = [],
         mix: tuple[int, int, ImageMix] | None = None,
         field_plan: FieldPlan | None = None,
+        counted: Sequence[int] = [],
     ) -> None:
         """images: fields that are delivered as these plans make them, drawing from (seed, epoch, sample). mix: of these fields of images and labels.
 
-        field_plan: what is delivered in place of `fields`.
+        field_plan: what is delivered in place of `fields`. counted: outputs of it of which a batch holds what Moments.add() takes, and not the rows.
         """
     def set_mixture(self, mixture: Mixture) -> None:
         """Other shares of the same sources, from the next start() or replay() on. Raises ValueError."""

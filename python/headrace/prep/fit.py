@@ -10,7 +10,7 @@ import numpy as np
 
 from headrace.prep.categories import CategoryCollector, chosen_texts
 from headrace.prep.program import FLOATS, Program, Value
-from headrace.prep.rows import Rows
+from headrace.prep.rows import Counted, Rows
 from headrace.prep.step import Step
 from headrace.prep.summary import Collector
 from headrace.prep.transform import OrderedRows
@@ -145,11 +145,17 @@ def _run_pass(walk: Walk, rows: Rows | OrderedRows, threads: int) -> None:
     keys = list(wanted)
     flags = program.flags()
     plan = program.compile({**wanted, **flags})
-    for batch in rows.batches(plan, [*keys, *flags], threads, program.input_names):
+    # Where no row is left out, the engine counts moments as it builds batches.
+    widths = {name: wait.value.width for name, wait in walk.waits.items() if wait.needs == {"moments"} and not flags}
+    for batch in rows.batches(plan, [*keys, *flags], threads, program.input_names, widths):
         kept = None if not flags else np.logical_and.reduce([batch.pop(flag) != 0 for flag in flags])
         columns = {key: _flat(batch[key], wanted[key].width, kept) for key in keys}
         for name, collector in collectors.items():
-            collector.update(columns[name], threads)
+            column = columns[name]
+            if isinstance(column, Counted) and isinstance(collector, Collector):
+                collector.add(column)
+            else:
+                collector.update(column, threads)
         if joint is not None:
             joint.update({key.removeprefix("together "): column for key, column in columns.items() if key.startswith("together ")}, threads)
     for name, wait in walk.waits.items():
@@ -170,6 +176,8 @@ def _collector(wait: Wait) -> Collector | CategoryCollector:
 
 
 def _flat(values: Any, width: int, kept: Any) -> Any:
+    if isinstance(values, Counted):
+        return values
     if isinstance(values, tuple):
         return values if kept is None else chosen_texts(values, kept)
     flat = values.reshape(len(values), width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,19 @@ from headrace import _native
 from headrace.datasets.arrays import ArrayDataset, is_tensor
 from headrace.datasets.shards import Dataset
 
-__all__ = ["ArrayRows", "DatasetRows", "Rows", "rows_of", "threads_of"]
+__all__ = ["ArrayRows", "Counted", "DatasetRows", "Rows", "rows_of", "threads_of"]
 
-_BATCH_BYTES = 1 << 20  # of the values that a batch reads
+_BATCH_BYTES = 2 << 20  # of the values that a batch reads
+_MOST_BYTES = 32 << 20  # of them, where its rows are a span of what is counted
 Columns = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Rows that the engine counted while it built a batch, in place of their values: for Collector.add()."""
+
+    batch: _native.Batch
+    field: int
 
 
 class DatasetRows:
@@ -30,24 +40,41 @@ class DatasetRows:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def batches(self, plan: _native.FieldPlan, names: Sequence[str], threads: int, inputs: Sequence[str]) -> Iterator[Columns]:
-        """What the plan makes of these inputs, by these names; arrays are the batch's memory, alive as long as they are. Texts are (values, valid, offsets)."""
+    def batches(
+        self, plan: _native.FieldPlan, names: Sequence[str], threads: int, inputs: Sequence[str], widths: Mapping[str, int] | None = None
+    ) -> Iterator[Columns]:
+        """What the plan makes of these inputs, by these names; arrays are the batch's memory, alive as long as they are. Texts are (values, valid, offsets).
+
+        widths: names of which moments are enough, and their values a row: they may come as Counted.
+        """
         texts = set(plan.texts)
-        for batch in self.native_batches(plan, threads, inputs):
-            columns: dict[str, Any] = {name: _text_parts(batch, i) if i in texts else batch.numpy(i) for i, name in enumerate(names)}
+        spans = {names.index(name): _native.Moments(width).span_rows for name, width in (widths or {}).items()}
+        for batch in self.native_batches(plan, threads, inputs, spans):
+            columns: dict[str, Any] = {}
+            for i, name in enumerate(names):
+                is_there = batch.is_there(i)
+                columns[name] = _text_parts(batch, i) if i in texts else batch.numpy(i) if is_there else Counted(batch, i)
             yield columns
 
-    def native_batches(self, plan: _native.FieldPlan | None, threads: int, only: Sequence[str] | None = None) -> Iterator[_native.Batch]:
-        """The engine's batches. only: fields that are read, in this order."""
+    def native_batches(
+        self,
+        plan: _native.FieldPlan | None,
+        threads: int,
+        only: Sequence[str] | None = None,
+        spans: Mapping[int, int] | None = None,
+    ) -> Iterator[_native.Batch]:
+        """The engine's batches. only: fields that are read, in this order. spans: what may be counted, and the rows of its spans."""
         fields = {field.name: (field, number) for field, number in zip(self.fields, self.dataset.field_numbers, strict=True)}
         chosen = [fields[name] for name in (fields if only is None else only)]
+        batch_size, counted = _whole_spans([field for field, _ in chosen], spans or {})
         pipeline = _native.Pipeline(
             self.dataset.native,
             fields=[number for _, number in chosen],
-            batch_size=batch_rows([field for field, _ in chosen]),
+            batch_size=batch_size,
             num_threads=threads,
             ragged="offsets",
             field_plan=plan,
+            counted=counted,
         )
         pipeline.start(0, 0)
         while (batch := pipeline.next()) is not None:
@@ -85,8 +112,15 @@ class ArrayRows:
     def __len__(self) -> int:
         return self._rows
 
-    def batches(self, plan: _native.FieldPlan, names: Sequence[str], threads: int, inputs: Sequence[str] = ()) -> Iterator[Columns]:
-        """What the plan makes, by these names, as DatasetRows.batches() does."""
+    def batches(
+        self,
+        plan: _native.FieldPlan,
+        names: Sequence[str],
+        threads: int,
+        inputs: Sequence[str] = (),
+        widths: Mapping[str, int] | None = None,
+    ) -> Iterator[Columns]:
+        """What the plan makes, by these names, as DatasetRows.batches() does; all of it as values."""
         step = batch_rows(self.fields)
         for begin in range(0, self._rows, step):
             yield self.run(plan, names, threads, inputs, begin, min(self._rows, begin + step))
@@ -103,14 +137,27 @@ class ArrayRows:
 Rows = DatasetRows | ArrayRows
 
 
-def batch_rows(fields: Sequence[_native.Field]) -> int:
-    """Rows of a batch: a function of the fields alone."""
-    row = sum(
+def row_bytes(fields: Sequence[_native.Field]) -> int:
+    """Of the tensors of a row."""
+    return sum(
         math.prod(field.shape) * (np.dtype(field.dtype).itemsize if field.dtype != "bfloat16" else 2)
         for field in fields
         if field.kind == "tensor"
     )
-    return int(min(max(_BATCH_BYTES // max(row, 16), 256), 1 << 16))
+
+
+def batch_rows(fields: Sequence[_native.Field]) -> int:
+    """Rows of a batch: a function of the fields alone."""
+    return int(min(max(_BATCH_BYTES // max(row_bytes(fields), 16), 256), 1 << 16))
+
+
+def _whole_spans(fields: Sequence[_native.Field], spans: Mapping[int, int]) -> tuple[int, list[int]]:
+    """Rows of a batch that are whole spans of what is counted, and what that is: all whose spans (powers of two) are not too large for a batch."""
+    usual, most = batch_rows(fields), _MOST_BYTES // max(row_bytes(fields), 1)
+    counted = [number for number, rows in spans.items() if rows <= max(usual, most)]
+    if not counted:
+        return usual, []
+    return max(1 << (usual.bit_length() - 1), *(spans[number] for number in counted)), counted
 
 
 def rows_of(data: Any) -> Rows:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from headrace.statistics import Frequencies, Moments, Quantiles
 
 if TYPE_CHECKING:
-    from headrace.prep.categories import Counted
+    from headrace.prep import categories
+    from headrace.prep.rows import Counted
 
 __all__ = ["Collector", "Summary"]
 
@@ -38,7 +39,7 @@ class Summary:
     sketch: Quantiles | None = None
     filled: tuple[Floats, Floats] | None = None  # (how many, with what): nulls replaced since the sketch was made
     frequencies: tuple[Frequencies, ...] | None = None
-    categories: tuple[Counted, ...] | None = None
+    categories: tuple[categories.Counted, ...] | None = None
 
     @property
     def has(self) -> frozenset[str]:
@@ -147,6 +148,10 @@ class Collector:
             self.quantiles.update(values, threads=threads)
         for component, counts in enumerate(self.frequencies or ()):
             counts.update(np.ascontiguousarray(values[:, component]))
+
+    def add(self, counted: Counted) -> None:
+        """What the engine counted of a batch. Where only moments are needed."""
+        self.moments.add(counted.batch, counted.field)
 
     def summary(self) -> Summary:
         """Of all values so far."""

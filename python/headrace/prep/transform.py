@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,8 +42,15 @@ class OrderedRows:
                 columns[name] = np.ascontiguousarray(columns[name].reshape(-1, *fields[name].shape), dtype=fields[name].dtype)
             yield ArrayRows(columns, known)
 
-    def batches(self, plan: _native.FieldPlan, names: Sequence[str], threads: int, inputs: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-        """As DatasetRows.batches()."""
+    def batches(
+        self,
+        plan: _native.FieldPlan,
+        names: Sequence[str],
+        threads: int,
+        inputs: Sequence[str] = (),
+        widths: Mapping[str, int] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """As DatasetRows.batches(); all of it as values."""
         for part in self.parts(threads):
             yield part.run(plan, names, threads, inputs)
 

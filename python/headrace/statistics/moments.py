@@ -45,6 +45,12 @@ class Moments:
         self._native.update(as_values(values), as_validity(valid), thread_count(threads))
         return self
 
+    def add(self, batch: _native.Batch, field: int) -> Moments:
+        """Add the rows of a batch's field that the engine counted. Raises ValueError unless what was added before ends with a span of rows."""
+        self._totals = None
+        self._native.add(batch, field, thread_count(None))
+        return self
+
     def merge(self, other: Moments) -> Moments:
         """Add what another one counted. Raises ValueError for another width."""
         self._totals = None

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -119,6 +120,33 @@ TEST_CASE("neither threads nor the cut change a bit") {
       if (step == 1) continue;  // A row at a time, of a part only: nothing to compare with but that it runs.
       REQUIRE(*cut.save() == *whole.save());
     }
+  }
+}
+
+TEST_CASE("spans that are counted apart are what update() makes of the rows") {
+  for (const std::size_t width : {1u, 2u, 3u, 7u, 32u, 50u, 128u, 129u, 1000u}) {
+    Moments whole = *Moments::create(width), added = *Moments::create(width);
+    const std::size_t span = whole.span_rows(), rest = span / 2 + 1, count = 3 * span + rest;
+    REQUIRE(std::has_single_bit(span));
+    REQUIRE(span <= kMostSpanRows);
+    std::vector<double> values = random_values(width * count, width);
+    for (std::size_t i = 0; i < values.size(); i += 101) values[i] = std::numeric_limits<double>::quiet_NaN();
+    const Rows rows = rows_of(values, width);
+    REQUIRE(whole.update(rows, 0).is_ok());
+    CountedRows counted;
+    for (std::size_t s = 0; s < 3; ++s) {
+      counted.spans.emplace_back(width);
+      added.count_span(rows, s * span, counted.spans.back());
+    }
+    counted.rest_rows = rest;
+    const std::uint8_t* const behind = rows.values + 3 * span * width * sizeof(double);
+    counted.rest.assign(behind, behind + rest * width * sizeof(double));
+    REQUIRE(added.add(counted, 0).is_ok());
+    CHECK(*added.save() == *whole.save());
+    CHECK(added.add(counted, 0).code() == Code::kInvalidArgument);  // The rows before end within a span.
+    counted.rest.pop_back();
+    CHECK(Moments::create(width)->add(counted, 0).code() == Code::kInvalidArgument);
+    CHECK(Moments::create(width + 1)->add(counted, 0).code() == Code::kInvalidArgument);
   }
 }
 
