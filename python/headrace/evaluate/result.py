@@ -153,7 +153,7 @@ def _figures_table(figures: dict[str, Figure]) -> str:
         row = [name, number(figure.value)]
         if level is not None:
             inside = figure.interval
-            row.append("" if inside is None else f"{number(inside.low)} to {number(inside.high)}")
+            row.append("" if inside is None else between(inside.low, inside.high))
         cells.append(row)
     return table(titles, cells)
 
@@ -163,6 +163,11 @@ def number(value: float) -> str:
     if math.isnan(value):
         return "not defined"
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.5g}"
+
+
+def between(low: float, high: float) -> str:
+    """An interval; "not defined" where it is not."""
+    return f"{number(low)} to {number(high)}" if not math.isnan(low) else number(low)
 
 
 def _without_nan(value: Any) -> Any:
