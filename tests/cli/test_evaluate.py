@@ -113,3 +113,34 @@ def test_mistakes_are_usage_errors(tmp_path: Path) -> None:
     done = headrace_command("evaluate", tmp_path / "null.csv", "--label", "y", "--score", "p")
     assert done.code == 2
     assert "field 'y': row 1 is null" in done.err
+
+
+def test_a_second_model_may_know_other_classes(tmp_path: Path) -> None:
+    """Classes are numbered over the label and both models: a class that only one of them names shifts no number."""
+    y = np.array(["cat", "dog", "owl"])[np.arange(60) % 3]
+    other = np.where(np.arange(60) % 5 == 0, "ant", y)
+    pa.parquet.write_table(pa.table({"y": y, "p": y, "q": other}), tmp_path / "t.parquet")
+    done = headrace_command("evaluate", tmp_path / "t.parquet", "--label", "y", "--predicted", "p", "--against", "q", "--json")
+    assert done.code == 0, done.err
+    assert done.json["comparison"]["better"] == "a"
+    assert done.json["against"]["metrics"]["accuracy"]["value"] == pytest.approx(0.8)
+
+
+def test_models_are_compared_by_the_metric_that_was_asked_for(table: Path) -> None:
+    options = ["--label", "y", "--score", "p0", "p1", "p2", "--against", "p1", "p0", "p2", "--resamples", "0", "--json"]
+    done = headrace_command("evaluate", table, *options, "--metrics", "log_loss,accuracy")
+    assert done.code == 0, done.err
+    assert done.json["comparison"]["metric"] == "log_loss"
+    assert "McNemar" in headrace_command("evaluate", table, *options, "--metrics", "accuracy").json["comparison"]["test"]
+
+
+def test_empty_labels_and_unknown_pictures_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("y,p,b,s\ncat,cat,0,0.2\n,cat,1,0.6\ndog,dog,1,0.7\n")
+    done = headrace_command("evaluate", tmp_path / "t.csv", "--label", "y", "--predicted", "p")
+    assert done.code == 2
+    assert "field 'y': row 1 is empty; leave such rows out" in done.err
+    done = headrace_command(
+        "evaluate", tmp_path / "t.csv", "--label", "b", "--score", "s", "--resamples", "0", "--plot", tmp_path / "t.foo"
+    )
+    assert done.code == 2
+    assert "t.foo: Format 'foo' is not supported" in done.err

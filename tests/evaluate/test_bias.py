@@ -115,6 +115,15 @@ def test_what_makes_no_sense_is_refused(tmp_path: Any) -> None:
         hr.evaluate.bias(train, test=train.select(["distance"]), fields=["distance", "stops"])
     with pytest.raises(ValueError, match="none of the fields"):
         hr.evaluate.bias(train, test=train, fields=["path"])
+    for rows in (0, 3):
+        with pytest.raises(ValueError, match=f"test has {rows} samples: fewer than 4"):
+            hr.evaluate.bias(train, test=train.subset(np.arange(rows)))
+    with pytest.raises(TypeError, match="valid is str; expected a dataset of headrace"):
+        hr.evaluate.bias(train, str(tmp_path / "a"))
+    with pytest.raises(TypeError, match=r"fields is 'stops'; expected a list of names: fields=\['stops'\]"):
+        hr.evaluate.bias(train, train, fields="stops")
+    with pytest.raises(ValueError, match="level must be between 0 and 1, got 95"):
+        hr.evaluate.bias(train, train, level=95)
 
 
 def arrays(n: int, seed: int, x: Any) -> hr.ArrayDataset:

@@ -114,5 +114,12 @@ def test_left_out_is_averaged_by_sample_first() -> None:
 
 
 def test_other_losses_are_refused() -> None:
-    with pytest.raises(ValueError, match="'f1' is no mean over samples; expected one of error, log_loss"):
+    with pytest.raises(ValueError, match="loss is 'f1'; expected a mean over samples: error, log_loss"):
         hr.evaluate.bootstrap(nearest, hr.from_arrays((np.zeros((4, 1)), np.array([0, 1, 0, 1]))), loss="f1")
+
+
+@pytest.mark.parametrize(("loss", "y"), [("mse", np.array([0, 1] * 20)), ("error", np.arange(40) / 7)])
+def test_losses_of_another_task_are_refused(loss: str, y: Any) -> None:
+    told = "regression; expected one of mse, mae" if loss == "error" else "binary; expected one of error, log_loss, brier"
+    with pytest.raises(ValueError, match=f"{loss!r} is no mean over samples of {told}"):
+        hr.evaluate.bootstrap(lambda _: lambda x: x[:, 0], hr.from_arrays((np.full((40, 1), 0.25), y)), 3, loss=loss)

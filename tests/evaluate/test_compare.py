@@ -139,4 +139,6 @@ def test_what_is_not_comparable_is_refused() -> None:
         hr.evaluate.compare(folds([0.9]), folds([0.8]))
     with pytest.raises(TypeError, match="got Evaluation and CrossValidation"):
         hr.evaluate.compare(a, folds([0.9]))
+    with pytest.raises(ValueError, match="resamples must be in"):
+        hr.evaluate.compare(a, a, "roc_auc", resamples=0)
     assert isinstance(hr.evaluate.compare(a, a), Comparison)

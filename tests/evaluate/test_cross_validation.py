@@ -206,7 +206,7 @@ def test_nested_folds_choose_without_the_fold_that_judges(dataset: hr.Dataset, c
     assert all(fold.chosen == {"column": 0} for fold in found.folds)  # The one that says something; the lowest loss wins.
     assert sorted(asked) == sorted([(120, 0), (120, 1), (120, 2)] * 12 + [(180, 0)] * 4)
     assert 'chosen: {"column": 0} 4 times' in str(found)
-    with pytest.raises(ValueError, match="expected at least one"):
+    with pytest.raises(ValueError, match="expected a list of at least one dict"):
         hr.evaluate.nested(of_one, dataset, [], "accuracy")
 
 

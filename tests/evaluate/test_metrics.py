@@ -116,6 +116,32 @@ def test_of_numbers(weights: Any, outputs: int) -> None:
         assert value(name, of, weights) == pytest.approx(other, rel=1e-11), name
 
 
+@pytest.mark.parametrize("at", [0.1, 0.0, 1e9 + 0.1])
+@pytest.mark.parametrize("off", [0.0, 1e-3, 1.0])
+def test_a_target_without_spread(at: float, off: float) -> None:
+    y = np.full(31, at)
+    for said, is_off_by_the_same in ((y + off, True), (y + off * np.arange(31), off == 0)):
+        of = predictions(said, y, task="regression")
+        # As scikit-learn defines them; of 31 times 0.1 it computes a spread of 1e-34, and then -1e30.
+        assert value("r2", of) == (1.0 if off == 0 else 0.0)
+        assert value("explained_variance", of) == (1.0 if is_off_by_the_same else 0.0)
+        assert np.isnan(value("pearson", of))
+        assert np.isnan(value("spearman", of))
+    assert sk.r2_score([2.0, 2.0], [2.0, 2.0 + off]) == (1.0 if off == 0 else 0.0)
+    both = predictions(np.stack([y + off, np.arange(31.0)], axis=1), np.stack([y, np.arange(31.0)], axis=1), task="regression")
+    assert value("r2", both) == (1.0 if off == 0 else 0.5)
+    assert np.isnan(value("r2", predictions([at + off], [at], task="regression")))
+
+
+def test_a_small_spread_far_from_zero_is_one() -> None:
+    y = 1e6 + np.random.default_rng(5).normal(size=200) * 1e-3
+    said = y + np.random.default_rng(6).normal(size=200) * 1e-4
+    of = predictions(said, y, task="regression")
+    # What float64 keeps of such values is 1e-7 of their spread.
+    assert value("r2", of) == pytest.approx(sk.r2_score(y, said), rel=1e-6)
+    assert value("pearson", of) == pytest.approx(stats.pearsonr(y, said)[0], rel=1e-6)
+
+
 def test_calibration_is_that_of_torchmetrics(binary: tuple[Any, Any], three: tuple[Any, Any]) -> None:
     rng = np.random.default_rng(5)
     y, s = binary[0], rng.random(N)
@@ -177,7 +203,7 @@ def test_classes_that_do_not_occur() -> None:
         warnings.simplefilter("ignore")
         assert value("recall", of) == pytest.approx(sk.recall_score(y, [0, 2, 1, 1], average="macro"))
     assert np.isnan(value("roc_auc", predictions(np.array([0.1, 0.2]), np.array([0, 0]))))
-    assert np.isnan(value("r2", predictions(np.array([1.0, 2.0]), np.array([0.5, 0.5]))))
+    assert value("r2", predictions(np.array([1.0, 2.0]), np.array([0.5, 0.5]))) == sk.r2_score([0.5, 0.5], [1.0, 2.0]) == 0
 
 
 def test_logits() -> None:

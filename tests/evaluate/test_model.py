@@ -145,12 +145,64 @@ def test_what_makes_no_sense_is_refused(dataset: hr.Dataset) -> None:
         hr.evaluate.model(predict, dataset.select(["x", "patient"]))
     with pytest.raises(ValueError, match="the dataset is empty"):
         hr.evaluate.model(predict, dataset.subset([]))
-    with pytest.raises(ValueError, match=r"predict returned shape \(1,\) for a batch of 501"):
+    with pytest.raises(ValueError, match=r"predict returned shape \(1,\); expected .* each of the 501 samples"):
         hr.evaluate.model(lambda _: torch.zeros(1), dataset)
     with pytest.raises(ValueError, match="metric f1 is asked for twice"):
         hr.evaluate.model(predict, dataset, ["f1", "f1"])
     with pytest.raises(TypeError, match="metric 3: expected a name"):
         hr.evaluate.model(predict, dataset, [3])
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (lambda x: torch.cat([x, x])[:, 0], r"predict returned shape \(1002,\); expected"),
+        (lambda x: x.mean(), r"predict returned shape \(\); expected"),
+        (lambda _: None, "predict returned NoneType; expected"),
+        (lambda x: {"logits": x}, "predict returned dict; expected"),
+        (lambda _: [[1.0], [1.0, 2.0]], "predict returned list that is no array"),
+    ],
+    ids=["more rows", "a number", "nothing", "a dict", "rows of different lengths"],
+)
+def test_what_is_not_a_row_a_sample_is_refused(dataset: hr.Dataset, said: Any, told: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=told):
+        hr.evaluate.model(said, dataset.as_tuple("x", "label"))
+
+
+def test_what_is_no_model_dataset_or_option_is_refused(dataset: hr.Dataset) -> None:
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter([])
+
+    with pytest.raises(TypeError, match="predict is 3; expected a function"):
+        hr.evaluate.model(3, dataset)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="the dataset is Stream, without a length"):
+        hr.evaluate.model(predict, Stream())
+    for size in (None, hr.BatchSchedule(8)):
+        with pytest.raises(TypeError, match="batch_size must be an integer"):
+            hr.evaluate.model(predict, dataset, batch_size=size)
+    with pytest.raises(TypeError, match=r"metrics is 'f1'; expected a list: metrics=\['f1'\]"):
+        hr.evaluate.model(predict, dataset, "f1")
+    with pytest.raises(ValueError, match="seed must be in"):
+        hr.evaluate.model(predict, dataset, seed=-1)
+
+    def curve(_target: Any, _scores: Any) -> Any:
+        return [0.1, 0.2]
+
+    with pytest.raises(TypeError, match=r"metric curve returned \[0.1, 0.2\]; expected one number"):
+        hr.evaluate.model(predict, dataset, [curve])
+    with pytest.raises(ValueError, match=r"there is no metric 'acc'"):
+        hr.evaluate.model(failing, dataset, ["acc"])  # Before the model is run.
+
+
+def failing(inputs: Any) -> Any:
+    raise RuntimeError("out of memory")
+
+
+def test_an_error_of_the_model_says_of_which_samples(dataset: hr.Dataset) -> None:
+    with pytest.raises(RuntimeError, match="out of memory") as raised:
+        hr.evaluate.model(lambda inputs: failing(inputs) if len(inputs["x"]) < 100 else predict(inputs), dataset, batch_size=100)
+    assert raised.value.__notes__ == ["headrace.evaluate: predict was given the samples 500 to 500 of the part that is evaluated"]
 
 
 def test_null_labels_are_refused(tmp_path: Path) -> None:

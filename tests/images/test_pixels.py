@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -172,11 +174,36 @@ def test_png_equals_pillow(mode: str) -> None:
         np.testing.assert_array_equal(resized(encoded, *size, "bilinear"), expected)
 
 
-def test_png_of_16_bits_is_cut_to_8() -> None:
-    levels = np.arange(40 * 30, dtype=np.uint16).reshape(30, 40) * 54
-    encoded = other(Image.fromarray(levels), "PNG")
+def deep_png(values: np.ndarray, colour: int, *, is_interlaced: bool = False) -> bytes:
+    """A PNG of 16 bits a channel, by hand: Pillow writes grey ones only, and none that are interlaced."""
+    height, width = values.shape[:2]
+    grids = (
+        [(0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1)]
+        if is_interlaced
+        else [(0, 1, 0, 1)]
+    )
+    rows = b""
+    for y, down, x, across in grids:
+        part = values[y::down, x::across]
+        rows += b"".join(b"\0" + row.astype(">u2").tobytes() for row in part if row.size)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, int(is_interlaced))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("is_interlaced", [False, True])
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)], ids=["grey", "RGB", "grey and alpha", "RGBA"])
+def test_png_of_16_bits_equals_pillow(colour: int, channels: int, is_interlaced: bool) -> None:
+    """As torchvision's ImageFolder has them, by convert("RGB"): grey alone is cut off at 255, of others the upper byte is taken."""
+    levels = np.random.default_rng(0).integers(0, 1 << 16, (30, 40, channels)) >> np.arange(40)[:, None] % 12
+    encoded = deep_png(levels, colour, is_interlaced=is_interlaced)
     got = images.Compose([images.CenterCrop((30, 40))])(encoded)
-    np.testing.assert_array_equal(got, np.broadcast_to((levels >> 8).astype(np.uint8), (3, 30, 40)))
+    np.testing.assert_array_equal(got, planes(decoded(encoded)))
+    by_hand = np.minimum(levels[..., :1], 255) if colour == 0 else levels[..., : 3 if channels > 2 else 1] >> 8
+    np.testing.assert_array_equal(got, np.broadcast_to(by_hand.transpose(2, 0, 1), (3, 30, 40)))
 
 
 @pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 70}])

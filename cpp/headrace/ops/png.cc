@@ -37,24 +37,36 @@ void read(png_structp png, png_bytep out, std::size_t size) {
 
 void on_warning(png_structp, png_const_charp) {}
 
+// 16-bit grey, which stands at the beginning of each row, as Pillow's convert("RGB") makes it 8-bit: cut off at 255, not scaled.
+void cut_deep_grey(std::uint8_t* row, std::uint32_t width) {
+  for (std::size_t x = width; x-- > 0;) {  // From the right: a pixel grows from two bytes to three.
+    const std::uint8_t value = row[2 * x] != 0 ? 255 : row[2 * x + 1];
+    row[3 * x] = row[3 * x + 1] = row[3 * x + 2] = value;
+  }
+}
+
 // False where the library failed: what it said is in `reading`.
 bool decode(png_structp png, png_infop info, Reading* reading, std::uint32_t width, std::uint32_t height, std::uint8_t* rgb) {
   if (setjmp(png_jmpbuf(png)) != 0) return false;
   png_set_read_fn(png, reading, read);
   png_read_info(png, info);
+  const bool is_deep_grey = png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(png, info) == 16;
   png_set_expand(png);
-  png_set_strip_16(png);
   png_set_strip_alpha(png);
-  png_set_gray_to_rgb(png);
+  if (!is_deep_grey) {
+    png_set_strip_16(png);
+    png_set_gray_to_rgb(png);
+  }
   const int passes = png_set_interlace_handling(png);
   png_read_update_info(png, info);
   if (png_get_image_width(png, info) != width || png_get_image_height(png, info) != height ||
-      png_get_rowbytes(png, info) != width * std::size_t{3})
+      png_get_rowbytes(png, info) != width * std::size_t{is_deep_grey ? 2u : 3u})
     png_error(png, "the header changed");
   for (int pass = 0; pass < passes; ++pass) {
     for (std::size_t y = 0; y < height; ++y) png_read_row(png, rgb + y * width * 3, nullptr);
   }
   png_read_end(png, nullptr);
+  for (std::size_t y = 0; is_deep_grey && y < height; ++y) cut_deep_grey(rgb + y * width * 3, width);
   return true;
 }
 

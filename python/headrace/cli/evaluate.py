@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     several = "numbers that were predicted: one field (of class 1, of all classes where it holds arrays, or of regression), or one a class"
     said.add_argument("--score", nargs="+", metavar="FIELD", help=several)
     said.add_argument("--predicted", metavar="FIELD", help="classes that were predicted, in place of scores")
-    against = "fields of a second model, like those of the first: compare both"
+    against = "fields of a second model, like those of the first: compare both, by the first of --metrics"
     parser.add_argument("--against", nargs="+", metavar="FIELD", help=against)
     parser.add_argument("--task", choices=("binary", "multiclass", "regression"), help="default: by the values of the fields")
     parser.add_argument("--logits", action="store_true", help="scores are logits, not probabilities")
@@ -61,8 +61,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             raise UsageError(f"there is no field {missing[0]!r}; {arguments.predictions} has {', '.join(map(repr, dataset.schema.names))}")
         target = _column(dataset, [arguments.label])
         groups = _column(dataset, [arguments.group]) if arguments.group else None
-        found = [_assess(evaluate, arguments, _column(dataset, fields), target, groups) for fields in (first, arguments.against) if fields]
-    compared = evaluate.compare(*found, level=arguments.level, seed=arguments.seed) if len(found) == 2 else None
+        said = [_column(dataset, fields) for fields in (first, arguments.against) if fields]
+    classes = arguments.classes
+    if classes is None and arguments.predicted and target.dtype.kind in "OUS":
+        # Of predicted classes the order says nothing; both models' answers count, so that a number means the same in both.
+        classes = sorted({name for values in (target, *said) for name in values.tolist()}, key=str)
+    found = [_assess(evaluate, arguments, one, target, groups, classes) for one in said]
+    compared = _compare(evaluate, arguments, found) if len(found) == 2 else None
     if console.json_output:
         document = found[0].to_dict()
         if compared is not None:
@@ -77,14 +82,23 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         if compared is not None:
             console.result(str(compared))
     if arguments.plot:
-        found[0].plot(arguments.plot)
+        try:
+            found[0].plot(arguments.plot)
+        except ValueError as error:  # A kind of file that is not drawn.
+            raise UsageError(f"--plot {arguments.plot}: {error}") from error
     return OK
 
 
-def _assess(evaluate: Any, arguments: argparse.Namespace, said: Any, target: Any, groups: Any) -> Any:
-    classes = arguments.classes
-    if classes is None and arguments.predicted and target.dtype.kind in "OUS":
-        classes = sorted({*target.tolist(), *said.tolist()})  # Of predicted classes the order says nothing.
+def _compare(evaluate: Any, arguments: argparse.Namespace, found: Sequence[Any]) -> Any:
+    """By the first metric that was asked for; classes by McNemar's test if that is accuracy, or none was."""
+    metric = arguments.metrics[0] if arguments.metrics and arguments.metrics[0] != "accuracy" else None
+    try:
+        return evaluate.compare(*found, metric, level=arguments.level, seed=arguments.seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _assess(evaluate: Any, arguments: argparse.Namespace, said: Any, target: Any, groups: Any, classes: Any) -> Any:
     try:
         of = evaluate.predictions(
             said,
@@ -116,7 +130,7 @@ def _opened(path: str) -> Iterator[Any]:
 
 
 def _column(dataset: Any, names: Sequence[str]) -> Any:
-    """Values of one field; of several the columns of an array. Raises UsageError for nulls."""
+    """Values of one field; of several the columns of an array. Raises UsageError for nulls, and for empty texts, as which a CSV file has them."""
     import numpy as np
 
     columns = []
@@ -125,7 +139,9 @@ def _column(dataset: Any, names: Sequence[str]) -> Any:
         batch = view.native.fetch(np.arange(len(view)), view.field_numbers)
         if view.schema.fields[0].nullable and not np.asarray(batch.valid(0)).all():
             raise UsageError(f"field {name!r}: row {int(np.argmin(batch.valid(0)))} is null; leave such rows out")
-        values = batch.numpy(0)
+        values: Any = batch.numpy(0)
+        if isinstance(values, list) and "" in values:
+            raise UsageError(f"field {name!r}: row {values.index('')} is empty; leave such rows out")
         if isinstance(values, tuple):
             raise UsageError(f"field {name!r} holds arrays of varying length; expected one value a row, or as many in each")
         columns.append(np.asarray(values))

@@ -20,6 +20,7 @@ __all__ = ["Bias", "FieldShift", "Separation", "bias", "population_stability"]
 _MOST_COLUMNS = 64  # of a field of several values
 _MOST_CATEGORIES = 50
 _BINS = 10
+_FEWEST = 4  # samples of a part: two to fit the classifier on, two to judge it by
 _NULL = "\0null"  # among texts
 Values = npt.NDArray[Any]
 
@@ -110,12 +111,24 @@ def bias(
     train, valid, test: datasets of headrace with the same fields. Numbers: PSI over ten equally filled bins, and Kolmogorov and Smirnov's test. Texts, booleans
     and numbers of at most 50 values that are whole: PSI over values, and the chi-squared test. Arrays of fixed shape value by value, 64 of them at most. All
     fields together: a random forest. Nulls (and infinities) are a bin of their own, whose share is compared too. samples: of each part, drawn at random.
-    fields: default all; ids and times differ by their nature, leave such out. Needs scipy and scikit-learn. Raises ValueError without valid and test,
-    KeyError for a field that a part lacks, TypeError for one of numbers on one side and of texts on the other.
+    fields: default all; ids and times differ by their nature, leave such out. Needs scipy and scikit-learn. Raises ValueError without valid and test and for
+    parts of fewer than 4 samples, KeyError for a field that a part lacks, TypeError for one of numbers on one side and of texts on the other, and for what is
+    no dataset of headrace.
     """
     parts = {name: part for name, part in (("valid", valid), ("test", test)) if part is not None}
     if not parts:
         raise ValueError("bias compares training with other parts: give valid=, test= or both")
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, got {level}")
+    for name, part in (("train", train), *parts.items()):
+        if not hasattr(part, "schema") or not hasattr(part, "native"):
+            raise TypeError(
+                f"{name} is {type(part).__name__}; expected a dataset of headrace: hr.open(path), a part of one, or hr.from_arrays(...)"
+            )
+        if len(part) < _FEWEST:
+            raise ValueError(f"{name} has {len(part)} samples: fewer than {_FEWEST} tell nothing")
+    if isinstance(fields, str):
+        raise TypeError(f"fields is {fields!r}; expected a list of names: fields=[{fields!r}]")
     samples = whole_number("samples", samples, 100, 1 << 31)
     names = list(train.schema.names if fields is None else fields)
     columns, left_out = _columns(train, names, samples, seed)
@@ -236,8 +249,6 @@ def _separate(part: str, train: dict[str, Values], other: dict[str, Values], see
     stats = import_extra("scipy.stats", "evaluate", "headrace.evaluate.bias()")
     generator = np.random.default_rng(seed)
     count = min(len(next(iter(side.values()))) for side in (train, other)) // 2 * 2
-    if count < 4:
-        raise ValueError(f"train or {part} has fewer than 4 samples: nothing can be told")
     matrices = _matrices(train, other)
     chosen = [matrix[generator.permutation(len(matrix))[:count]] for matrix in matrices]
     half = count // 2

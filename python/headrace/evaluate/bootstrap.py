@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from headrace.datasets.splits import bootstrap_rows
-from headrace.evaluate.fitting import Fitting, fold_seed, in_threads
-from headrace.evaluate.metrics import losses_of
+from headrace.evaluate.fitting import Fitting, fold_seed, in_threads, said_in
+from headrace.evaluate.metrics import LOSSES, losses_of
 from headrace.evaluate.predictions import Floats, Integers, Predictions
 from headrace.evaluate.result import number
 from headrace.report.table import key_values
@@ -90,7 +90,10 @@ def bootstrap(
     It varies less than cross-validation, and corrects what a fit on 63 % of the samples loses. loss: a mean over samples: "error" (share of wrong classes),
     "log_loss", "brier", "mse" or "mae". Others as in cross_validate(). Raises ValueError for another loss, or if each resample drew all samples.
     """
+    if loss not in LOSSES:
+        raise ValueError(f"loss is {loss!r}; expected a mean over samples: {', '.join(LOSSES)}")
     fitting = Fitting(fit, dataset, prepare=prepare, label=label, options=options)
+    n = whole_number("n", n, 1, 1 << 31)
     size = len(dataset)
     whole = np.arange(size)
     predict, fitted = fitting.fitted(whole, fold_seed(seed, 0, 0))
@@ -105,10 +108,10 @@ def bootstrap(
     def one(number: int, drawn: Integers, left: Integers) -> tuple[Integers, Floats]:
         if len(left) == 0:
             return left, np.zeros(0)
-        predict, fitted = fitting.fitted(drawn, fold_seed(seed, 1, number))
-        return left, losses_of(loss, fitting.predict(predict, fitted, left))
+        with said_in(f"resample {number}"):
+            predict, fitted = fitting.fitted(drawn, fold_seed(seed, 1, number))
+            return left, losses_of(loss, fitting.predict(predict, fitted, left))
 
-    n = whole_number("n", n, 1, 1 << 31)
     sums, counts = np.zeros(size), np.zeros(size)
     tasks = [(number, *pair) for number, pair in enumerate(bootstrap_rows(size, n, seed=seed))]
     for left, losses in in_threads(one, tasks, jobs):

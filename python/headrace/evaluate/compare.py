@@ -14,6 +14,7 @@ from headrace.evaluate.metrics import Kernel, named
 from headrace.evaluate.predictions import Counted, Floats
 from headrace.evaluate.result import Evaluation, number
 from headrace.report.table import key_values
+from headrace.sampling.options import whole_number
 
 __all__ = ["Comparison", "compare", "corrected_t_test", "five_by_two_f_test", "mcnemar_test"]
 
@@ -103,6 +104,7 @@ def compare(
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
+    resamples = whole_number("resamples", resamples, 1, 1 << 31)
     if isinstance(a, CrossValidation) and isinstance(b, CrossValidation):
         if a.plan != b.plan:
             raise ValueError("a and b were evaluated on other folds: use the same dataset, k, repeats, seed, stratify and group for both")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from headrace.errors import import_extra
 from headrace.evaluate.gathering import gather_rows, place
+from headrace.sampling.options import whole_number
 
 __all__ = ["column", "run"]
 
@@ -25,8 +26,14 @@ def run(
     """(what was predicted, what is true), a row a sample, in the dataset's order, the same on every rank.
 
     Under torch.distributed the ranks share the samples, take the same number of steps, and what fills up the last is left out by its place in the
-    dataset. Raises TypeError for options that say which samples are read.
+    dataset. Raises TypeError for what is no model or dataset of known length, and for options that say which samples are read; ValueError for predictions
+    that are not a row a sample. What `predict` raises says, in a note, of which samples.
     """
+    if not callable(predict):
+        raise TypeError(f"predict is {predict!r}; expected a function: inputs of a batch -> a row a sample")
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise TypeError(f"the dataset is {type(dataset).__name__}, without a length; an evaluation needs one that is read by index")
+    whole_number("batch_size", loader_options.get("batch_size", 1), 1, 1 << 32)
     taken = [name for name in _OURS if name in loader_options]
     if taken or loader_options.get("on_error", "raise") != "raise":
         raise TypeError(f"{', '.join(taken) or 'on_error'}: an evaluation reads every sample once; leave it out")
@@ -36,17 +43,35 @@ def run(
     with _as_in_use(predict):
         for places, batch in _batches(dataset, loader_options):
             inputs, labels = _parted(batch, label)
-            output = _array(predict(inputs))
-            if len(output) < len(places) or output.ndim == 0:
-                raise ValueError(f"predict returned shape {output.shape} for a batch of {len(places)} samples; expected a row a sample")
-            said.append(output[: len(places)])
-            true.append(_array(labels)[: len(places)])
+            truth = _array(labels)
+            said.append(_predicted(predict, inputs, len(truth), places)[: len(places)])
+            true.append(truth[: len(places)])
             rows.append(places)
     if place()[1] > 1 and true[0].dtype.kind in "OUS":
         raise TypeError("labels that are text do not travel between ranks; store the classes as numbers")
     order = gather_rows(np.concatenate(rows))
     _, first = np.unique(order, return_index=True)  # In the dataset's order; what a sampler repeated, once.
     return gather_rows(np.concatenate(said))[first], gather_rows(np.concatenate(true))[first]
+
+
+def _predicted(predict: Callable[[Any], Any], inputs: Any, rows: int, places: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """What the model says of a batch of so many rows. Raises TypeError or ValueError unless it is an array with a row for each."""
+    try:
+        output = predict(inputs)
+    except Exception as error:
+        if len(places):
+            error.add_note(f"headrace.evaluate: predict was given the samples {places[0]} to {places[-1]} of the part that is evaluated")
+        raise
+    expected = f"expected an array or a tensor with a row for each of the {rows} samples of a batch"
+    if output is None or isinstance(output, str | bytes | Mapping):
+        raise TypeError(f"predict returned {type(output).__name__}; {expected}")
+    try:
+        values = _array(output)
+    except ValueError as error:  # Rows of different lengths.
+        raise ValueError(f"predict returned {type(output).__name__} that is no array ({error}); {expected}") from error
+    if values.ndim == 0 or len(values) != rows:
+        raise ValueError(f"predict returned shape {values.shape}; {expected}")
+    return values
 
 
 def _batches(dataset: Any, options: Mapping[str, Any]) -> Iterator[tuple[npt.NDArray[np.int64], Any]]:

@@ -7,17 +7,19 @@ costs one or two passes over the samples. Depends on numpy only.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from headrace.evaluate.predictions import Counted, Floats, Integers, Predictions
 
-__all__ = ["DEFAULTS", "Kernel", "Metric", "losses_of", "named"]
+__all__ = ["DEFAULTS", "LOSSES", "Kernel", "Metric", "check_names", "is_of_scores", "losses_of", "named"]
 
 Kernel = Callable[[Counted], float]
 CALIBRATION_BINS = 15
+_ROUNDING = 1e-28  # a mean square below this share of the values' own is what float64 makes of equal values
 
 DEFAULTS = {
     "binary": ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "mcc"),
@@ -174,7 +176,7 @@ def _brier_losses(of: Predictions) -> Floats:
     return np.asarray(np.square(scores).sum(axis=1) - 2 * own + 1)
 
 
-_LOSSES: dict[str, Callable[[Predictions], Floats]] = {
+LOSSES: dict[str, Callable[[Predictions], Floats]] = {
     "error": lambda of: (of.target != of.predicted).astype(np.float64),
     "log_loss": _log_losses,
     "brier": _brier_losses,
@@ -184,10 +186,11 @@ _LOSSES: dict[str, Callable[[Predictions], Floats]] = {
 
 
 def losses_of(name: str, of: Predictions) -> Floats:
-    """What each sample adds to a loss that is a mean over samples, float64, shape (n,). Raises ValueError for another metric."""
-    if name not in _LOSSES:
-        raise ValueError(f"{name!r} is no mean over samples; expected one of {', '.join(_LOSSES)}")
-    return _LOSSES[name](of)
+    """What each sample adds to a loss that is a mean over samples, float64, shape (n,). Raises ValueError for another metric, or one of another task."""
+    fitting = [loss for loss in LOSSES if of.task in _METRICS[loss].tasks]
+    if name not in fitting:
+        raise ValueError(f"{name!r} is no mean over samples of {of.task}; expected one of {', '.join(fitting)}")
+    return LOSSES[name](of)
 
 
 def _mean_of(losses: Callable[[Predictions], Floats]) -> Callable[[Predictions], Kernel]:
@@ -234,14 +237,29 @@ def _rmse(of: Predictions) -> Kernel:
     return lambda counted: float(np.sqrt(counted.mean(squares)).mean())
 
 
+def _spread(counted: Counted, values: Floats) -> Floats:
+    """Mean square around the mean, by column; 0 exactly where only rounding is left, as of values that are all alike."""
+    off = values - counted.mean(values)
+    return np.asarray(_above_rounding(counted.mean(off * off), counted.mean(values * values)))
+
+
+def _above_rounding(found: Floats, size: Floats) -> Floats:
+    return np.where(found <= _ROUNDING * size, 0.0, found)
+
+
 def _share_explained(centred: bool) -> Callable[[Predictions], Kernel]:
+    """1 - what is left over what there was; without any spread of the target 1 if nothing is left and else 0, as scikit-learn has it."""
+
     def prepare(of: Predictions) -> Kernel:
-        residuals, squares, targets = of.target - of.predicted, (of.target - of.predicted) ** 2, of.target
+        targets, residuals = of.target - of.target[:1], of.target - of.predicted
+        if len(of) < 2 and not centred:
+            return lambda _: float("nan")
 
         def value(counted: Counted) -> float:
-            left = counted.mean(squares) - (counted.mean(residuals) ** 2 if centred else 0)
-            whole = counted.mean((targets - counted.mean(targets)) ** 2)
-            return float((1 - left / whole).mean()) if (whole > 0).all() else float("nan")
+            whole = _spread(counted, targets)
+            left = _spread(counted, residuals) if centred else counted.mean(residuals**2)
+            alike = np.where(left == 0, 1.0, 0.0)
+            return float(np.where(whole > 0, 1 - left / np.where(whole > 0, whole, 1.0), alike).mean())
 
         return value
 
@@ -254,13 +272,15 @@ def _mape(of: Predictions) -> Floats:
 
 
 def _correlation(counted: Counted, x: Floats, y: Floats) -> float:
-    x, y = x - counted.mean(x), y - counted.mean(y)
-    below = np.sqrt(counted.mean(x * x) * counted.mean(y * y))
-    return float((counted.mean(x * y) / below).mean()) if (below > 0).all() else float("nan")
+    below = np.sqrt(_spread(counted, x) * _spread(counted, y))
+    both = counted.mean((x - counted.mean(x)) * (y - counted.mean(y)))
+    return float((both / below).mean()) if (below > 0).all() else float("nan")
 
 
 def _pearson(of: Predictions) -> Kernel:
-    return lambda counted: _correlation(counted, of.target, of.predicted)
+    # From the first on: of values far from 0 the spread would be lost in their size.
+    target, predicted = of.target - of.target[:1], of.predicted - of.predicted[:1]
+    return lambda counted: _correlation(counted, target, predicted)
 
 
 def _spearman(of: Predictions) -> Kernel:
@@ -283,7 +303,7 @@ _METRICS = {
     metric.name: metric
     for metric in (
         Metric(name="accuracy", prepare=_of_confusion(accuracy)),
-        Metric(name="error", prepare=_mean_of(_LOSSES["error"]), is_better_high=False),
+        Metric(name="error", prepare=_mean_of(LOSSES["error"]), is_better_high=False),
         Metric(name="balanced_accuracy", prepare=_of_confusion(balanced_accuracy)),
         *(Metric(name=name, prepare=_one_or_macro(which)) for which, name in enumerate(("precision", "recall", "f1"))),
         *(
@@ -298,9 +318,9 @@ _METRICS = {
         Metric(name="log_loss", prepare=_mean_of(_log_losses), is_better_high=False, needs_scores=True),
         Metric(name="brier", prepare=_mean_of(_brier_losses), is_better_high=False, needs_scores=True),
         Metric(name="calibration_error", prepare=_calibration_error, is_better_high=False, needs_scores=True, has_interval=False),
-        Metric(name="mse", prepare=_mean_of(_LOSSES["mse"]), is_better_high=False, tasks=_REGRESSION),
+        Metric(name="mse", prepare=_mean_of(LOSSES["mse"]), is_better_high=False, tasks=_REGRESSION),
         Metric(name="rmse", prepare=_rmse, is_better_high=False, tasks=_REGRESSION),
-        Metric(name="mae", prepare=_mean_of(_LOSSES["mae"]), is_better_high=False, tasks=_REGRESSION),
+        Metric(name="mae", prepare=_mean_of(LOSSES["mae"]), is_better_high=False, tasks=_REGRESSION),
         Metric(name="mape", prepare=_mean_of(_mape), is_better_high=False, tasks=_REGRESSION),
         Metric(name="r2", prepare=_share_explained(centred=False), tasks=_REGRESSION),
         Metric(name="explained_variance", prepare=_share_explained(centred=True), tasks=_REGRESSION),
@@ -310,10 +330,31 @@ _METRICS = {
 }
 
 
+def _of_name(name: str) -> Metric | None:
+    top = re.fullmatch(r"top_([1-9]\d{0,5})_accuracy", name)
+    return Metric(name=name, prepare=_mean_of(_top(int(top[1]))), needs_scores=True) if top else _METRICS.get(name)
+
+
+def check_names(metrics: Iterable[Any] | None) -> None:
+    """Raise TypeError for a text in place of a list, ValueError for a name of no metric at all: before anything is fitted or run in order to be measured."""
+    if isinstance(metrics, str):
+        raise TypeError(f"metrics is {metrics!r}; expected a list: metrics=[{metrics!r}]")
+    for name in metrics or ():
+        if isinstance(name, str) and _of_name(name) is None:
+            raise ValueError(
+                f"there is no metric {name!r}; expected a torchmetrics.Metric, a function or one of {', '.join(_METRICS)}, top_<k>_accuracy"
+            )
+
+
+def is_of_scores(name: str) -> bool:
+    """Whether a metric needs probabilities."""
+    metric = _of_name(name)
+    return metric is not None and metric.needs_scores
+
+
 def named(name: str, of: Predictions) -> Metric:
     """The metric of a name, if it fits these predictions: `top_5_accuracy` with any number. Raises ValueError that lists those that do."""
-    top = re.fullmatch(r"top_([1-9]\d{0,5})_accuracy", name)
-    metric = Metric(name=name, prepare=_mean_of(_top(int(top[1]))), needs_scores=True) if top else _METRICS.get(name)
+    metric = _of_name(name)
     if metric is None or of.task not in metric.tasks:
         fitting = [one.name for one in _METRICS.values() if of.task in one.tasks] + (["top_<k>_accuracy"] if of.classes else [])
         raise ValueError(

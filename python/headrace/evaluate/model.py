@@ -51,6 +51,7 @@ def model(
     Under torch.distributed the ranks share the dataset, and each returns the figures that one process alone would: every sample counts once. Keeps all
     scores in memory. Raises ValueError, KeyError and TypeError naming the sample, field or metric.
     """
+    known.check_names(metrics)
     said, true = run(predict, dataset, label, loader)
     of = predictions(said, true, task=task, outputs=outputs, classes=classes, threshold=threshold)
     groups = column(dataset, "group", group)
@@ -73,11 +74,13 @@ def assess(
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
     resamples = whole_number("resamples", resamples, 0, 1 << 31)
+    seed = whole_number("seed", seed, 0, 1 << 64)
+    known.check_names(metrics)
     used: dict[str, known.Metric] = {}
     for asked in known.default_names(of) if metrics is None else metrics:
         metric = _metric(asked, of)
         if metric.name in used:
-            raise ValueError(f"metric {metric.name} is asked for twice")
+            raise ValueError(f"metric {metric.name} is asked for twice; give functions names of their own")
         used[metric.name] = metric
     kernels = {name: metric.prepare(of) for name, metric in used.items()}
     whole = Counted(of)
@@ -111,7 +114,12 @@ def _shown(of: Predictions) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
 
 
 def _called(metric: Callable[..., Any], of: Predictions) -> float:
-    return float(metric(*_shown(of)))
+    found = metric(*_shown(of))
+    try:
+        return float(found)
+    except (TypeError, ValueError) as error:
+        name = getattr(metric, "__name__", type(metric).__name__)
+        raise TypeError(f"metric {name} returned {found!r:.80}; expected one number") from error
 
 
 def _of_torchmetrics(metric: Any) -> known.Kernel:

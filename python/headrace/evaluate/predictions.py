@@ -103,6 +103,10 @@ def predictions(
     if not np.isfinite(threshold):
         raise ValueError(f"threshold is {threshold}; expected a finite number")
     said, true = np.asarray(output), np.asarray(target)
+    if said.ndim == 0 or true.ndim == 0:
+        raise ValueError(f"predictions have shape {said.shape}, labels {true.shape}; expected a row a sample")
+    if classes is not None and task == "regression":
+        raise ValueError("classes= are names of classes, and task='regression' has none: leave one of them out")
     if classes is not None:
         said, true = _numbered("the predictions", said, classes), _numbered("the labels", true, classes)
     if len(true) == 0:
@@ -111,7 +115,9 @@ def predictions(
         raise ValueError(f"there are {len(said)} predictions for {len(true)} labels")
     for what, values in (("prediction", said), ("label", true)):
         if values.dtype.kind not in "biuf":
-            raise ValueError(f"{what}s are {values.dtype}; expected numbers, or names and classes=[...]")
+            raise ValueError(
+                f"{what}s are {values.dtype}; expected numbers, or names and classes=[...] (--classes), which lists them in the order of their numbers"
+            )
         if values.dtype.kind == "f" and not (finite := np.isfinite(values).reshape(len(values), -1).all(axis=1)).all():
             raise ValueError(f"the {what} of sample {int(np.argmin(finite))} is {values[int(np.argmin(finite))]}; expected finite numbers")
     found = one_of("task", task, TASKS) if task is not None else _task_of(said, true, classes)
@@ -208,8 +214,8 @@ def _probabilities(task: str, said: npt.NDArray[Any], outputs: str) -> Floats:
     if outside.any():
         at = int(np.argmax(outside))
         raise ValueError(
-            f"sample {at}: {numbers[at]} are no probabilities, which lie between 0 and 1 and add up to 1; give outputs='logits' for what comes before "
-            "a sigmoid or softmax, task='regression' for numbers that are no classes"
+            f"sample {at}: {numbers[at]} are no probabilities, which lie between 0 and 1 and add up to 1; give outputs='logits' (--logits) for "
+            "what comes before a sigmoid or softmax, task='regression' for numbers that are no classes"
         )
     return numbers if numbers.ndim == 1 or task == "multiclass" else numbers[:, 1]
 

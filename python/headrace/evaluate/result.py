@@ -14,6 +14,7 @@ from headrace.evaluate import curves
 from headrace.evaluate.intervals import Interval
 from headrace.evaluate.metrics import by_class
 from headrace.evaluate.predictions import Counted, Integers, Predictions
+from headrace.report.plot_text import short
 from headrace.report.table import Column, table
 
 __all__ = ["Evaluation", "Figure"]
@@ -139,7 +140,9 @@ def _lines(kind: str, found: list[curves.Curve]) -> Any:
     from headrace.report import evaluation_plot as plots
 
     axes = ("false positive rate", "true positive rate") if kind == "ROC" else ("recall", "precision")
-    lines = [(f"{curve.name} ({curve.area:.3f})", curve.x, curve.y) for curve in found]
+    # The area stays where a long name is cut.
+    areas = ["not defined" if math.isnan(curve.area) else f"{curve.area:.3f}" for curve in found]
+    lines = [(f"{short(curve.name, 28)} ({area})", curve.x, curve.y) for curve, area in zip(found, areas, strict=True)]
     return plots.Curves(title=kind, x_label=axes[0], y_label=axes[1], lines=lines, has_diagonal=kind == "ROC")
 
 
@@ -153,7 +156,7 @@ def _figures_table(figures: dict[str, Figure]) -> str:
         row = [name, number(figure.value)]
         if level is not None:
             inside = figure.interval
-            row.append("" if inside is None else f"{number(inside.low)} to {number(inside.high)}")
+            row.append("" if inside is None else between(inside.low, inside.high))
         cells.append(row)
     return table(titles, cells)
 
@@ -163,6 +166,11 @@ def number(value: float) -> str:
     if math.isnan(value):
         return "not defined"
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.5g}"
+
+
+def between(low: float, high: float) -> str:
+    """An interval; "not defined" where it is not."""
+    return f"{number(low)} to {number(high)}" if not math.isnan(low) else number(low)
 
 
 def _without_nan(value: Any) -> Any:

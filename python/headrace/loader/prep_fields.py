@@ -15,17 +15,21 @@ __all__ = ["PrepFields", "fields_of"]
 
 
 class PrepFields:
-    """The native plan of a pipeline for a loader's dataset. Its methods raise the errors of Pipeline.check_loader() and Pipeline.program()."""
+    """The native plan of a pipeline for a loader's dataset, whose own transform of images (an ImageFolder's) runs beside it.
+
+    Its methods raise the errors of Pipeline.check_loader() and Pipeline.program(), and ValueError where images are mixed: labels cannot follow both.
+    """
 
     def __init__(self, pipe: Pipeline) -> None:
         self._pipe = pipe
+        self._images = ImageFields(None)
         self._made_for: Dataset | ArrayDataset | None = None
         self._plan: _native.FieldPlan | None = None
         self._layout: BatchLayout | None = None
 
     def plans(self, source: Dataset | ArrayDataset) -> list[tuple[int, _native.ImagePlan]]:
-        """No images."""
-        return []
+        """What the dataset's own transform makes of images."""
+        return self._images.plans(source)
 
     def mix(self, source: Dataset | ArrayDataset) -> None:
         """Nothing is mixed between samples."""
@@ -46,8 +50,15 @@ class PrepFields:
         if self._made_for is source:
             return
         self._pipe.check_loader(source)
+        if self._images.mix(source) is not None:
+            raise ValueError(
+                "prepare: the dataset's transform mixes images and their labels, beside which no Pipeline runs; mix with labels as they are, or "
+                "give the dataset a transform without MixUp and CutMix"
+            )
         program = self._pipe.program(source.schema.fields)
-        fields = program.fields()
+        made = {field.name: field for field in self._images.layout(source).fields}
+        # An image is no input of any step: it is delivered as the transform makes it.
+        fields = [made[field.name] if field.kind == "image" else field for field in program.fields()]
         container = source.schema.container
         if container == "single" and len(fields) > 1:
             container = "tuple"

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import import_extra
+from headrace.report.plot_text import short, wrapped
 
 __all__ = ["Curves", "Matrix", "Reliability", "Scatter", "draw_evaluation", "draw_folds"]
 
@@ -23,6 +24,9 @@ _COLOURS = ("#0b6e99", "#d1702f", "#5a8f3c", "#8a4f9e", "#b23a48", "#7d7d7d", "#
 _DOTS_PER_INCH = 120
 _MOST_WRITTEN = 12  # classes whose counts are written into the matrix
 _MOST_LINES = 8  # classes whose curves have names; more are drawn in one colour
+_LONGEST_NAME = 28  # characters of a class
+_NAMES_IN_A_ROW = 44  # characters below a matrix; more stand at a slant
+_TITLE_COLUMNS = 12.5  # characters an inch
 _MOST_POINTS = 5000  # of a scatter or a curve
 
 
@@ -41,8 +45,12 @@ class Matrix:
         size = len(self.names)
         every = max(1, size // 20)
         ticks = list(range(0, size, every))
-        axes.set_xticks(ticks, [self.names[i] for i in ticks], rotation=45 if size > 4 else 0, fontsize=8)
-        axes.set_yticks(ticks, [self.names[i] for i in ticks], fontsize=8)
+        names = [short(self.names[i], _LONGEST_NAME) for i in ticks]
+        if max(map(len, names)) * len(names) > _NAMES_IN_A_ROW:
+            axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+        else:
+            axes.set_xticks(ticks, names, fontsize=8)
+        axes.set_yticks(ticks, names, fontsize=8)
         if size <= _MOST_WRITTEN:
             for row in range(size):
                 for column in range(size):
@@ -150,7 +158,7 @@ def draw_evaluation(path: str | Path, title: str, panels: Sequence[Matrix | Curv
     figure = kind(figsize=(5.0 * columns, 4.4 * rows + 0.4), dpi=_DOTS_PER_INCH, layout="constrained")
     for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
         panel.draw(axes)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure.suptitle(wrapped(title, int(_TITLE_COLUMNS * 5.0 * columns)), x=0.01, ha="left", fontsize=11)
     figure.savefig(path)
 
 
@@ -160,15 +168,17 @@ def draw_folds(path: str | Path, title: str, values: dict[str, Floats], interval
     figure = kind(figsize=(9.0, 0.85 * len(values) + 1.0), dpi=_DOTS_PER_INCH, layout="constrained")
     for axes, (name, found) in zip(figure.subplots(len(values), 1, squeeze=False)[:, 0], values.items(), strict=True):
         low, high = intervals[name]
-        axes.axvspan(low, high, color="#0b6e99", alpha=0.14, linewidth=0)
-        axes.axvline(float(found.mean()), color=_COLOURS[0], linewidth=1.5)
+        if np.isfinite([low, high]).all():
+            axes.axvspan(low, high, color="#0b6e99", alpha=0.14, linewidth=0)
+        if np.isfinite(found).all():
+            axes.axvline(float(found.mean()), color=_COLOURS[0], linewidth=1.5)
         # Spread a little up and down, in a fixed way: equal values stay apart.
         axes.plot(found, (np.arange(len(found)) * 0.618) % 1 * 0.6 - 0.3, "o", color=_COLOURS[1], markersize=5, alpha=0.8)
         axes.set_ylim(-0.5, 0.5)
-        axes.set_yticks([0], [name], fontsize=9)
+        axes.set_yticks([0], [short(name, _LONGEST_NAME)], fontsize=9)
         axes.tick_params(axis="x", labelsize=8)
         axes.margins(x=0.08)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure.suptitle(wrapped(title, int(_TITLE_COLUMNS * 9.0)), x=0.01, ha="left", fontsize=11)
     figure.savefig(path)

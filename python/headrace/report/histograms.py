@@ -5,6 +5,7 @@ Needs matplotlib (the extra "plot"); draws without a display and touches no stat
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import import_extra
+from headrace.report.plot_text import short, wrapped
 
 __all__ = ["HistogramPanel", "Matrix", "draw_histograms"]
 
@@ -21,6 +23,8 @@ _COLUMNS = 4
 _PANEL_INCHES = (2.9, 2.1)
 _DOTS_PER_INCH = 120
 _WRITTEN_VALUES = 12  # a matrix of at most so many fields has its numbers in it
+_FEW_BARS = 12
+_TITLE_COLUMNS = 10.0  # characters an inch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,7 @@ def draw_histograms(path: str | Path, *, title: str, panels: Sequence[HistogramP
     width = max(columns * _PANEL_INCHES[0], side)
     height = lines * _PANEL_INCHES[1] + side + 0.5
     figure = figure_class(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    figure.suptitle(wrapped(title, int(_TITLE_COLUMNS * width)), x=0.01, ha="left", fontsize=12)
     if matrix is None:
         upper = figure
     else:
@@ -76,7 +80,7 @@ def _draw_panel(axes: Any, panel: HistogramPanel) -> None:
     if panel.labels:
         places = range(len(panel.counts))
         axes.barh(places, panel.counts, color=_COLOUR, height=0.75)
-        axes.set_yticks(list(places), [_short(label) for label in panel.labels], fontsize=7)
+        axes.set_yticks(list(places), [short(label) for label in panel.labels], fontsize=7)
         axes.invert_yaxis()
         axes.locator_params(axis="x", nbins=4)
     else:
@@ -85,7 +89,12 @@ def _draw_panel(axes: Any, panel: HistogramPanel) -> None:
             edges = [edges[0] - 0.5, edges[0] + 0.5]
         # Matplotlib subtracts edges, and widens their span.
         unit = _WIDE if max(abs(edges[0]), abs(edges[-1])) > _WIDE else 1.0
-        axes.stairs(panel.counts, [edge / unit for edge in edges], fill=True, color=_COLOUR)
+        ends = [edge / unit for edge in edges]
+        if len(panel.counts) > _FEW_BARS:
+            axes.stairs(panel.counts, ends, fill=True, color=_COLOUR)
+        else:  # Equal neighbours would look like one.
+            widths = [end - begin for begin, end in itertools.pairwise(ends)]
+            axes.bar(ends[:-1], panel.counts, widths, align="edge", color=_COLOUR, edgecolor="white", linewidth=0.8)
         axes.tick_params(axis="x", labelsize=7)
         axes.locator_params(axis="x", nbins=5 if panel.x_format is None else 3)
         if panel.x_format is not None:
@@ -99,13 +108,13 @@ def _draw_panel(axes: Any, panel: HistogramPanel) -> None:
     axes.xaxis.get_offset_text().set_fontsize(7)
     for name in ("top", "right", *(() if panel.labels else ("left",))):
         axes.spines[name].set_visible(False)
-    axes.set_title(f"{_short(panel.title, 28)}\n", loc="left", fontsize=9)
-    axes.text(0, 1.03, _short(panel.note, 46), transform=axes.transAxes, fontsize=7, color="#666666")
+    axes.set_title(f"{short(panel.title, 28)}\n", loc="left", fontsize=9)
+    axes.text(0, 1.03, short(panel.note, 46), transform=axes.transAxes, fontsize=7, color="#666666")
 
 
 def _draw_matrix(axes: Any, figure: Any, matrix: Matrix) -> None:
     shown = axes.imshow([list(line) for line in matrix.values], cmap="RdBu_r", vmin=-1, vmax=1)
-    names = [_short(name, 20) for name in matrix.names]
+    names = [short(name, 20) for name in matrix.names]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.set_title(matrix.title, loc="left", fontsize=10)
@@ -115,9 +124,3 @@ def _draw_matrix(axes: Any, figure: Any, matrix: Matrix) -> None:
                 if not math.isnan(value):
                     axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if abs(value) > 0.6 else "black")
     figure.colorbar(shown, ax=axes, shrink=0.8)
-
-
-def _short(text: str, columns: int = 16) -> str:
-    # A dollar sign would begin a formula.
-    plain = "".join(c if c.isprintable() else "?" for c in text).replace("$", r"\$")
-    return plain if len(plain) <= columns else plain[: columns - 3] + "..."
