@@ -18,7 +18,7 @@ from benchmarks.rivals.peer_process import PeerError, PeerProcess, rivals_python
 from benchmarks.workloads.photos import Photos
 
 _OURS = "headrace_photos"
-_PEERS = ("spdl_photos", "tensorflow_photos", "dali_photos")
+_PEERS = ("spdl_photos", "tensorflow_photos", "dali_photos", "ffcv_photos", "ffcv_photos:Raw")
 _PROBE_SECONDS = 1.0
 _ROUND_SECONDS = 2.0
 _ROUNDS = int(os.environ.get("HEADRACE_BENCH_ROUNDS", "5"))
@@ -34,14 +34,15 @@ def test_photos_against_a_peer(kind: str, peer: str, folder: Path, tmp_path: Pat
     if peer not in os.environ.get("HEADRACE_BENCH_PEERS", peer).split(","):
         pytest.skip("not among HEADRACE_BENCH_PEERS")
     photos = Photos.prepare(folder, int(os.environ.get("HEADRACE_BENCH_PHOTOS", "2000")))
-    names = {"ours": (None, _OURS), "repacked": (None, f"{_OURS}:Repacked"), "theirs": (python, peer)}
+    stored = "Raw" if peer.endswith(":Raw") else "Repacked"
+    names = {"ours": (None, _OURS), stored.lower(): (None, f"{_OURS}:{stored}"), "theirs": (python, peer)}
     with contextlib.ExitStack() as stack:
         loaders = {
             name: stack.enter_context(PeerProcess(who, module, kind, photos.root, photos.samples, tmp_path / f"{name}.log", "photo_worker"))
             for name, (who, module) in names.items()
         }
         try:
-            chosen = {name: loaders[name].open_best(_PROBE_SECONDS) for name in ("theirs", "ours", "repacked")}
+            chosen = {name: loaders[name].open_best(_PROBE_SECONDS) for name in ("theirs", "ours", stored.lower())}
         except PeerError as error:
             pytest.skip(f"{error}")
         for loader in loaders.values():
@@ -63,7 +64,7 @@ def test_photos_against_a_peer(kind: str, peer: str, folder: Path, tmp_path: Pat
         statistics.median(found["ours"]["rate"] / found["theirs"]["rate"] for found in rounds),
         workload="photos",
         peer=described["name"],
-        repacked=statistics.median(found["repacked"]["rate"] / found["theirs"]["rate"] for found in rounds),
+        **{stored.lower(): statistics.median(found[stored.lower()]["rate"] / found["theirs"]["rate"] for found in rounds)},
         our_samples_per_second=numbers.pop("ours_samples_per_second"),
         their_samples_per_second=numbers.pop("theirs_samples_per_second"),
         our_settings=chosen["ours"],

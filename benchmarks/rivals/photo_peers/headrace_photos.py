@@ -1,11 +1,11 @@
-"""headrace: files in place, and, as another setting, losslessly repacked."""
+"""headrace: files in place; losslessly repacked; as plain pixels."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import headrace
 from benchmarks.rivals.photo_peers import BATCH, MEAN, SHORTER, SIDE, STD
@@ -36,14 +36,26 @@ class Peer:
         return (images for images, _ in self._loader)
 
 
-class Repacked(Peer):
-    name = "headrace, repacked"
+class _Converted(Peer):
+    """A dataset that convert() wrote."""
+
+    _how: ClassVar[dict[str, Any]]
 
     def open(self, num_workers: int) -> None:
-        path = self._root.parent / f"{self._root.name}-repacked"
+        path = self._root.parent / f"{self._root.name}-{type(self).__name__.lower()}"
         if not (path / "complete").exists():
             shutil.rmtree(path, ignore_errors=True)
-            headrace.convert(self._root, path / "dataset", repack="lossless")
+            headrace.convert(self._root, path / "dataset", **self._how)
             (path / "complete").touch()
         dataset = headrace.open(path / "dataset").as_tuple("image", "label")
         self._loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=num_workers, prepare=self._transform)
+
+
+class Repacked(_Converted):
+    name = "headrace, repacked"
+    _how: ClassVar = {"repack": "lossless"}
+
+
+class Raw(_Converted):
+    name = "headrace, plain pixels"
+    _how: ClassVar = {"store": "raw"}
