@@ -1,15 +1,18 @@
 #include "headrace/statistics/quantile_sketch.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
 #include "headrace/base/philox.h"
+#include "headrace/statistics/sort_values.h"
 
 namespace headrace::statistics {
 namespace {
 
-constexpr std::size_t kLeast = 64;  // capacity of the low levels: larger ones cost less time a value, and no accuracy
+constexpr std::size_t kLeast = 64;    // capacity of the low levels: larger ones cost less time a value, and no accuracy
+constexpr std::size_t kMostBase = 3;  // spans of eight times the capacity: two of them fit into the second level of cache
 constexpr std::size_t kMostLevels = 62;
 constexpr std::uint64_t kCoins = 256;  // of a Philox block
 
@@ -28,11 +31,12 @@ std::size_t QuantileSketch::capacity_for(double rank_error) {
 QuantileSketch::QuantileSketch(std::size_t capacity, std::size_t exact_values, std::uint64_t seed, std::uint64_t stream)
     : capacity_(capacity),
       exact_values_(std::max(capacity, exact_values)),
+      base_(std::clamp<std::size_t>(std::bit_width(exact_values_ / capacity) - 1, 1, kMostBase)),
+      span_values_(std::max<std::size_t>(2, std::min(exact_values_, capacity << base_) >> base_ << base_)),
       key_{seed, stream},
       min_(std::numeric_limits<double>::infinity()),
       max_(-min_),
-      levels_(1),
-      room_(exact_values_) {}
+      levels_(1) {}
 
 std::size_t QuantileSketch::level_capacity(std::size_t level) const {
   const double share = std::pow(2.0 / 3.0, static_cast<double>(levels_.size() - 1 - level));
@@ -40,9 +44,8 @@ std::size_t QuantileSketch::level_capacity(std::size_t level) const {
 }
 
 std::size_t QuantileSketch::all_capacity() const {
-  if (is_exact()) return exact_values_;
   std::size_t all = 0;
-  for (std::size_t level = 0; level < levels_.size(); ++level) all += level_capacity(level);
+  for (std::size_t level = base_; level < levels_.size(); ++level) all += level_capacity(level);
   return all;
 }
 
@@ -57,7 +60,6 @@ void QuantileSketch::compact(std::size_t level) {
   if (level + 1 == levels_.size()) levels_.emplace_back();
   std::vector<double>& from = levels_[level];
   std::vector<double>& to = levels_[level + 1];
-  if (level == 0) std::sort(from.begin(), from.end());
   const std::size_t pairs = from.size() / 2, before = to.size();
   const bool is_odd = from.size() % 2 != 0;
   const double last = is_odd ? from.back() : 0;
@@ -72,56 +74,83 @@ void QuantileSketch::compact(std::size_t level) {
 
 // Compacts the lowest levels that are full, until there is room.
 void QuantileSketch::compress() {
+  room_ = all_capacity();
   while (held_ >= room_) {
-    std::size_t level = 0;
+    std::size_t level = base_;
     while (level + 1 < levels_.size() && levels_[level].size() < level_capacity(level)) ++level;
     compact(level);
     room_ = all_capacity();
   }
 }
 
-void QuantileSketch::add(const double* values, std::size_t count) {
+// One of each 2^base_ sorted values goes up, which one is a matter of coins. REQUIRES: a multiple of them.
+void QuantileSketch::lift(const double* sorted, std::size_t count) {
+  if (levels_.size() <= base_) levels_.resize(base_ + 1);
+  std::size_t offset = 0;
+  for (std::size_t b = 0; b < base_; ++b) offset |= (coin() ? std::size_t{1} : 0) << b;
+  std::vector<double>& to = levels_[base_];
+  const auto before = static_cast<std::ptrdiff_t>(to.size());
+  for (std::size_t i = offset; i < count; i += std::size_t{1} << base_) to.push_back(sorted[i]);
+  std::inplace_merge(to.begin(), to.begin() + before, to.end());
+  held_ += count >> base_;
+  compress();
+}
+
+void QuantileSketch::append(const double* values, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     min_ = std::min(min_, values[i]);
     max_ = std::max(max_, values[i]);
   }
   count_ += count;
-  while (count > 0) {
-    if (held_ >= room_) compress();
-    const std::size_t taken = std::min(count, room_ - held_);
-    levels_[0].insert(levels_[0].end(), values, values + taken);
-    held_ += taken;
-    values += taken;
-    count -= taken;
-  }
+  levels_[0].insert(levels_[0].end(), values, values + count);
+}
+
+std::size_t QuantileSketch::full_spans() const {
+  const std::size_t waiting = levels_[0].size();
+  return waiting <= (is_exact() ? exact_values_ : span_values_) ? 0 : (waiting - 1) / span_values_;
+}
+
+void QuantileSketch::sort_span(std::size_t span) {
+  thread_local std::vector<double> scratch;
+  if (scratch.size() < span_values_) scratch.resize(span_values_);
+  sort_values(levels_[0].data() + span * span_values_, span_values_, scratch.data());
+}
+
+void QuantileSketch::take_spans() {
+  const std::size_t spans = full_spans();
+  if (spans == 0) return;
+  const std::vector<double> taken = std::move(levels_[0]);
+  levels_[0].assign(taken.begin() + static_cast<std::ptrdiff_t>(spans * span_values_), taken.end());
+  for (std::size_t i = 0; i < spans; ++i) lift(taken.data() + i * span_values_, span_values_);
+}
+
+void QuantileSketch::add(const double* values, std::size_t count) {
+  append(values, count);
+  for (std::size_t i = 0; i < full_spans(); ++i) sort_span(i);
+  take_spans();
 }
 
 void QuantileSketch::merge(const QuantileSketch& other) {
   if (other.count_ == 0) return;
-  if (other.is_exact()) {
-    const std::vector<double> values = other.levels_[0];  // The other may be this one.
-    add(values.data(), values.size());
-    return;
-  }
-  const std::vector<std::vector<double>> theirs = other.levels_;
-  count_ += other.count_;
+  const std::vector<std::vector<double>> theirs = other.levels_;  // The other may be this one.
+  count_ += other.count_ - theirs[0].size();
   min_ = std::min(min_, other.min_);
   max_ = std::max(max_, other.max_);
   if (levels_.size() < theirs.size()) levels_.resize(theirs.size());
-  for (std::size_t level = 0; level < theirs.size(); ++level) {
+  for (std::size_t level = 1; level < theirs.size(); ++level) {
     std::vector<double>& to = levels_[level];
     const auto before = static_cast<std::ptrdiff_t>(to.size());
     to.insert(to.end(), theirs[level].begin(), theirs[level].end());
-    if (level > 0) std::inplace_merge(to.begin(), to.begin() + before, to.end());
+    std::inplace_merge(to.begin(), to.begin() + before, to.end());
     held_ += theirs[level].size();
   }
-  room_ = all_capacity();
-  compress();
+  if (levels_.size() > 1) compress();
+  add(theirs[0].data(), theirs[0].size());
 }
 
 std::vector<QuantileSketch::Point> QuantileSketch::points() const {
   std::vector<Point> all;
-  all.reserve(held_);
+  all.reserve(levels_[0].size() + held_);
   for (std::size_t level = 0; level < levels_.size(); ++level) {
     for (const double value : levels_[level]) all.push_back({value, std::uint64_t{1} << level});
   }
@@ -187,12 +216,13 @@ bool QuantileSketch::load(ByteReader& in) {
     if (size > 0) std::memcpy(values.data(), bytes.data(), bytes.size());
     const bool sane = std::all_of(values.begin(), values.end(), [&](double v) { return v >= min_ && v <= max_ && std::isfinite(v); });
     if (!sane || (level > 0 && !std::is_sorted(values.begin(), values.end()))) return false;
-    held_ += size;
+    if (level == 0 ? size > (levels == 1 ? exact_values_ : span_values_) : level < base_ && size > 0) return false;
+    held_ += level == 0 ? 0 : size;
     weight += size << level;
   }
   if (weight != count_) return false;
   room_ = all_capacity();
-  if (held_ > room_) return false;
+  if (held_ > room_ || (levels > 1 && levels <= base_)) return false;
   bits_ = Philox{key_}.block(compactions_ / kCoins);
   return true;
 }

@@ -1,11 +1,13 @@
 // Quantiles of one stream of numbers in bounded memory: exact while few, then a KLL sketch.
 //
 // Source: Karnin, Lang, Liberty 2016, "Optimal quantile approximation in streams", with the lazy compaction of Ivkin et al. 2019. Level l
-// holds values that stand for 2^l each; a full level is sorted, every other value goes up, and which half is a coin: a Philox bit keyed by
+// holds values that stand for 2^l each; of a full level every other value goes up, and which half is a coin: a Philox bit keyed by
 // (seed, stream), counted by compaction. So the same values in the same order give the same sketch.
+// The lowest levels are one: a span of values as they come is sorted, and every 2^base_-th of it goes up. It is larger than the levels that
+// it stands for, so no less exact, and spans can be sorted by themselves, on any thread.
 // Error: with k = capacity_for(e), the rank of a quantile is off by at most e of all values with probability 0.99 (Apache DataSketches'
 // fit for this sketch, e = 2.296 / k^0.9723); merged sketches too.
-// Threads: one at a time. Memory: 8 bytes * max(exact values, about 3.5 k).
+// Threads: one at a time, but for sort_span(). Memory: 8 bytes * max(exact values, about 11.5 k), and what was appended.
 #pragma once
 
 #include <array>
@@ -26,6 +28,11 @@ class QuantileSketch {
 
   // Throws bad_alloc. REQUIRES: finite values.
   void add(const double* values, std::size_t count);
+  // add() in parts: append() as often as one likes, then sort_span() each of full_spans(), by any threads, then take_spans().
+  void append(const double* values, std::size_t count);
+  std::size_t full_spans() const;
+  void sort_span(std::size_t span);
+  void take_spans();
   void merge(const QuantileSketch& other);
 
   std::uint64_t count() const { return count_; }
@@ -54,16 +61,17 @@ class QuantileSketch {
   std::size_t all_capacity() const;
   void compress();
   void compact(std::size_t level);
+  void lift(const double* sorted, std::size_t count);
   bool coin();
 
-  std::size_t capacity_, exact_values_;
+  std::size_t capacity_, exact_values_, base_, span_values_;
   std::array<std::uint64_t, 2> key_;
   std::uint64_t count_ = 0;
   std::uint64_t compactions_ = 0;
   double min_, max_;
-  std::vector<std::vector<double>> levels_;  // all but the lowest sorted
-  std::size_t held_ = 0;                     // values in all levels
-  std::size_t room_ = 0;                     // what may be held before the next compaction
+  std::vector<std::vector<double>> levels_;  // all but the lowest sorted; those between it and base_ hold nothing
+  std::size_t held_ = 0;                     // values in the levels from base_ on
+  std::size_t room_ = 0;                     // what they may hold before the next compaction
   std::array<std::uint64_t, 4> bits_{};      // of the coins around compactions_
 };
 

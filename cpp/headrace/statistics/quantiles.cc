@@ -14,7 +14,8 @@ constexpr std::size_t kExactColumn = std::size_t{1} << 16;  // and of one column
 constexpr std::size_t kAbreast = 8;                         // columns of a task: a cache line of float64
 constexpr std::size_t kTile = 4096;                         // values
 constexpr std::size_t kAloneValues = std::size_t{1} << 13;  // below, waking threads costs more than it saves
-constexpr std::uint32_t kState = 0x31515248;                // "HRQ1"
+constexpr std::size_t kSliceValues = std::size_t{1} << 21;  // that wait for spans to be sorted
+constexpr std::uint32_t kState = 0x32515248;                // "HRQ2"
 
 Status out_of_memory() { return {Code::kOutOfMemory, "quantiles: out of memory"}; }
 
@@ -37,11 +38,12 @@ Result<Quantiles> Quantiles::create(std::size_t width, double rank_error, std::u
   return out_of_memory();
 }
 
-void Quantiles::add_columns(const Rows& rows, std::size_t first, std::size_t end) {
+// Rows [begin, until) of columns [first, end).
+void Quantiles::append_columns(const Rows& rows, std::size_t begin, std::size_t until, std::size_t first, std::size_t end) {
   double tile[kTile], kept[kTile];
   const std::size_t wide = end - first, step = kTile / wide;
-  for (std::size_t row = 0; row < rows.count; row += step) {
-    const std::size_t count = std::min(step, rows.count - row);
+  for (std::size_t row = begin; row < until; row += step) {
+    const std::size_t count = std::min(step, until - row);
     load_tile(rows, row, count, first, wide, tile);
     for (std::size_t c = 0; c < wide; ++c) {
       std::size_t found = 0;
@@ -49,17 +51,40 @@ void Quantiles::add_columns(const Rows& rows, std::size_t first, std::size_t end
         kept[found] = tile[r * wide + c];
         found += std::isfinite(kept[found]) ? 1 : 0;
       }
-      columns_[first + c].add(kept, found);
+      columns_[first + c].append(kept, found);
     }
   }
 }
 
-Status Quantiles::update(const Rows& rows, int threads) try {
-  if (rows.count * width() < kAloneValues) threads = 0;
-  return parallel_for(ceil_div(width(), kAbreast), threads, [&](std::size_t task) {
-    add_columns(rows, task * kAbreast, std::min(width(), (task + 1) * kAbreast));
+// Spans of all columns are sorted side by side, then each column takes its own in their order.
+Status Quantiles::take_spans(int threads) {
+  std::vector<std::pair<std::size_t, std::size_t>> full;
+  for (std::size_t c = 0; c < width(); ++c) {
+    for (std::size_t span = 0; span < columns_[c].full_spans(); ++span) full.emplace_back(c, span);
+  }
+  if (full.empty()) return {};
+  HR_RETURN_IF_ERROR(parallel_for(full.size(), threads, [&](std::size_t i) {
+    columns_[full[i].first].sort_span(full[i].second);
+    return Status();
+  }));
+  return parallel_for(width(), threads, [&](std::size_t c) {
+    columns_[c].take_spans();
     return Status();
   });
+}
+
+Status Quantiles::update(const Rows& rows, int threads) try {
+  if (rows.count * width() < kAloneValues) threads = 0;
+  const std::size_t step = std::max<std::size_t>(1, kSliceValues / width());
+  for (std::size_t begin = 0; begin < rows.count; begin += step) {
+    const std::size_t end = std::min(rows.count, begin + step);
+    HR_RETURN_IF_ERROR(parallel_for(ceil_div(width(), kAbreast), threads, [&](std::size_t task) {
+      append_columns(rows, begin, end, task * kAbreast, std::min(width(), (task + 1) * kAbreast));
+      return Status();
+    }));
+    HR_RETURN_IF_ERROR(take_spans(threads));
+  }
+  return {};
 } catch (const std::bad_alloc&) {
   return out_of_memory();
 }

@@ -35,7 +35,8 @@ class Quantiles {
 
  private:
   Quantiles(std::size_t width, double rank_error, std::uint64_t seed);
-  void add_columns(const Rows& rows, std::size_t first, std::size_t end);
+  void append_columns(const Rows& rows, std::size_t begin, std::size_t until, std::size_t first, std::size_t end);
+  Status take_spans(int threads);
 
   double rank_error_;
   std::uint64_t seed_;

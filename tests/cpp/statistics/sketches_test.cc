@@ -8,6 +8,7 @@
 #include "headrace/statistics/distinct.h"
 #include "headrace/statistics/frequencies.h"
 #include "headrace/statistics/quantiles.h"
+#include "headrace/statistics/sort_values.h"
 
 namespace headrace::statistics {
 namespace {
@@ -57,6 +58,30 @@ TEST_CASE("a sketch holds its rank error, and its weights add up, at every lengt
   ByteWriter a, b;
   sketch.save(a), again.save(b);
   CHECK(a.bytes() == b.bytes());
+}
+
+TEST_CASE("values are sorted as by comparing, at lengths around where bytes are counted") {
+  std::mt19937_64 random(2);
+  const double ends[] = {0.0,
+                         -1.5,
+                         std::numeric_limits<double>::max(),
+                         std::numeric_limits<double>::lowest(),
+                         std::numeric_limits<double>::denorm_min(),
+                         std::numeric_limits<double>::infinity(),
+                         -std::numeric_limits<double>::infinity()};
+  for (const std::size_t count : {0u, 1u, 2u, 255u, 256u, 257u, 5000u, 70'000u}) {
+    for (const int kind : {0, 1, 2}) {
+      std::vector<double> values(count), scratch(count);
+      for (double& value : values) {
+        const double whole = static_cast<double>(static_cast<std::int64_t>(random()));
+        value = kind == 0 ? whole * 1e-9 : kind == 1 ? static_cast<double>(static_cast<float>(whole)) : ends[random() % std::size(ends)];
+      }
+      std::vector<double> expected = values;
+      std::sort(expected.begin(), expected.end());
+      sort_values(values.data(), count, scratch.data());
+      REQUIRE(values == expected);
+    }
+  }
 }
 
 TEST_CASE("quantiles do not depend on threads") {

@@ -48,7 +48,10 @@ def _usable(scale: Floats, constant: npt.NDArray[np.bool_] | None = None) -> Flo
 
 
 class Standardize(_Scaler):
-    """Zero mean and unit variance, as StandardScaler. Learned: `mean_`, `var_`, `scale_`, by field."""
+    """Zero mean and unit variance, as StandardScaler. Learned: `mean_`, `var_`, `scale_`, by field.
+
+    A variance beyond float64 (of values beyond about 1e154) counts as none: such a field is only centered, where scikit-learn gives NaN for all of it.
+    """
 
     learns = ("mean", "var", "scale")
 
