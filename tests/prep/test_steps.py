@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import preprocessing
 
+import headrace as hr
 from headrace import prep
 from headrace.errors import HeadraceWarning
 from tests.prep import reference
@@ -166,6 +167,16 @@ def test_power_finds_scikit_learns_exponent_where_it_is_sharp() -> None:
         theirs = preprocessing.PowerTransformer(method).fit(x)
         np.testing.assert_allclose(step.lambdas_["x"], theirs.lambdas_, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(made, theirs.transform(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e150, 1e300])
+def test_power_of_values_beyond_its_arithmetic_is_an_error(size: float) -> None:
+    x = np.random.default_rng(0).normal(size=200)
+    with pytest.raises(ValueError, match=r"x has values of -.*e\+\d+ to .*; scale them first \(MaxAbs\)"):
+        prep.Pipeline([prep.Power(fields="x")]).fit(hr.from_arrays({"x": x * size}))
+    scaled = prep.Pipeline([prep.MaxAbs(fields="x"), prep.Power(fields="x")]).fit(hr.from_arrays({"x": x * size}))
+    alone = prep.Pipeline([prep.MaxAbs(fields="x"), prep.Power(fields="x")]).fit(hr.from_arrays({"x": x}))
+    np.testing.assert_allclose(scaled.transform({"x": x * size})["x"], alone.transform({"x": x})["x"], rtol=1e-6)
 
 
 def test_log1p_binarize_clip_and_decimals() -> None:

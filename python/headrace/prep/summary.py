@@ -111,9 +111,8 @@ class Summary:
         """After (x - center) * factor + shift."""
         ends = [(end - center) * factor + shift for end in (self.min, self.max)]
         mean = (self.mean - center) * factor + shift
-        return replace(
-            self, mean=mean, m2=self.m2 * factor**2, min=np.fmin(*ends), max=np.fmax(*ends), sketch=None, filled=None, frequencies=None
-        )
+        m2 = np.square(np.sqrt(self.m2) * factor)  # Infinite stays so, where the factor's square is 0.
+        return replace(self, mean=mean, m2=m2, min=np.fmin(*ends), max=np.fmax(*ends), sketch=None, filled=None, frequencies=None)
 
 
 def _with_copies(values: Floats, copies: int, constant: float, shares: Floats) -> Floats:

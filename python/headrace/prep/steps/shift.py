@@ -32,7 +32,8 @@ class Power(Step):
 
     standardize: zero mean and unit variance afterwards, which takes a pass of its own. The exponent of each component has the greatest likelihood: over
     all values where a component has up to 20001 of them, else over as many quantiles evenly apart (see headrace.statistics.Quantiles for their error).
-    A component without spread keeps its values (exponent 1). Learned: `lambdas_`, by field.
+    A component without spread keeps its values (exponent 1). fit() raises ValueError for values so large (about 1e150) or so much alike that no power of them
+    has a variance. Learned: `lambdas_`, by field.
     """
 
     needs = frozenset({"quantiles"})
@@ -61,7 +62,11 @@ class Power(Step):
         if len(values) == 0 or values[0] == values[-1]:
             return 1.0
         likelihood = _box_cox_likelihood if self.method == "box-cox" else _yeo_johnson_likelihood
-        return _greatest(lambda power: likelihood(values, power))
+        found = _greatest(lambda power: likelihood(values, power))
+        if not np.isfinite(likelihood(values, found)):
+            span = f"{float(values.min())} to {float(values.max())}"
+            raise ValueError(f"{self}: {name} has values of {span}, whose powers have no variance in float64; scale them first (MaxAbs)")
+        return found
 
     def emit(self, program: Program, name: str, learned: Learned) -> None:
         """One function."""
