@@ -89,15 +89,15 @@ def resample(
     kinds = {field.name: field.kind for field in dataset.schema.fields}
     if not makes and fields is None:  # Neighbours are found by numbers; the others come along.
         chosen = [name for name in chosen if kinds[name] == "tensor"]
-    columns = {name: _numbers(dataset, name, is_finite=isinstance(method, str) and method not in _BLIND) for name in chosen}
-    if not columns:
-        raise ValueError("there is no field of numbers to find neighbours by")
-    matrix = np.concatenate([values.reshape(len(values), -1).astype(np.float64) for values in columns.values()], axis=1)
     target = _values(dataset, label)
     if target.ndim > 1 or target.dtype.kind == "f":
         raise ValueError(
             f"label {label!r} holds {target.dtype} of shape {target.shape[1:]}; expected classes: whole numbers, texts or booleans"
         )
+    columns = {name: _numbers(dataset, name, is_finite=isinstance(method, str) and method not in _BLIND) for name in chosen}
+    if not columns:
+        raise ValueError("there is no field of numbers to find neighbours by")
+    matrix = np.concatenate([values.reshape(len(values), -1).astype(np.float64) for values in columns.values()], axis=1)
     if categorical:
         if not hasattr(sampler, "categorical_features"):
             raise ValueError(f"categorical: {method!r} takes all fields for numbers; smotenc does not")
@@ -108,7 +108,7 @@ def resample(
         classes, counts = np.unique(target, return_counts=True)
         rarest = int(counts.argmin())
         error.add_note(
-            f"headrace.prep.resample: {label!r} has {len(classes)} classes; the rarest, {classes[rarest]!r}, has {counts[rarest]} samples. Where a method "
+            f"headrace.prep.resample: {label!r} has {len(classes)} classes; the rarest, {classes[rarest]}, has {counts[rarest]} samples. Where a method "
             "looks for neighbours in a class, k_neighbors (smote; default 5) or n_neighbors must be less than that"
         )
         raise
