@@ -12,7 +12,6 @@ import numpy.typing as npt
 from headrace.datasets.shards import Dataset
 from headrace.datasets.shards import open as open_dataset
 from headrace.errors import import_extra
-from headrace.sampling.options import whole_number
 from headrace.writing.writer import refuse_existing, write
 
 __all__ = ["resample"]
@@ -85,7 +84,9 @@ def resample(
         raise ValueError(
             f"{label!r} is the label, and no field beside it" if label in chosen else f"categorical: {stray[0]!r} is not among the fields"
         )
-    sampler, makes = _sampler(method, whole_number("seed", seed, 0, 1 << 32), options)
+    if not 0 <= seed < 1 << 32:
+        raise ValueError(f"seed must be in [0, 2^32), got {seed}")
+    sampler, makes = _sampler(method, seed, options)
     kinds = {field.name: field.kind for field in dataset.schema.fields}
     if not makes and fields is None:  # Neighbours are found by numbers; the others come along.
         chosen = [name for name in chosen if kinds[name] == "tensor"]
