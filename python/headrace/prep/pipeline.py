@@ -83,12 +83,11 @@ class Pipeline:
         return self
 
     def _warn_of_idle(self, fields: Sequence[_native.Field]) -> None:
-        """A step that works on no field at all is hardly meant."""
+        """A step that works on no field is hardly meant."""
         idle = [step for step in Walk(self._flat, fields, self._among(fields)).idle if any(step is own for own in self.steps)]
         if idle:
-            among = ", ".join(f"{name!r}" for name in self._among(fields))
-            text = f"{idle[0]} does nothing: no field among {among} suits it ({idle[0].expects()}); name its fields: fields=[...]"
-            warnings.warn(text, HeadraceWarning, stacklevel=3)
+            among = ", ".join(map(repr, self._among(fields)))
+            warnings.warn(f"{idle[0]} does nothing: no field among {among} suits it ({idle[0].expects()})", HeadraceWarning, stacklevel=3)
 
     def _warn_of_labels(self, fields: Sequence[_native.Field]) -> None:
         """A step with fields=None takes every field that it can: what is called a label is hardly meant."""
