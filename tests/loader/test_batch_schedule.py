@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
+import pickle
 import time
 from dataclasses import replace
 from typing import Any
@@ -213,3 +215,18 @@ def test_a_copy_of_the_loader_moves_a_schedule_of_its_own(dataset: hr.Dataset) -
 def test_sizes_by_step_are_a_mapping() -> None:
     with pytest.raises(TypeError, match="sizes by step"):
         hr.BatchSchedule(8, [(1, 2)])  # type: ignore[arg-type]
+
+
+def test_one_schedule_for_two_loaders_is_refused(dataset: hr.Dataset) -> None:
+    schedule = hr.BatchSchedule(8, {2: 16})
+    first = hr.DataLoader(dataset, schedule)
+    with pytest.raises(ValueError, match="this BatchSchedule is another loader's already"):
+        hr.DataLoader(dataset, schedule)
+    other = copy.copy(schedule)
+    second = hr.DataLoader(dataset, other)
+    assert [len(batch["id"]) for _, batch in zip(range(4), second, strict=False)] == [8, 8, 16, 16]
+    assert (schedule.step, other.step) == (0, 4)
+    assert pickle.loads(pickle.dumps(schedule)).state_dict() == schedule.state_dict()
+    del first
+    gc.collect()
+    hr.DataLoader(dataset, schedule)  # Nobody's any more.

@@ -408,3 +408,12 @@ def test_a_label_among_all_fields_warns() -> None:
     kept = hr.prep.Pipeline([hr.prep.Standardize()], fields=["x"]).fit(data).transform(data)
     np.testing.assert_array_equal(kept["label"], data["label"])
     hr.prep.Pipeline([hr.prep.Standardize(fields="x")]).fit(data)
+
+
+def test_a_step_that_does_nothing_warns() -> None:
+    data = {"name": ["a", "b"] * 20, "x": np.arange(40.0)}
+    with pytest.warns(HeadraceWarning, match=r"Standardize\(\) does nothing: no field among 'name' suits it \(expected numbers"):
+        prep.Pipeline([prep.Standardize()], fields=["name"]).fit(data)
+    with pytest.warns(HeadraceWarning, match=r"OneHot\(\) does nothing: no field among 'x' suits it"):
+        prep.Pipeline([prep.Standardize(), prep.OneHot()], fields=["x"]).fit(data)
+    prep.Pipeline([prep.OneHot(), prep.Standardize(), prep.Concat("all")], fields=["name", "x"]).fit(data)  # Warnings are errors here.

@@ -109,6 +109,51 @@ def test_what_makes_no_sense_is_refused(dataset: hr.Dataset, tmp_path: Path) -> 
     hr.write(tmp_path / "taken", {"x": np.zeros(3)})
     with pytest.raises(hr.ExistsError):
         hr.prep.resample(dataset, "smote", tmp_path / "taken", label="label", fields=["x"])
+
+
+class Never:
+    """An object of imbalanced-learn's kind that must not be asked."""
+
+    def fit_resample(self, x: Any, y: Any) -> Any:
+        raise AssertionError("asked")
+
+
+def test_what_is_in_the_way_is_met_before_neighbours_are_looked_for(dataset: hr.Dataset, tmp_path: Path) -> None:
+    hr.write(tmp_path / "taken", {"x": np.zeros(3)})
+    with pytest.raises(hr.ExistsError, match="is a dataset already"):
+        hr.prep.resample(dataset, Never(), tmp_path / "taken", label="label", fields=["x"])
+    with pytest.raises(TypeError, match=r"fields is 'x'; expected a list of names: fields=\['x'\]"):
+        hr.prep.resample(dataset, Never(), tmp_path / "out", label="label", fields="x")
+    with pytest.raises(ValueError, match="the dataset is empty"):
+        hr.prep.resample(dataset.subset([]), Never(), tmp_path / "out", label="label", fields=["x"])
+    with pytest.raises(TypeError, match=r"takes a dataset of headrace: .* got str"):
+        hr.prep.resample(str(tmp_path / "taken"), Never(), tmp_path / "out", label="label")
+    with pytest.raises(ValueError, match="seed must be in"):
+        hr.prep.resample(dataset, "smote", tmp_path / "out", label="label", fields=["x"], seed=-1)
+    with pytest.raises(ValueError, match="categorical: 'smote' takes all fields for numbers; smotenc does not"):
+        hr.prep.resample(dataset, "smote", tmp_path / "out", label="label", fields=["x", "carrier"], categorical=["carrier"])
+
+
+def test_bad_values_and_labels_are_named(dataset: hr.Dataset, columns: dict[str, Any], tmp_path: Path) -> None:
+    x = columns["x"].copy()
+    x[7, 1, 0] = np.nan
+    hr.write(tmp_path / "d", {"x": x, "f": x[:, 0, 0], "label": columns["label"]})
+    holed = hr.open(tmp_path / "d")
+    with pytest.raises(ValueError, match="field 'x', sample 7: nan is not finite, and has no neighbours"):
+        hr.prep.resample(holed, "smote", tmp_path / "out", label="label", fields=["x"])
+    drawn = hr.prep.resample(holed, "random_over", tmp_path / "drawn", label="label")  # Which looks at no value.
+    assert len(drawn) == 360
+    for label in ("f", "x"):
+        with pytest.raises(ValueError, match=f"label {label!r} holds float32 of shape .*; expected classes"):
+            hr.prep.resample(holed, "smote", tmp_path / "out", label=label, fields=["f" if label == "x" else "x"][:1])
+    few = dataset.subset([*range(100), 120, 121, 122])
+    with pytest.raises(ValueError, match="n_neighbors") as raised:
+        hr.prep.resample(few, "smote", tmp_path / "out", label="label", fields=["x"])
+    assert "'label' has 2 classes; the rarest, 1, has 3 samples" in raised.value.__notes__[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_nulls_are_refused(tmp_path: Path) -> None:
     hr.write(tmp_path / "null", {"x": np.ma.masked_array(np.arange(9.0), mask=np.arange(9) == 4), "label": np.arange(9) % 2})
     with pytest.raises(ValueError, match="field 'x', sample 4: a null has no neighbours"):
         hr.prep.resample(hr.open(tmp_path / "null"), "smote", tmp_path / "never", label="label")

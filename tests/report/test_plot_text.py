@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_names_of_classes_do_not_overlap(names: list[str]) -> None:
     assert [label.get_text() for label in labels] == names
     if labels[0].get_rotation() == 0:
         boxes = [label.get_window_extent() for label in labels]
-        assert all(one.x1 < other.x0 for one, other in zip(boxes, boxes[1:], strict=False))
+        assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
     else:
         assert {label.get_ha() for label in labels} == {"right"}
 

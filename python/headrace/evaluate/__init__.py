@@ -9,7 +9,7 @@
 | `compare` | whether of two models one is better, and what the test can say |
 | `bias` | whether training, validation and test come from one distribution |
 
-`inference` runs a model, `predictions` checks what it said, `metrics`, `intervals` and `curves` count it, `result` shows it.
+`inference` runs a model, `predictions` checks what it said, `metrics`, `regression`, `intervals` and `curves` count it, `result` shows it.
 
 Returns dataclasses, prints nothing.
 """

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from headrace.evaluate.predictions import Counted, Floats, Integers, Predictions
+from headrace.evaluate.regression import mape, pearson, rmse, share_explained, spearman
 
 __all__ = ["DEFAULTS", "LOSSES", "Kernel", "Metric", "check_names", "is_of_scores", "losses_of", "named"]
 
 Kernel = Callable[[Counted], float]
 CALIBRATION_BINS = 15
-_ROUNDING = 1e-28  # a mean square below this share of the values' own is what float64 makes of equal values
 
 DEFAULTS = {
     "binary": ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "mcc"),
@@ -229,75 +229,6 @@ def _calibration_error(of: Predictions) -> Kernel:
     return value
 
 
-# -- of numbers --------------------------------------------------------------------------------------------------------------------
-
-
-def _rmse(of: Predictions) -> Kernel:
-    squares = (of.target - of.predicted) ** 2
-    return lambda counted: float(np.sqrt(counted.mean(squares)).mean())
-
-
-def _spread(counted: Counted, values: Floats) -> Floats:
-    """Mean square around the mean, by column; 0 exactly where only rounding is left, as of values that are all alike."""
-    off = values - counted.mean(values)
-    return np.asarray(_above_rounding(counted.mean(off * off), counted.mean(values * values)))
-
-
-def _above_rounding(found: Floats, size: Floats) -> Floats:
-    return np.where(found <= _ROUNDING * size, 0.0, found)
-
-
-def _share_explained(centred: bool) -> Callable[[Predictions], Kernel]:
-    """1 - what is left over what there was; without any spread of the target 1 if nothing is left and else 0, as scikit-learn has it."""
-
-    def prepare(of: Predictions) -> Kernel:
-        targets, residuals = of.target - of.target[:1], of.target - of.predicted
-        if len(of) < 2 and not centred:
-            return lambda _: float("nan")
-
-        def value(counted: Counted) -> float:
-            whole = _spread(counted, targets)
-            left = _spread(counted, residuals) if centred else counted.mean(residuals**2)
-            alike = np.where(left == 0, 1.0, 0.0)
-            return float(np.where(whole > 0, 1 - left / np.where(whole > 0, whole, 1.0), alike).mean())
-
-        return value
-
-    return prepare
-
-
-def _mape(of: Predictions) -> Floats:
-    below = np.maximum(np.abs(of.target), np.finfo(np.float64).eps)
-    return np.asarray((np.abs(of.target - of.predicted) / below).mean(axis=1))
-
-
-def _correlation(counted: Counted, x: Floats, y: Floats) -> float:
-    below = np.sqrt(_spread(counted, x) * _spread(counted, y))
-    both = counted.mean((x - counted.mean(x)) * (y - counted.mean(y)))
-    return float((both / below).mean()) if (below > 0).all() else float("nan")
-
-
-def _pearson(of: Predictions) -> Kernel:
-    # From the first on: of values far from 0 the spread would be lost in their size.
-    target, predicted = of.target - of.target[:1], of.predicted - of.predicted[:1]
-    return lambda counted: _correlation(counted, target, predicted)
-
-
-def _spearman(of: Predictions) -> Kernel:
-    columns = range(of.target.shape[1])
-    places = [[np.unique(values[:, i], return_inverse=True)[1].reshape(-1) for i in columns] for values in (of.target, of.predicted)]
-
-    def ranks(place: Integers, weights: Floats) -> Floats:
-        counts = np.bincount(place, weights=weights)
-        return (np.cumsum(counts) - (counts - 1) / 2)[place]
-
-    def value(counted: Counted) -> float:
-        true, said = (np.stack([ranks(place, counted.weights) for place in side], axis=1) for side in places)
-        return _correlation(counted, true, said)
-
-    return value
-
-
 _REGRESSION = frozenset({"regression"})
 _METRICS = {
     metric.name: metric
@@ -319,13 +250,13 @@ _METRICS = {
         Metric(name="brier", prepare=_mean_of(_brier_losses), is_better_high=False, needs_scores=True),
         Metric(name="calibration_error", prepare=_calibration_error, is_better_high=False, needs_scores=True, has_interval=False),
         Metric(name="mse", prepare=_mean_of(LOSSES["mse"]), is_better_high=False, tasks=_REGRESSION),
-        Metric(name="rmse", prepare=_rmse, is_better_high=False, tasks=_REGRESSION),
+        Metric(name="rmse", prepare=rmse, is_better_high=False, tasks=_REGRESSION),
         Metric(name="mae", prepare=_mean_of(LOSSES["mae"]), is_better_high=False, tasks=_REGRESSION),
-        Metric(name="mape", prepare=_mean_of(_mape), is_better_high=False, tasks=_REGRESSION),
-        Metric(name="r2", prepare=_share_explained(centred=False), tasks=_REGRESSION),
-        Metric(name="explained_variance", prepare=_share_explained(centred=True), tasks=_REGRESSION),
-        Metric(name="pearson", prepare=_pearson, tasks=_REGRESSION),
-        Metric(name="spearman", prepare=_spearman, tasks=_REGRESSION),
+        Metric(name="mape", prepare=_mean_of(mape), is_better_high=False, tasks=_REGRESSION),
+        Metric(name="r2", prepare=share_explained(centred=False), tasks=_REGRESSION),
+        Metric(name="explained_variance", prepare=share_explained(centred=True), tasks=_REGRESSION),
+        Metric(name="pearson", prepare=pearson, tasks=_REGRESSION),
+        Metric(name="spearman", prepare=spearman, tasks=_REGRESSION),
     )
 }
 

@@ -151,6 +151,7 @@ class DataLoader(EngineLoader):
         self.parallel = one_of("parallel", parallel, ("auto", "native", "process", "thread"))
         self.batch_schedule = None
         if isinstance(batch_size, BatchSchedule):
+            batch_size.take(self)
             self.batch_schedule, arguments["batch_size"] = batch_size, batch_size.batch_size
         self.is_disabled = os.environ.get("HEADRACE_DISABLE", "") not in ("", "0")
         if type(dataset) is dict and sampler is None and batch_sampler is None and not self.is_disabled:

@@ -47,6 +47,7 @@ class Walk:
         self.program = Program(fields)
         self.waits: dict[str, Wait] = {}
         self.together: tuple[Step, list[str]] | None = None  # a step that looks at several fields at once
+        self.idle: list[Step] = []  # steps that no field suits
         self._planned = planned
         self.is_whole = True
         for number, step in enumerate(steps):
@@ -67,6 +68,8 @@ class Walk:
             if not self.waits and self._planned is None:
                 raise
             return self._planned is not None  # It may be for a field that a waiting step makes.
+        if not names:
+            self.idle.append(step)
         waiting = [name for name in names if name in self.waits]
         unfitted = [name for name in names if step.needs and not self._is_fitted(number, step, name)]
         if step.is_joint and unfitted:

@@ -65,7 +65,7 @@ class Pipeline:
 
         data: a headrace dataset (the training split, which is remembered), a dict of arrays, a pandas or polars frame. num_threads: default all cores.
         The same rows in the same order give the same bits, whatever the threads and chunks.
-        A HeadraceWarning says where steps without fields= work on what is called a label or target.
+        A HeadraceWarning says where steps without fields= work on what is called a label or target, or on nothing.
         Raises KeyError for an unknown field, TypeError for one of the wrong dtype, ValueError for no samples.
         """
         rows = rows_of(data)
@@ -79,7 +79,15 @@ class Pipeline:
         looked_at = OrderedRows(rows, names) if names else rows
         self.passes_ = fit_steps(self._flat, looked_at, self._among(rows.fields), threads_of(num_threads))
         self.input_fields_, self._seen = rows.fields, seen_by(data)
+        self._warn_of_idle(looked_at.fields)
         return self
+
+    def _warn_of_idle(self, fields: Sequence[_native.Field]) -> None:
+        """A step that works on no field is hardly meant."""
+        idle = [step for step in Walk(self._flat, fields, self._among(fields)).idle if any(step is own for own in self.steps)]
+        if idle:
+            among = ", ".join(map(repr, self._among(fields)))
+            warnings.warn(f"{idle[0]} does nothing: no field among {among} suits it ({idle[0].expects()})", HeadraceWarning, stacklevel=3)
 
     def _warn_of_labels(self, fields: Sequence[_native.Field]) -> None:
         """A step with fields=None takes every field that it can: what is called a label is hardly meant."""

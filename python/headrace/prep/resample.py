@@ -12,7 +12,7 @@ import numpy.typing as npt
 from headrace.datasets.shards import Dataset
 from headrace.datasets.shards import open as open_dataset
 from headrace.errors import import_extra
-from headrace.writing.writer import write
+from headrace.writing.writer import refuse_existing, write
 
 __all__ = ["resample"]
 
@@ -34,6 +34,7 @@ _METHODS = {
     "one_sided": ("OneSidedSelection", False),
     "instance_hardness": ("InstanceHardnessThreshold", False),
 }
+_BLIND = ("random_over", "random_under")  # draw without looking at values
 _MODULES = ("over_sampling", "under_sampling", "combine")
 _WIDEST = 1 << 53  # whole numbers beyond this are not exact in float64
 
@@ -60,9 +61,19 @@ def resample(
     categorical: fields whose values are names of something (of smotenc): none between two is made. seed, options: of imbalanced-learn
     (sampling_strategy=, k_neighbors=, ...); seed only where the method draws.
 
-    All is in memory meanwhile. Raises KeyError for an unknown field, ValueError for nulls and fields that no number is, ExistsError if there is something at
-    `out`, MissingExtraError without imbalanced-learn.
+    All is in memory meanwhile. Raises KeyError for an unknown field, ValueError for nulls, NaN, infinities and fields that no number is, TypeError for what is
+    no dataset of headrace, ExistsError if there is something at `out`, MissingExtraError without imbalanced-learn, and what that raises, with a note.
     """
+    if not hasattr(dataset, "schema") or not hasattr(dataset, "native"):
+        raise TypeError(
+            f"resample() takes a dataset of headrace: hr.open(path), a part of one, or hr.from_arrays(...); got {type(dataset).__name__}"
+        )
+    if len(dataset) == 0:
+        raise ValueError("the dataset is empty: there is nothing to resample")
+    for given, value in (("fields", fields), ("categorical", categorical)):
+        if isinstance(value, str):
+            raise TypeError(f"{given} is {value!r}; expected a list of names: {given}=[{value!r}]")
+    refuse_existing(out)  # Before minutes of neighbours.
     names = dataset.schema.names
     chosen = [name for name in names if name != label] if fields is None else list(fields)
     for name in (label, *chosen, *categorical):
@@ -73,18 +84,35 @@ def resample(
         raise ValueError(
             f"{label!r} is the label, and no field beside it" if label in chosen else f"categorical: {stray[0]!r} is not among the fields"
         )
+    if not 0 <= seed < 1 << 32:
+        raise ValueError(f"seed must be in [0, 2^32), got {seed}")
     sampler, makes = _sampler(method, seed, options)
     kinds = {field.name: field.kind for field in dataset.schema.fields}
     if not makes and fields is None:  # Neighbours are found by numbers; the others come along.
         chosen = [name for name in chosen if kinds[name] == "tensor"]
-    columns = {name: _numbers(dataset, name) for name in chosen}
+    target = _values(dataset, label)
+    if target.ndim > 1 or target.dtype.kind == "f":
+        raise ValueError(
+            f"label {label!r} holds {target.dtype} of shape {target.shape[1:]}; expected classes: whole numbers, texts or booleans"
+        )
+    columns = {name: _numbers(dataset, name, is_finite=isinstance(method, str) and method not in _BLIND) for name in chosen}
     if not columns:
         raise ValueError("there is no field of numbers to find neighbours by")
     matrix = np.concatenate([values.reshape(len(values), -1).astype(np.float64) for values in columns.values()], axis=1)
-    target = _values(dataset, label)
     if categorical:
+        if not hasattr(sampler, "categorical_features"):
+            raise ValueError(f"categorical: {method!r} takes all fields for numbers; smotenc does not")
         sampler.set_params(categorical_features=_places(columns, categorical))
-    made, labels = sampler.fit_resample(matrix, target)
+    try:
+        made, labels = sampler.fit_resample(matrix, target)
+    except ValueError as error:
+        classes, counts = np.unique(target, return_counts=True)
+        rarest = int(counts.argmin())
+        error.add_note(
+            f"headrace.prep.resample: {label!r} has {len(classes)} classes; the rarest, {classes[rarest]}, has {counts[rarest]} samples. Where a method "
+            "looks for neighbours in a class, k_neighbors (smote; default 5) or n_neighbors must be less than that"
+        )
+        raise
     if not makes:
         rows = np.asarray(sampler.sample_indices_)
         write(out, dataset.subset(rows if method == "random_over" else np.sort(rows)))
@@ -128,13 +156,20 @@ def _values(dataset: Any, name: str) -> npt.NDArray[Any]:
     return np.array(batch.numpy(0))
 
 
-def _numbers(dataset: Any, name: str) -> npt.NDArray[Any]:
+def _numbers(dataset: Any, name: str, *, is_finite: bool) -> npt.NDArray[Any]:
+    """A field's values of all samples. Raises ValueError for what is no number, and where they must be finite for what is not."""
     field = dataset.schema.fields[dataset.schema.names.index(name)]
     if field.kind != "tensor":
         raise ValueError(f"field {name!r} holds {field.kind} values: nothing lies between two of them; choose fields= of numbers")
     values = _values(dataset, name)
     if values.dtype.kind not in "biuf":
         raise ValueError(f"field {name!r} holds {values.dtype} values; choose fields= of numbers or booleans")
+    if is_finite and not (finite := np.isfinite(values).reshape(len(values), -1).all(axis=1)).all():
+        at = int(np.argmin(finite))
+        odd = values[at][~np.isfinite(values[at])][0] if values.ndim > 1 else values[at]
+        raise ValueError(
+            f"field {name!r}, sample {at}: {odd} is not finite, and has no neighbours; fill such in, or leave them out with where()"
+        )
     if values.dtype.kind in "iu" and values.size and max(abs(int(values.max())), abs(int(values.min()))) > _WIDEST:
         raise ValueError(f"field {name!r} holds whole numbers beyond 2^53, which are not exact as float64; leave it out of fields=")
     return values

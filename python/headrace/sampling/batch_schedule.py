@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ class BatchSchedule:
 
     Steps count delivered batches over all epochs. Sizes are of one rank's batch, as batch_size. Where the size changes the engine begins anew at the next
     sample: order, exactly-once and resuming stay exact, and what was prepared beyond that place is made again. Every rank needs the same schedule and
-    the same calls of set(). A schedule belongs to one loader.
+    the same calls of set(). A schedule belongs to one loader; a copy of it goes on by itself.
     Raises ValueError and TypeError for steps and sizes that are none.
     """
 
@@ -35,6 +36,18 @@ class BatchSchedule:
         )
         self.step = 0  # delivered batches
         self._epoch_step = 0  # of them, before the epoch under way
+        self._loader: weakref.ref[Any] | None = None
+
+    def take(self, loader: Any) -> None:
+        """Say that it belongs to this loader from now on. Raises ValueError if it is another's that is still there: it would count the steps of both."""
+        if self._loader is not None and self._loader() not in (None, loader):
+            raise ValueError(
+                "batch_size: this BatchSchedule is another loader's already, and would count the steps of both; make one for each (copy.copy() of it)"
+            )
+        self._loader = weakref.ref(loader)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loader": None}  # A copy is nobody's yet.
 
     def size_at(self, step: int) -> int:
         """Samples of the batch of a step."""
