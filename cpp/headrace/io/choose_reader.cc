@@ -14,9 +14,9 @@ namespace headrace::io {
 namespace {
 
 constexpr std::size_t kMaxFiles = 16;
-constexpr unsigned kSamples = 64;   // of all files together
+constexpr unsigned kSamples = 64;  // of all files together
 // Shares of the files.
-constexpr double kWarmShare = 0.95;        // in memory, whoever it is that pays for it
+constexpr double kWarmShare = 0.95;         // in memory, whoever it is that pays for it
 constexpr double kShareThatCounts = 0.125;  // in memory, or could be: what the page cache then saves is more than what filling it costs
 // Of the memory: the rest is for what else this process will take.
 constexpr double kFits = 0.75;

@@ -25,7 +25,7 @@ constexpr std::uint32_t kEagerShards = 32;
 constexpr std::uint32_t kSizedShards = 256;
 constexpr std::uint32_t kEstimateShards = 8;
 constexpr std::int64_t kLookAtMemoryNs = 1'000'000'000;  // about 0.3 ms of work
-constexpr std::uint64_t kFileBytes = 128u << 10;  // what a file is taken to hold until its batch is planned
+constexpr std::uint64_t kFileBytes = 128u << 10;         // what a file is taken to hold until its batch is planned
 
 std::uint64_t index_bytes(const format::Manifest& manifest, const format::ShardEntry& shard) {
   const std::uint64_t entry = format::kChunkEntryBytes + format::kPageEntryBytes * manifest.schema.fields.size();

@@ -160,7 +160,7 @@ class Pipeline {
   // The consumer's alone.
   std::optional<OnlineTuner> tuner_;
   SettingBounds asked_bounds_;
-  std::int64_t looked_ns_ = 0;  // at the machine
+  std::int64_t looked_ns_ = 0;               // at the machine
   std::optional<ReaderTuner> reader_tuner_;  // while the files do not fit into memory and this loader is who compares
   std::int64_t looked_at_memory_ns_ = 0;
 };

@@ -1,9 +1,10 @@
-// Which reader serves files that do not fit into memory, found out while passes run: what the page cache saves against what it costs depends
-// on the device, on the order and on who else is there, so it is measured.
+// Which reader serves files that do not fit into memory, found out while passes run: what the page cache saves against what it costs
+// depends on the device, on the order and on who else is there, so it is measured.
 //
-// Another reader is compared in turn with the present one, in slices of at least 100 ms, five pairs; it is taken where it delivered at least
-// 5 % more in four of them. Two pairs that both lost a tenth end it early. Then it rests, 2 s first, and twice as long, up to 64 s, each time
-// that nothing was better. Batches that were planned before a slice began do not count. Less than 2 % of waiting: nothing to gain.
+// Another reader is compared in turn with the present one, in slices of at least 100 ms, five pairs; it is taken where it delivered at
+// least 5 % more in four of them. Two pairs that both lost a tenth end it early. Then it rests, 2 s first, and twice as long, up to 64 s,
+// each time that nothing was better. Batches that were planned before a slice began do not count. Less than 2 % of waiting: nothing to
+// gain.
 //
 // A function of what it is told: no clock, no lock, no allocation. Threads: the consumer's alone.
 #pragma once
@@ -43,11 +44,11 @@ class ReaderTuner {
 
   io::ReaderKind present_, other_ = io::ReaderKind::kPread;
   bool is_comparing_ = false;
-  unsigned tried_ = 0;          // candidates so far
-  int slice_ = 0;               // of a comparison: present, other, present, ...
-  std::uint64_t skip_ = 0;      // batches that another reader's plan made
+  unsigned tried_ = 0;      // candidates so far
+  int slice_ = 0;           // of a comparison: present, other, present, ...
+  std::uint64_t skip_ = 0;  // batches that another reader's plan made
   Slice slice_now_;
-  double rate_before_ = 0;      // of the present reader's slice in this pair
+  double rate_before_ = 0;  // of the present reader's slice in this pair
   int won_ = 0, lost_ = 0, lost_clearly_ = 0;
   std::int64_t last_ns_ = 0;
   std::uint64_t rested_ns_ = 0, rest_ns_ = 500'000'000;  // the first comparison comes soon

@@ -85,8 +85,7 @@ std::vector<std::string> pass_of(const std::shared_ptr<Dataset>& dataset, int th
     if (*next == Pipeline::Next::kEnd) return seen;
     if (*next == Pipeline::Next::kNotYet) continue;
     std::string bytes(reinterpret_cast<const char*>(batch.indices.data()), batch.indices.size() * 8);
-    for (const FieldOut& field : batch.fields)
-      bytes.append(reinterpret_cast<const char*>(batch.at(field.values_at)), field.values_bytes);
+    for (const FieldOut& field : batch.fields) bytes.append(reinterpret_cast<const char*>(batch.at(field.values_at)), field.values_bytes);
     seen.push_back(std::move(bytes));
     change(seen.size());
   }
