@@ -69,6 +69,29 @@ double memory_limit(const std::string& file) {
   return bytes > 0 ? bytes : kNone;
 }
 
+// The sum of some of a file's lines "name number".
+double sum_of(const std::string& path, const std::string& first, const std::string& second) {
+  std::ifstream lines(path);
+  double sum = 0, value = 0;
+  for (std::string name; lines >> name >> value;) {
+    if ((name == first || name == second) && value > 0) sum += value;
+  }
+  return sum;
+}
+
+// Of one group: its limit, less what is used of it and cannot be dropped.
+double room(double limit, double used, double files) { return limit == kNone ? kNone : std::max(0.0, limit - std::max(0.0, used - files)); }
+
+double room_v2(const std::string& folder) {
+  return room(memory_limit(folder + "/memory.max"), read_number(folder + "/memory.current", 0),
+              sum_of(folder + "/memory.stat", "inactive_file", "active_file"));
+}
+
+double room_v1(const std::string& folder) {
+  return room(memory_limit(folder + "/memory.limit_in_bytes"), read_number(folder + "/memory.usage_in_bytes", 0),
+              sum_of(folder + "/memory.stat", "total_inactive_file", "total_active_file"));
+}
+
 }  // namespace
 
 double cgroup_cores(const std::string& root) {
@@ -83,6 +106,13 @@ double cgroup_memory_bytes(const std::string& root) {
   const double v2 = smallest(group_path(root, ""), [&](const std::string& path) { return memory_limit(groups + path + "/memory.max"); });
   const double v1 = smallest(group_path(root, "memory"),
                              [&](const std::string& path) { return memory_limit(groups + "/memory" + path + "/memory.limit_in_bytes"); });
+  return std::min(v1, v2);
+}
+
+double cgroup_memory_room_bytes(const std::string& root) {
+  const std::string groups = root + "/sys/fs/cgroup";
+  const double v2 = smallest(group_path(root, ""), [&](const std::string& path) { return room_v2(groups + path); });
+  const double v1 = smallest(group_path(root, "memory"), [&](const std::string& path) { return room_v1(groups + "/memory" + path); });
   return std::min(v1, v2);
 }
 

@@ -14,5 +14,7 @@ namespace headrace {
 double cgroup_cores(const std::string& root = {});
 // Bytes of memory that it may use; infinity without a limit.
 double cgroup_memory_bytes(const std::string& root = {});
+// Bytes of that which are left to it: files in the page cache give way, so they count as left. Infinity without a limit.
+double cgroup_memory_room_bytes(const std::string& root = {});
 
 }  // namespace headrace

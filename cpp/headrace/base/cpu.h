@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace headrace {
@@ -14,6 +15,8 @@ std::vector<int> allowed_cores();
 int available_cores();
 // Bytes of memory this process may use: min(physical memory, cgroup v1/v2 limit).
 std::uint64_t available_memory_bytes();
+// Bytes of that which nobody holds but the page cache, which gives way: what files could take. `root` stands before /proc and /sys.
+std::uint64_t free_memory_bytes(const std::string& root = {});
 // Makes the calling thread one of the engine's: a friendlier scheduling priority, a name (at most 15 characters), the current Placement.
 void prepare_engine_thread(const char* name);
 

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <fstream>
 
 #include "headrace/base/cgroup.h"
 #include "headrace/base/cpu.h"
@@ -48,6 +49,17 @@ std::uint64_t available_memory_bytes() {
   const auto pages = static_cast<std::uint64_t>(std::max(0L, sysconf(_SC_PHYS_PAGES)));
   const double bytes = static_cast<double>(pages) * static_cast<double>(sysconf(_SC_PAGESIZE));
   return static_cast<std::uint64_t>(std::min(bytes, cgroup_memory_bytes()));
+}
+
+std::uint64_t free_memory_bytes(const std::string& root) {
+  auto bytes = static_cast<double>(available_memory_bytes());
+  std::ifstream lines(root + "/proc/meminfo");
+  double kibibytes = 0;
+  std::string rest;
+  for (std::string name; lines >> name >> kibibytes && std::getline(lines, rest);) {
+    if (name == "MemAvailable:") bytes = std::min(bytes, kibibytes * 1024);
+  }
+  return static_cast<std::uint64_t>(std::min(bytes, cgroup_memory_room_bytes(root)));
 }
 
 void prepare_engine_thread(const char* name) {

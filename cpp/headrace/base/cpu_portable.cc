@@ -15,6 +15,8 @@ std::uint64_t available_memory_bytes() {
   return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
+std::uint64_t free_memory_bytes(const std::string&) { return available_memory_bytes(); }
+
 void prepare_engine_thread(const char*) {}
 
 }  // namespace headrace

@@ -14,8 +14,13 @@ namespace headrace::io {
 namespace {
 
 constexpr std::size_t kMaxFiles = 16;
-constexpr unsigned kSamples = 64;   // of all files together
-constexpr double kWarmShare = 0.5;  // more of it in memory than not: reading past the page cache would be reading twice
+constexpr unsigned kSamples = 64;  // of all files together
+// Shares of the files.
+constexpr double kWarmShare = 0.95;         // in memory, whoever it is that pays for it
+constexpr double kShareThatCounts = 0.125;  // in memory, or could be: what the page cache then saves is more than what filling it costs
+// Of the memory: the rest is for what else this process will take.
+constexpr double kFits = 0.75;
+constexpr double kStillFits = 0.95;
 constexpr double kGibibyte = 1 << 30;
 
 // Of some of the files; -1 where the system does not tell.
@@ -53,18 +58,21 @@ std::string direct_refusal(const std::string& path) {
 
 }  // namespace
 
-ReaderChoice choose_reader(const std::vector<std::string>& paths, std::uint64_t total_bytes, std::uint64_t memory_bytes) {
+ReaderChoice choose_reader(const std::vector<std::string>& paths, std::uint64_t total_bytes, std::uint64_t memory_bytes,
+                           std::optional<ReaderKind> now) {
   const double size = static_cast<double>(total_bytes) / kGibibyte, memory = static_cast<double>(memory_bytes) / kGibibyte;
-  const std::string sizes = strf("%.1f GiB on disk, %.1f GiB of memory", size, memory);
-  if (total_bytes <= memory_bytes / 2 || paths.empty())
+  const std::string sizes = strf("%.1f GiB on disk, %.1f GiB of free memory", size, memory);
+  if (paths.empty() || size <= memory * (now == ReaderKind::kMmap ? kStillFits : kFits))
     return {ReaderKind::kMmap, "it fits into memory, so that later passes need no device: " + sizes};
   const double cached = cached_share_of(paths);
-  if (cached < 0) return {ReaderKind::kMmap, "the system does not say what is in the page cache: " + sizes};
-  const std::string share = strf("%.0f %% of sampled pages are in the page cache; ", cached * 100);
+  const std::string share = cached < 0 ? "the system does not say what is in the page cache; "
+                                       : strf("%.0f %% of sampled pages are in the page cache; ", cached * 100);
   if (cached >= kWarmShare) return {ReaderKind::kMmap, share + sizes};
+  if (std::max(cached, memory / size) >= kShareThatCounts)
+    return {ReaderKind::kPread, "it is larger than the page cache can hold, which serves a part of it: " + share + sizes};
   const std::string refusal = direct_refusal(paths.front());
-  if (!refusal.empty()) return {ReaderKind::kMmap, refusal + "; " + share + sizes};
-  return {ReaderKind::kDirect, "it is cold and larger than the page cache can hold: " + share + sizes};
+  if (!refusal.empty()) return {ReaderKind::kPread, refusal + "; " + share + sizes};
+  return {ReaderKind::kDirect, "it is cold and much larger than the page cache can hold: " + share + sizes};
 }
 
 }  // namespace headrace::io

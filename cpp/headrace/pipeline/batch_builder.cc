@@ -144,6 +144,7 @@ Status BatchBuilder::open_sources() {
     for (std::size_t i = 0; i < direct_.size(); ++i) direct_[i] = !is_file(i);
     return Status::ok();
   }
+  runtime_ = &dataset.runtime();
   places_.resize(samples_.size());
   const std::uint64_t stride = dataset.view().stride;
   if (stride == 1) {
@@ -177,7 +178,7 @@ Status BatchBuilder::open_sources() {
 }
 
 Status BatchBuilder::open_source(std::uint32_t shard) {
-  HR_ASSIGN_OR_RETURN(sources_[shard], context_.dataset->source(shard));
+  HR_ASSIGN_OR_RETURN(sources_[shard], context_.dataset->source(shard, *runtime_));
   const io::ShardSource& source = *sources_[shard];
   revisions_[shard] = source.revision();
   positional_ = !source.is_mapped();

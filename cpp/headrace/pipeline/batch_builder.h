@@ -321,6 +321,7 @@ class BatchBuilder {
   std::vector<std::uint64_t> samples_;               // [slot], of those that the view chooses from
   std::vector<std::uint64_t> asked_;                 // [slot], where the view chooses; else empty
   std::vector<Location> places_;                     // [slot]
+  Runtime* runtime_ = nullptr;                       // that all sources are of
   std::vector<io::ShardSource*> sources_;            // [shard], null where no sample lies there
   bool lacks_sources_ = false;                       // of some samples: nothing was planned
   std::vector<std::uint64_t> revisions_;             // [shard] of mapped sources, when they were opened for this batch

@@ -6,11 +6,11 @@
 #include <utility>
 
 #include "headrace/base/bytes.h"
+#include "headrace/base/clock.h"
 #include "headrace/base/cpu.h"
 #include "headrace/base/fork.h"
 #include "headrace/codec/checksum.h"
 #include "headrace/format/layout.h"
-#include "headrace/io/choose_reader.h"
 
 namespace headrace::pipeline {
 namespace {
@@ -24,7 +24,8 @@ constexpr std::uint64_t kEagerIndexBytes = 256u << 10;
 constexpr std::uint32_t kEagerShards = 32;
 constexpr std::uint32_t kSizedShards = 256;
 constexpr std::uint32_t kEstimateShards = 8;
-constexpr std::uint64_t kFileBytes = 128u << 10;  // what a file is taken to hold until its batch is planned
+constexpr std::int64_t kLookAtMemoryNs = 1'000'000'000;  // about 0.3 ms of work
+constexpr std::uint64_t kFileBytes = 128u << 10;         // what a file is taken to hold until its batch is planned
 
 std::uint64_t index_bytes(const format::Manifest& manifest, const format::ShardEntry& shard) {
   const std::uint64_t entry = format::kChunkEntryBytes + format::kPageEntryBytes * manifest.schema.fields.size();
@@ -34,12 +35,12 @@ std::uint64_t index_bytes(const format::Manifest& manifest, const format::ShardE
 
 }  // namespace
 
-Runtime::Runtime(const DatasetOptions& options, std::size_t num_shards)
-    : options_(options), cache_(io::BlockCache::shared()), cache_owner_(io::new_owner()), slabs_(kSlabBytes), sources_(num_shards) {
+Runtime::Runtime(const DatasetOptions& options, io::ReaderKind reader, std::uint64_t owner, std::size_t num_shards)
+    : options_(options), cache_(io::BlockCache::shared()), cache_owner_(owner), slabs_(kSlabBytes), sources_(num_shards) {
   cache_.reserve(cache_owner_, kCacheBytes);
   if (options_.share_node) node_ = io::NodeCache::shared(cache_, options_.share_group);
-  if (options_.reader == io::ReaderKind::kMmap) return;
-  auto engine = io::make_read_engine(options_.reader);
+  if (reader == io::ReaderKind::kMmap) return;
+  auto engine = io::make_read_engine(reader);
   engine_status_ = engine.status();
   if (engine.is_ok()) engine_ = std::move(*engine);
 }
@@ -86,6 +87,7 @@ Result<std::shared_ptr<Dataset>> Dataset::open(const std::string& path, std::uin
   std::shared_ptr<Dataset> dataset(new Dataset());
   dataset->path_ = path;
   dataset->options_ = options;
+  dataset->reader_.store(options.reader);
   HR_ASSIGN_OR_RETURN(dataset->manifest_, format::read_manifest(path, version, options.limits));
   dataset->fingerprint_ = dataset->manifest_.fingerprint();
   std::vector<ChunkLayout::ShardChunks> shards;
@@ -114,17 +116,74 @@ Status Dataset::check_first_shards() const {
   return Status::ok();
 }
 
-// Once, and for forked children too: all processes of a run read alike.
-void Dataset::choose_reader() {
+io::ReaderChoice Dataset::best_reader(std::uint64_t free_bytes, std::optional<io::ReaderKind> now) const {
   std::vector<std::string> paths;
   std::uint64_t bytes = 0;
-  for (const format::ShardEntry& shard : manifest_.shards) {
-    paths.push_back(path_ + "/" + shard.file_name);
-    bytes += shard.file_bytes;
+  for (std::uint32_t i = 0; i < manifest_.shards.size(); ++i) {
+    paths.push_back(directory(i) + "/" + manifest_.shards[i].file_name);
+    bytes += manifest_.shards[i].file_bytes;
   }
-  io::ReaderChoice choice = io::choose_reader(paths, bytes, available_memory_bytes());
-  options_.reader = choice.kind;
+  return io::choose_reader(paths, bytes, free_bytes, now);
+}
+
+// For forked children too, until they look for themselves.
+void Dataset::choose_reader() {
+  io::ReaderChoice choice = best_reader(free_memory_bytes(), {});
+  reader_.store(choice.kind);
   reader_reason_ = std::move(choice.reason);
+}
+
+std::string Dataset::reader_reason() const {
+  if (base_ != nullptr) return base_->reader_reason();
+  if (reader_reason_.empty()) return {};
+  Owned& own = owned();
+  std::lock_guard lock(own.mutex);
+  return own.reason.empty() ? reader_reason_ : own.reason;
+}
+
+void Dataset::set_reader(io::ReaderKind reader, std::string reason) const {
+  if (base_ != nullptr) return base_->set_reader(reader, std::move(reason));
+  Owned& own = owned();
+  std::lock_guard lock(own.mutex);
+  if (!reason.empty()) own.reason = std::move(reason);
+  reader_.store(reader, std::memory_order_release);
+}
+
+bool Dataset::claim_reader(const void* loader) const {
+  if (base_ != nullptr) return base_->claim_reader(loader);
+  const void* nobody = nullptr;
+  return owned().compares.compare_exchange_strong(nobody, loader) || nobody == loader;
+}
+
+void Dataset::release_reader(const void* loader) const {
+  if (base_ != nullptr) return base_->release_reader(loader);
+  (void)owned().compares.compare_exchange_strong(loader, nullptr);
+}
+
+bool Dataset::follow_memory() const {
+  if (base_ != nullptr) return base_->follow_memory();
+  bool changed = false;
+  for (const auto& part : parts_) changed = part->follow_memory() || changed;
+  if (!parts_.empty() || table_ != nullptr || !options_.choose_reader) return changed;
+  Owned& own = owned();
+  const std::int64_t now = now_ns();
+  std::int64_t due = own.next_look_ns.load(std::memory_order_relaxed);
+  if (now < due || !own.next_look_ns.compare_exchange_strong(due, now + kLookAtMemoryNs, std::memory_order_relaxed)) return false;
+  return follow_memory(free_memory_bytes());
+}
+
+bool Dataset::follow_memory(std::uint64_t free_bytes) const {
+  if (base_ != nullptr) return base_->follow_memory(free_bytes);
+  if (!options_.choose_reader) return false;
+  Owned& own = owned();
+  std::lock_guard lock(own.mutex);
+  const io::ReaderKind now = reader_.load();
+  io::ReaderChoice choice = best_reader(free_bytes, now);
+  // Which of the readers by position is best, loaders find out.
+  if (choice.kind == now || (choice.kind != io::ReaderKind::kMmap && now != io::ReaderKind::kMmap)) return false;
+  own.reason = std::move(choice.reason);
+  reader_.store(choice.kind);
+  return true;
 }
 
 std::shared_ptr<Dataset> Dataset::over(std::shared_ptr<const MemoryTable> table) {
@@ -144,7 +203,8 @@ Result<std::shared_ptr<Dataset>> Dataset::concat(const std::vector<std::shared_p
   out->manifest_ = datasets[0]->manifest_;
   out->manifest_.shards.clear();
   out->options_ = datasets[0]->options_;
-  out->reader_reason_ = datasets[0]->reader_reason_;
+  out->reader_.store(datasets[0]->reader_.load());
+  out->reader_reason_ = datasets[0]->reader_reason();
   std::vector<ChunkLayout::ShardChunks> shards;
   for (const std::shared_ptr<const Dataset>& one : datasets) {
     if (one->base_ != nullptr || one->table_ != nullptr || !one->parts_.empty())
@@ -219,16 +279,34 @@ Dataset::~Dataset() {
   if (owned != nullptr && owned->generation == fork_generation()) delete owned;  // Else it is the parent's: leaked on purpose.
 }
 
-Runtime& Dataset::runtime() const {
-  if (base_ != nullptr) return base_->runtime();
+Dataset::Owned::Owned(std::uint64_t made_in) : generation(made_in), cache_owner(io::new_owner()) {}
+
+Dataset::Owned::~Owned() {
+  for (auto& runtime : runtimes) delete runtime.load(std::memory_order_acquire);
+}
+
+Dataset::Owned& Dataset::owned() const {
   const std::uint64_t generation = fork_generation();
   Owned* seen = owned_.load(std::memory_order_acquire);
   while (seen == nullptr || seen->generation != generation) {
-    auto* fresh = new Owned{generation, Runtime(options_, manifest_.shards.size())};
-    if (owned_.compare_exchange_strong(seen, fresh, std::memory_order_acq_rel)) return fresh->runtime;
+    auto* fresh = new Owned(generation);
+    if (owned_.compare_exchange_strong(seen, fresh, std::memory_order_acq_rel)) return *fresh;
     delete fresh;
   }
-  return seen->runtime;
+  return *seen;
+}
+
+Runtime& Dataset::runtime() const {
+  if (base_ != nullptr) return base_->runtime();
+  Owned& own = owned();
+  const io::ReaderKind reader = reader_.load(std::memory_order_acquire);
+  std::atomic<Runtime*>& current = own.runtimes[static_cast<std::size_t>(reader)];
+  Runtime* seen = current.load(std::memory_order_acquire);
+  if (seen != nullptr) return *seen;
+  auto* fresh = new Runtime(options_, reader, own.cache_owner, manifest_.shards.size());
+  if (current.compare_exchange_strong(seen, fresh, std::memory_order_acq_rel)) return *fresh;
+  delete fresh;
+  return *seen;
 }
 
 Location Dataset::locate(std::uint64_t sample) const {

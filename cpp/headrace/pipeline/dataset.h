@@ -1,6 +1,7 @@
 // What a pipeline reads: one version of a dataset on disk (manifest, shards, and what reads them in this process), or a table in memory.
 //
-// Owns:     the manifest; a Runtime (its blocks in the process's cache, descriptors, read engine, mapped shards).
+// Owns:     the manifest; a Runtime for each reader that has served (descriptors, read engine, mapped shards), and their blocks in the
+//           process's cache. With options.choose_reader the reader follows the memory that is free: batches under way keep theirs.
 // Threads:  any. The first shards are opened at open(), others when first needed, each under one of Runtime's locks.
 // Forking:  a child builds a Runtime of its own at first use and abandons the parent's: a lock in it may be held for ever.
 #pragma once
@@ -10,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +20,7 @@
 #include "headrace/format/limits.h"
 #include "headrace/format/manifest.h"
 #include "headrace/io/block_cache.h"
+#include "headrace/io/choose_reader.h"
 #include "headrace/io/file_table.h"
 #include "headrace/io/read_engine.h"
 #include "headrace/io/shard_source.h"
@@ -30,7 +33,7 @@ namespace headrace::pipeline {
 
 struct DatasetOptions {
   io::ReaderKind reader = io::ReaderKind::kMmap;
-  bool choose_reader = false;  // probe files and memory when opening, and set `reader` by that
+  bool choose_reader = false;  // probe files and memory when opening, and now and then later, and set `reader` by that
   io::Verify verify = io::Verify::kOnce;
   bool share_node = false;  // decoded blocks with other processes of this user that do so too
   std::string share_group;  // and that name the same group
@@ -45,7 +48,8 @@ struct Location {
 
 class Runtime {
  public:
-  Runtime(const DatasetOptions& options, std::size_t num_shards);
+  // `owner`: the dataset's name for its blocks in the cache.
+  Runtime(const DatasetOptions& options, io::ReaderKind reader, std::uint64_t owner, std::size_t num_shards);
   ~Runtime();
   // Errors: those of format::Shard::open and io::ShardSource::open, and kChanged.
   Result<io::ShardSource*> source(std::uint32_t shard, const std::string& directory, const format::Manifest& manifest,
@@ -119,8 +123,10 @@ class Dataset {
   Location locate(std::uint64_t row) const;
   // The same for many; out.size() == rows.size().
   void locate(std::span<const std::uint64_t> rows, std::span<Location> out) const;
-  Result<io::ShardSource*> source(std::uint32_t shard) const {
-    return runtime().source(shard, directory(shard), manifest(), first_sample(shard));
+  Result<io::ShardSource*> source(std::uint32_t shard) const { return source(shard, runtime()); }
+  // Of one runtime(): what goes together must not be read in two ways, and the reader may change between two calls.
+  Result<io::ShardSource*> source(std::uint32_t shard, Runtime& runtime) const {
+    return runtime.source(shard, directory(shard), manifest(), first_sample(shard));
   }
   // Whether all values of `fields` are in memory and checked, to be read in place: no task of theirs waits for a device.
   bool in_memory(const std::vector<std::uint32_t>& fields) const;
@@ -131,20 +137,43 @@ class Dataset {
     return !parts_.empty() ? parts_reader_name() : table() != nullptr ? "memory" : runtime().reader_name();
   }
   // Why options.choose_reader chose that; empty if the reader was named.
-  const std::string& reader_reason() const { return stored().reader_reason_; }
+  std::string reader_reason() const;
+  // Whether readers are chosen, and so may change; not of a zip, whose parts may.
+  bool chooses_reader() const { return parts_.empty() && stored().options_.choose_reader; }
+  io::ReaderKind reader() const { return stored().reader_.load(std::memory_order_acquire); }
+  // What serves batches that are planned from now on; `reason` may be empty while readers are only compared. REQUIRES: chooses_reader().
+  void set_reader(io::ReaderKind reader, std::string reason) const;
+  // Of several loaders one compares readers. `loader` is only a name. False: another does.
+  bool claim_reader(const void* loader) const;
+  void release_reader(const void* loader) const;
+  // Looks whether another reader suits the memory that is free now, at most once a second whoever calls, if options.choose_reader. Batches
+  // that are planned from now on are read by it; what is delivered is the same. False: nothing changed.
+  bool follow_memory() const;
+  // The same at once, as if so much were free: for tests, and for who knows.
+  bool follow_memory(std::uint64_t free_bytes) const;
   // This process's runtime.
   Runtime& runtime() const;
   // Bytes of an average sample's values over `fields`, as delivered; from the first shard's index.
   Result<std::uint64_t> average_sample_bytes(const std::vector<std::uint32_t>& fields) const;
 
  private:
+  // Of one process. Runtimes stay until the dataset goes: batches under way hold their sources.
   struct Owned {
-    std::uint64_t generation;
-    Runtime runtime;
+    explicit Owned(std::uint64_t made_in);
+    ~Owned();
+    const std::uint64_t generation;
+    const std::uint64_t cache_owner;
+    std::array<std::atomic<Runtime*>, 4> runtimes{};  // [reader]
+    std::atomic<std::int64_t> next_look_ns{0};
+    std::atomic<const void*> compares{nullptr};  // which loader
+    std::mutex mutex;
+    std::string reason;  // guarded by mutex: of the reader that serves now; empty: that of opening
   };
   Dataset() = default;
   Status check_first_shards() const;
   void choose_reader();
+  io::ReaderChoice best_reader(std::uint64_t free_bytes, std::optional<io::ReaderKind> now) const;
+  Owned& owned() const;
   std::vector<std::vector<std::uint32_t>> fields_of_parts(const std::vector<std::uint32_t>& fields) const;
   bool parts_in_memory(const std::vector<std::uint32_t>& fields) const;
   Result<std::uint64_t> average_parts_bytes(const std::vector<std::uint32_t>& fields) const;
@@ -163,6 +192,7 @@ class Dataset {
   std::uint64_t fingerprint_ = 0;
   std::vector<std::uint64_t> first_sample_{0};  // one more than shards
   std::shared_ptr<const ChunkLayout> layout_;
+  mutable std::atomic<io::ReaderKind> reader_{io::ReaderKind::kMmap};  // what serves the next batch that is planned
   mutable std::atomic<Owned*> owned_{nullptr};
 };
 

@@ -120,6 +120,7 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
 
 Pipeline::~Pipeline() {
   if (generation_ == fork_generation()) {
+    leave_reader();
     end_pass();
   } else {
     // In a forked child: locks of these may be held for ever by threads that are not here. Leaked on purpose.

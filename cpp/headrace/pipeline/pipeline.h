@@ -27,6 +27,7 @@
 #include "headrace/pipeline/order.h"
 #include "headrace/pipeline/partition.h"
 #include "headrace/pipeline/pass.h"
+#include "headrace/pipeline/reader_tuner.h"
 
 namespace headrace::pipeline {
 
@@ -134,6 +135,8 @@ class Pipeline {
   void put_in_force(Setting setting);
   void let_help();
   void begin_tuned_pass();
+  void steer_reader(std::int64_t now, std::uint64_t waited_ns, std::uint64_t samples);
+  void leave_reader();
   void steer(std::int64_t now, std::uint64_t waited_ns, std::uint64_t samples);
 
   std::uint64_t generation_;
@@ -158,7 +161,9 @@ class Pipeline {
   // The consumer's alone.
   std::optional<OnlineTuner> tuner_;
   SettingBounds asked_bounds_;
-  std::int64_t looked_ns_ = 0;  // at the machine
+  std::int64_t looked_ns_ = 0;               // at the machine
+  std::optional<ReaderTuner> reader_tuner_;  // while the files do not fit into memory and this loader is who compares
+  std::int64_t looked_at_memory_ns_ = 0;
 };
 
 }  // namespace headrace::pipeline

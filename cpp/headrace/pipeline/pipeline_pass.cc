@@ -34,6 +34,7 @@ Status Pipeline::begin_pass() {
   if (tuner_.has_value()) begin_tuned_pass();
   pass_start_ns_ = now_ns();
   shared_->active_since.store(pass_start_ns_);
+  if (reader_tuner_.has_value()) reader_tuner_->begin_pass(pass_start_ns_);
   shared_->first_batch_ns.store(0);
   first_delivered_ = false;
   waited_ns_ = 0;
@@ -255,6 +256,7 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   job->leave();
   Pass::delivered(pass_, job->step);
   if (tuner_.has_value()) steer(end, waited, job->batch.indices.size());
+  steer_reader(end, waited, job->batch.indices.size());
   if (!job->status.is_ok()) return job->status.with_context(strf("step %llu", static_cast<unsigned long long>(job->step)));
   *batch = std::move(job->batch);
   shared_->counters.batches.fetch_add(1);

@@ -81,4 +81,34 @@ void Pipeline::steer(std::int64_t now, std::uint64_t waited_ns, std::uint64_t sa
   put_in_force(setting);
 }
 
+// reader="auto": mapped while the files fit into memory, else what delivers most.
+void Pipeline::steer_reader(std::int64_t now, std::uint64_t waited_ns, std::uint64_t samples) {
+  const Dataset& dataset = *shared_->context.dataset;
+  if (now - looked_at_memory_ns_ >= kLookNs) {
+    looked_at_memory_ns_ = now;
+    dataset.follow_memory();
+  }
+  if (!dataset.chooses_reader()) return;
+  const io::ReaderKind reader = dataset.reader();
+  if (reader == io::ReaderKind::kMmap) return leave_reader();
+  if (!reader_tuner_.has_value()) {
+    if (!dataset.claim_reader(this)) return;
+    reader_tuner_.emplace(reader);
+    return reader_tuner_->begin_pass(now);
+  }
+  const io::ReaderKind before = reader_tuner_->present();
+  const io::ReaderKind next = reader_tuner_->deliver(now, waited_ns, samples, jobs_.size());
+  const io::ReaderKind present = reader_tuner_->present();
+  if (next == reader && present == before) return;
+  dataset.set_reader(next, present == before ? "" : strf("it delivered more than '%s' in turns with it", io::reader_name(before)));
+}
+
+void Pipeline::leave_reader() {
+  if (!reader_tuner_.has_value()) return;
+  const Dataset& dataset = *shared_->context.dataset;
+  if (dataset.reader() != io::ReaderKind::kMmap) dataset.set_reader(reader_tuner_->present(), "");
+  dataset.release_reader(this);
+  reader_tuner_.reset();
+}
+
 }  // namespace headrace::pipeline

@@ -287,9 +287,12 @@ def open(
     """Open a dataset for reading, the newest version unless one is named.
 
     reader: "mmap", "pread", "direct" (O_DIRECT, past the page cache) or "uring" (io_uring, through it); direct and uring fall back to pread where
-    the system refuses them: `stats()["reader"]` says what is used, and one line of the logger "headrace" (INFO) says why. "auto" looks once: "direct"
-    for files that are cold and larger than half of the memory, else "mmap", which serves later passes from the page cache;
-    `Dataset.reader_choice` says what it took and why. verify: check each block's checksum when it is first read ("once"), on
+    the system refuses them: `stats()["reader"]` says what is used, and one line of the logger "headrace" (INFO) says why. "auto": "mmap"
+    while the files fit into three quarters of the free memory (of the cgroup, where it has a limit) or are all in the page cache; else "pread" where the
+    page cache can hold an eighth of them, "direct" where not. It looks again once a second while a loader reads, and a loader that waits compares the
+    readers other than "mmap" in turns and keeps what delivers 5 % more; what is delivered is the same. `Dataset.reader_choice` says what
+    reads now and why.
+    verify: check each block's checksum when it is first read ("once"), on
     every read ("always"; for mapped files whenever a block is decoded or gathered), or "never".
     cache: where decoded blocks are kept: "process", or "node": in memory shared with the other processes of this user on this machine that say so too
     (ranks, trials), so that each block is decoded once. Nothing of it is in a file system, or left when processes end, however they do. Shared blocks count

@@ -60,6 +60,24 @@ TEST_CASE("version 1: controllers in lists, -1 for no quota, and groups around t
   CHECK(cgroup_memory_bytes(tree.root()) == 123456);
 }
 
+TEST_CASE("room: the limit less what is used and cannot be dropped, the smallest of all groups around") {
+  const Tree tree;
+  CHECK(cgroup_memory_room_bytes(tree.root()) == kNone);
+  tree.put("/proc/self/cgroup", "4:memory:/m\n0::/jobs/mine\n");
+  tree.put("/sys/fs/cgroup/memory/m/memory.limit_in_bytes", "10000\n");
+  tree.put("/sys/fs/cgroup/memory/m/memory.usage_in_bytes", "7000\n");
+  tree.put("/sys/fs/cgroup/memory/m/memory.stat", "cache 9\nactive_file 1\ntotal_inactive_file 1500\ntotal_active_file 500\n");
+  CHECK(cgroup_memory_room_bytes(tree.root()) == 5000);
+  tree.put("/sys/fs/cgroup/jobs/memory.max", "6000\n");
+  tree.put("/sys/fs/cgroup/jobs/memory.current", "4000\n");
+  tree.put("/sys/fs/cgroup/jobs/memory.stat", "anon 3900\nfile 100\ninactive_file 60\nactive_file 40\n");
+  CHECK(cgroup_memory_room_bytes(tree.root()) == 2100);
+  tree.put("/sys/fs/cgroup/jobs/memory.current", "9000\n");  // It may be above its limit while it shrinks.
+  CHECK(cgroup_memory_room_bytes(tree.root()) == 0);
+  tree.put("/sys/fs/cgroup/jobs/memory.max", "max\n");
+  CHECK(cgroup_memory_room_bytes(tree.root()) == 5000);
+}
+
 TEST_CASE("what is written otherwise is no limit") {
   const Tree tree;
   for (const char* text : {"", "\n", "x", "nan nan", "100000", "100000 0", "0 100000", "-5 100000", "1e999 x", "max"}) {

@@ -6,6 +6,8 @@
 
 #include <thread>
 
+#include "base/tree.h"
+
 namespace headrace {
 namespace {
 
@@ -30,6 +32,18 @@ TEST_CASE("cores follow the affinity") {
     inside = available_cores();
   }).join();
   CHECK(inside == 1);
+}
+#endif
+
+#if defined(__linux__)
+TEST_CASE("free memory is what the machine says, within the group's room") {
+  const Tree tree;
+  CHECK(free_memory_bytes(tree.root()) == available_memory_bytes());
+  tree.put("/proc/meminfo", "MemTotal:       100 kB\nMemFree:        10 kB\nMemAvailable:   40 kB\nBuffers:  1 kB\n");
+  CHECK(free_memory_bytes(tree.root()) == 40 * 1024);
+  tree.put("/proc/self/cgroup", "0::/\n");
+  tree.put("/sys/fs/cgroup/memory.max", "9000\n");
+  CHECK(free_memory_bytes(tree.root()) == 9000);
 }
 #endif
 

@@ -28,50 +28,66 @@ bool has(const std::string& text, const char* part) { return text.find(part) != 
 
 }  // namespace
 
-TEST_CASE("what fits into half of the memory is mapped, warm or cold") {
+TEST_CASE("what fits into three quarters of the memory is mapped, warm or cold") {
   TempDir dir;
   const RandomFile file(dir / "a", kFileBytes);
   drop(file.path());
-  const ReaderChoice choice = choose_reader({file.path()}, kFileBytes, 2 * kFileBytes);
+  const ReaderChoice choice = choose_reader({file.path()}, kFileBytes, kFileBytes / 3 * 4 + 4);
   CHECK(choice.kind == ReaderKind::kMmap);
   CHECK(has(choice.reason, "fits into memory"));
   CHECK(choose_reader({}, 0, 1).kind == ReaderKind::kMmap);
 }
 
-TEST_CASE("what is larger is mapped while it is in the page cache, and read past it when it is cold") {
+TEST_CASE("what is mapped stays so until it no longer fits at all") {
   TempDir dir;
   const RandomFile file(dir / "a", kFileBytes);
-  const std::vector<std::string> paths{file.path()};
-  if (share_of(file.path()) < 0) {
-    CHECK(has(choose_reader(paths, kFileBytes, kFileBytes).reason, "does not say"));
-    return;
-  }
   drop(file.path());
-  const ReaderChoice cold = choose_reader(paths, kFileBytes, kFileBytes);
-  if (share_of(file.path()) == 0) {  // Not so on tmpfs.
-    const bool direct = ring_refusal() == 0 && storage::File::open(file.path(), true).is_ok();
-    CHECK(cold.kind == (direct ? ReaderKind::kDirect : ReaderKind::kMmap));
-    CHECK(has(cold.reason, direct ? "it is cold and larger" : "refuses"));
-    CHECK(share_of(file.path()) == 0);  // Looking has read nothing.
-  }
+  if (share_of(file.path()) != 0) return;  // tmpfs, or a system that does not say
+  const std::vector<std::string> paths{file.path()};
+  const std::uint64_t tight = kFileBytes / 10 * 11;
+  CHECK(choose_reader(paths, kFileBytes, tight).kind == ReaderKind::kPread);
+  CHECK(choose_reader(paths, kFileBytes, tight, ReaderKind::kDirect).kind == ReaderKind::kPread);
+  CHECK(choose_reader(paths, kFileBytes, tight, ReaderKind::kMmap).kind == ReaderKind::kMmap);
+  CHECK(choose_reader(paths, kFileBytes, kFileBytes, ReaderKind::kMmap).kind == ReaderKind::kPread);
+}
+
+TEST_CASE("what is larger is mapped while all of it is in the page cache") {
+  TempDir dir;
+  const RandomFile file(dir / "a", kFileBytes);
+  if (share_of(file.path()) < 0) return;
   std::vector<std::uint8_t> all(kFileBytes);
   const auto opened = storage::File::open(file.path());
   REQUIRE(opened->read_exact(0, all).is_ok());
   CHECK(share_of(file.path()) == 1);
-  const ReaderChoice warm = choose_reader(paths, kFileBytes, kFileBytes);
+  const ReaderChoice warm = choose_reader({file.path()}, kFileBytes, kFileBytes / 100);
   CHECK(warm.kind == ReaderKind::kMmap);
   CHECK(has(warm.reason, "100 % of sampled pages are in the page cache"));
 }
 
-TEST_CASE("without rings what is cold is mapped, and the reason says so") {
+TEST_CASE("what is larger and cold goes through the page cache where that can hold an eighth, past it where not") {
+  TempDir dir;
+  const RandomFile file(dir / "a", kFileBytes);
+  drop(file.path());
+  if (share_of(file.path()) != 0) return;
+  const ReaderChoice part = choose_reader({file.path()}, kFileBytes, kFileBytes / 8);
+  CHECK(part.kind == ReaderKind::kPread);
+  CHECK(has(part.reason, "serves a part of it"));
+  const ReaderChoice little = choose_reader({file.path()}, kFileBytes, kFileBytes / 9);
+  const bool direct = ring_refusal() == 0 && storage::File::open(file.path(), true).is_ok();
+  CHECK(little.kind == (direct ? ReaderKind::kDirect : ReaderKind::kPread));
+  CHECK(has(little.reason, direct ? "it is cold and much larger" : "refuses"));
+  CHECK(share_of(file.path()) == 0);  // Looking has read nothing.
+}
+
+TEST_CASE("without rings what is cold goes through the page cache, and the reason says so") {
   TempDir dir;
   const RandomFile file(dir / "a", kFileBytes);
   drop(file.path());
   if (share_of(file.path()) != 0) return;
   CHECK(true_in_child([&] {
     refuse_call(SYS_io_uring_setup, EPERM);
-    const ReaderChoice choice = choose_reader({file.path()}, kFileBytes, kFileBytes);
-    return choice.kind == ReaderKind::kMmap && has(choice.reason, "the system refuses io_uring");
+    const ReaderChoice choice = choose_reader({file.path()}, kFileBytes, kFileBytes / 9);
+    return choice.kind == ReaderKind::kPread && has(choice.reason, "the system refuses io_uring");
   }));
 }
 

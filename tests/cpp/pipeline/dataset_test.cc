@@ -3,6 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <functional>
+#include <set>
+#include <string>
 
 #include "headrace/pipeline/pipeline.h"
 #include "pipeline/small_dataset.h"
@@ -59,7 +62,91 @@ View chosen(std::vector<std::uint64_t> rows) {
   return view;
 }
 
+constexpr io::ReaderKind kReaders[] = {io::ReaderKind::kMmap, io::ReaderKind::kPread, io::ReaderKind::kDirect, io::ReaderKind::kUring};
+
+// All batches of a pass, byte for byte; between batches `change` may change what it likes.
+std::vector<std::string> pass_of(const std::shared_ptr<Dataset>& dataset, int threads, OrderKind order,
+                                 const std::function<void(std::size_t)>& change) {
+  PipelineOptions options;
+  options.fields = {0, 1, 2, 3};
+  options.partition.batch_size = 19;
+  options.order = order;
+  options.window = 2;
+  options.num_threads = threads;
+  options.ragged = Ragged::kOffsets;
+  auto pipeline = Pipeline::create(dataset, options);
+  REQUIRE_MESSAGE(pipeline.is_ok(), pipeline.status().message());
+  REQUIRE((*pipeline)->start(3, 0).is_ok());
+  std::vector<std::string> seen;
+  while (true) {
+    Batch batch;
+    const auto next = (*pipeline)->next(50'000'000, &batch);
+    REQUIRE_MESSAGE(next.is_ok(), next.status().message());
+    if (*next == Pipeline::Next::kEnd) return seen;
+    if (*next == Pipeline::Next::kNotYet) continue;
+    std::string bytes(reinterpret_cast<const char*>(batch.indices.data()), batch.indices.size() * 8);
+    for (const FieldOut& field : batch.fields) bytes.append(reinterpret_cast<const char*>(batch.at(field.values_at)), field.values_bytes);
+    seen.push_back(std::move(bytes));
+    change(seen.size());
+  }
+}
+
 }  // namespace
+
+TEST_CASE("batches are the same whenever the reader changes") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", 2000, 64, 20'000).is_ok());
+  DatasetOptions options;
+  options.choose_reader = true;
+  for (const OrderKind order : {OrderKind::kGlobal, OrderKind::kWindow, OrderKind::kSequential}) {
+    auto mapped = Dataset::open(dir / "d", 0, {});
+    REQUIRE(mapped.is_ok());
+    const std::vector<std::string> wanted = pass_of(*mapped, 2, order, [](std::size_t) {});
+    REQUIRE(wanted.size() == 106);
+    for (const int threads : {0, 1, 2, 8}) {
+      CAPTURE(threads);
+      auto dataset = Dataset::open(dir / "d", 0, options);
+      REQUIRE(dataset.is_ok());
+      std::set<std::string> readers;
+      const auto change = [&](std::size_t batch) {
+        (*dataset)->set_reader(kReaders[batch / 3 % 4], "tests");
+        readers.insert((*dataset)->reader_name());
+      };
+      CHECK(pass_of(*dataset, threads, order, change) == wanted);
+      CHECK(readers.size() >= 3);  // Rings may be refused.
+      CHECK(readers.count("mmap") == 1);
+    }
+  }
+}
+
+TEST_CASE("the reader follows the memory that is free, unless it was named") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", 2000, 64).is_ok());
+  DatasetOptions options;
+  options.choose_reader = true;
+  auto dataset = Dataset::open(dir / "d", 0, options);
+  REQUIRE(dataset.is_ok());
+  CHECK((*dataset)->reader() == io::ReaderKind::kMmap);
+  CHECK((*dataset)->reader_reason().find("it fits into memory") == 0);
+  (*dataset)->set_reader(io::ReaderKind::kDirect, "");  // Compared only: the reason stays.
+  CHECK((*dataset)->reader_reason().find("it fits into memory") == 0);
+  CHECK((*dataset)->follow_memory(1ull << 40));
+  CHECK((*dataset)->reader() == io::ReaderKind::kMmap);
+  CHECK(!(*dataset)->follow_memory(1ull << 40));
+  const bool cold = (*dataset)->follow_memory(1);  // Unless its pages are all in memory, as they may be right after writing.
+  CHECK(cold == ((*dataset)->reader() != io::ReaderKind::kMmap));
+  CHECK((*dataset)->claim_reader(&options));
+  CHECK((*dataset)->claim_reader(&options));
+  CHECK(!(*dataset)->claim_reader(&dir));
+  (*dataset)->release_reader(&dir);
+  CHECK(!(*dataset)->claim_reader(&dir));
+  (*dataset)->release_reader(&options);
+  CHECK((*dataset)->claim_reader(&dir));
+
+  auto named = Dataset::open(dir / "d", 0, {});
+  CHECK(!(*named)->follow_memory(1));
+  CHECK((*named)->reader_reason().empty());
+}
 
 TEST_CASE("a concatenation holds the samples of its datasets one after the other, for any number of threads") {
   const TempDir dir;
