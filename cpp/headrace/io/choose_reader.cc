@@ -13,7 +13,6 @@
 namespace headrace::io {
 namespace {
 
-constexpr std::size_t kMaxFiles = 16;
 constexpr unsigned kSamples = 64;  // of all files together
 // Shares of the files.
 constexpr double kWarmShare = 0.95;         // in memory, whoever it is that pays for it
@@ -25,7 +24,7 @@ constexpr double kGibibyte = 1 << 30;
 
 // Of some of the files; -1 where the system does not tell.
 double cached_share_of(const std::vector<std::string>& paths) {
-  const std::size_t files = std::min(kMaxFiles, paths.size());
+  const std::size_t files = std::min(kMostFilesLookedAt, paths.size());
   double sum = 0;
   unsigned counted = 0;
   for (std::size_t i = 0; i < files; ++i) {
