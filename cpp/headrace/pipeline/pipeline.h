@@ -5,7 +5,8 @@
 //
 // Owns:     slabs (free ones), the pass under way. A dropped pass lets its running tasks end by themselves; nothing is joined.
 // Memory:   batches under way stay within `prefetch_bytes` (one batch is always allowed), half of it where blocks are decoded:
-//           the other half is what the dataset brings to the process's cache of decoded blocks.
+//           the other half is what the dataset brings to the process's cache of decoded blocks. Of slabs that are free again, as many
+//           stay as were in use at most, within the same bound, or 64 MiB.
 // Threads:  one consumer at a time calls start/feed/next/replay/stop; stats() from any. Tasks touch their own batch, and the
 //           pass's mutex when a batch is done.
 // Forking:  every call in a child answers kForked; the destructor there leaks.
