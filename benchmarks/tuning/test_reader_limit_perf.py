@@ -89,14 +89,14 @@ def test_the_automatic_reader_under_a_limit(report: Any, tmp_path: Path, group: 
         for reader, (rate, who) in json.loads(done.stdout).items():
             rates[reader].append(rate)
             chosen = who if reader == "auto" else chosen
-    # In pairs of one round; of the reader that it chose it differs by noise alone.
+    # In pairs of one round; of the reader that it chose too: following the machine and comparing readers cost something.
     ratios = {
         reader: statistics.median(auto / other for other, auto in zip(rates[reader], rates["auto"], strict=True))
         for reader in _READERS
-        if reader not in ("auto", chosen)
+        if reader != "auto"
     }
     best = min(ratios, key=lambda reader: ratios[reader])
     report(
-        f"reader='auto' / the best other, {shape} samples, {order} order, memory for {held} of the files", ratios[best], at_least=0.95,
-        workload="tuning", chosen=chosen, best_other=best, **{f"rate_over_{reader}": ratio for reader, ratio in ratios.items()},
+        f"reader='auto' / the best by name, {shape} samples, {order} order, memory for {held} of the files", ratios[best], at_least=0.95,
+        workload="tuning", chosen=chosen, best=best, **{f"rate_over_{reader}": ratio for reader, ratio in ratios.items()},
     )  # fmt: skip

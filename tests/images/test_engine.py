@@ -185,7 +185,9 @@ def test_files_of_any_size(tmp_path: Path, num_workers: int) -> None:
         file.truncate(1 << 40)
     with pytest.raises(LimitExceededError, match=rf"sample 9: read {endless}: its 1099511627776 bytes are more than the \d+ that"):
         batches(data, batch_size=5, num_workers=num_workers)
-    delivered = torch.cat([image for image, _ in batches(data, batch_size=5, num_workers=num_workers, on_error="skip")])
+    loader = hr.DataLoader(data, batch_size=5, num_workers=num_workers, on_error="skip")
+    delivered = torch.cat([image for image, _ in loader])
+    assert loader.stats()["slab_bytes"] < 4 << 20  # Files are not part of a batch.
     assert torch.equal(delivered, one_by_one(root, transform, [i for i in range(21) if i != 9], 0, 0))
 
 

@@ -24,6 +24,21 @@ std::shared_ptr<Dataset> small(const std::string& path, std::uint64_t count, std
   return *dataset;
 }
 
+// Calls visit(batch) for each batch of a pass.
+template <typename Visit>
+void for_each_batch(const std::shared_ptr<Dataset>& dataset, const PipelineOptions& options, std::uint64_t epoch, const Visit& visit) {
+  auto pipeline = Pipeline::create(dataset, options);
+  REQUIRE_MESSAGE(pipeline.is_ok(), pipeline.status().message());
+  REQUIRE((*pipeline)->start(epoch, 0).is_ok());
+  while (true) {
+    Batch batch;
+    const auto next = (*pipeline)->next(50'000'000, &batch);
+    REQUIRE_MESSAGE(next.is_ok(), next.status().message());
+    if (*next == Pipeline::Next::kEnd) return;
+    if (*next == Pipeline::Next::kBatch) visit(batch);
+  }
+}
+
 // The first value of "raw" of each sample, which is its number in the dataset that holds it, in the order of delivery.
 std::vector<std::uint64_t> numbers(const std::shared_ptr<Dataset>& dataset, int threads, OrderKind order = OrderKind::kSequential) {
   PipelineOptions options;
@@ -32,20 +47,13 @@ std::vector<std::uint64_t> numbers(const std::shared_ptr<Dataset>& dataset, int 
   options.order = order;
   options.window = 2;
   options.num_threads = threads;
-  auto pipeline = Pipeline::create(dataset, options);
-  REQUIRE_MESSAGE(pipeline.is_ok(), pipeline.status().message());
-  REQUIRE((*pipeline)->start(0, 0).is_ok());
   std::vector<std::uint64_t> seen;
-  while (true) {
-    Batch batch;
-    const auto next = (*pipeline)->next(50'000'000, &batch);
-    REQUIRE_MESSAGE(next.is_ok(), next.status().message());
-    if (*next == Pipeline::Next::kEnd) return seen;
-    if (*next == Pipeline::Next::kNotYet) continue;
+  for_each_batch(dataset, options, 0, [&](const Batch& batch) {
     const auto* raw = reinterpret_cast<const float*>(batch.at(batch.fields[0].values_at));
     const std::size_t row = batch.fields[0].values_bytes / batch.indices.size() / sizeof(float);
     for (std::size_t slot = 0; slot < batch.indices.size(); ++slot) seen.push_back(static_cast<std::uint64_t>(raw[slot * row]));
-  }
+  });
+  return seen;
 }
 
 std::vector<std::uint64_t> counted(std::initializer_list<std::uint64_t> counts) {
@@ -74,21 +82,22 @@ std::vector<std::string> pass_of(const std::shared_ptr<Dataset>& dataset, int th
   options.window = 2;
   options.num_threads = threads;
   options.ragged = Ragged::kOffsets;
-  auto pipeline = Pipeline::create(dataset, options);
-  REQUIRE_MESSAGE(pipeline.is_ok(), pipeline.status().message());
-  REQUIRE((*pipeline)->start(3, 0).is_ok());
   std::vector<std::string> seen;
-  while (true) {
-    Batch batch;
-    const auto next = (*pipeline)->next(50'000'000, &batch);
-    REQUIRE_MESSAGE(next.is_ok(), next.status().message());
-    if (*next == Pipeline::Next::kEnd) return seen;
-    if (*next == Pipeline::Next::kNotYet) continue;
-    std::string bytes(reinterpret_cast<const char*>(batch.indices.data()), batch.indices.size() * 8);
-    for (const FieldOut& field : batch.fields) bytes.append(reinterpret_cast<const char*>(batch.at(field.values_at)), field.values_bytes);
+  for_each_batch(dataset, options, 3, [&](const Batch& batch) {
+    const std::size_t count = batch.indices.size();
+    std::string bytes(reinterpret_cast<const char*>(batch.indices.data()), count * 8);
+    const auto append = [&](std::size_t at, std::size_t size) {
+      if (at != FieldOut::kAbsent) bytes.append(reinterpret_cast<const char*>(batch.at(at)), size);
+    };
+    for (const FieldOut& field : batch.fields) {
+      append(field.offsets_at, (count + 1) * 8);
+      append(field.valid_at, count);
+      append(field.values_at, field.values_bytes);
+    }
     seen.push_back(std::move(bytes));
     change(seen.size());
-  }
+  });
+  return seen;
 }
 
 }  // namespace
