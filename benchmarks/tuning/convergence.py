@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-WORKERS = (0, 1, 2)
+_CORES = len(os.sched_getaffinity(0))
+WORKERS = (0, *(1 << power for power in range(_CORES.bit_length())))  # to all cores, by factors of two
 FACTORS = (1, 2, 4, 16)
 
 

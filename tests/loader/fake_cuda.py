@@ -127,7 +127,8 @@ class FakeCuda:
         return FakeEvent(self)
 
     @contextmanager
-    def use(self, stream: FakeStream) -> Iterator[None]:
+    def use(self, stream: FakeStream, before: FakeStream) -> Iterator[None]:
+        assert before is self.current_stream(stream.device)
         before, self.device = self.device, stream.device.index
         self._current.append(stream)
         try:
@@ -139,7 +140,7 @@ class FakeCuda:
     def copy(self, tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
         if self.copy_errors and (error := self.copy_errors.pop(0)) is not None:
             raise torch.cuda.OutOfMemoryError(error)
-        stream = self._current[-1]
+        stream = self._current[-1] if self._current else self.consumers[device.index]
         assert stream.device == device
         self.note("copy", stream.name, tensor.nbytes)
         self.sources.append(tensor.data_ptr())

@@ -11,7 +11,7 @@ import json
 import pickle
 import random
 import time
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict, deque, namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import torch.utils.data as data
 
 import headrace as hr
 from headrace.loader import cuda, pinning, transfer
-from tests.loader.fake_cuda import FakeCuda, FakeRuntimeLibrary, fake_library, release_done
+from tests.loader.fake_cuda import FakeCuda, FakeRuntimeLibrary, FakeStream, fake_library, release_done
 from tests.loader.samples import ROWS, answer_of, assert_same, damage, ids_of, numbered, run_python, torch_batch, write_all_kinds
 
 N = 100
@@ -66,9 +66,24 @@ def wait_until_ready(loader: hr.DataLoader, batches: int) -> None:
         time.sleep(0.001)
 
 
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch is small: each tensor is copied alone, on the stream beside the consumer's."""
+    monkeypatch.setattr(transfer, "ONE_COPY_BYTES", 0)
+
+
+@pytest.fixture(params=["one piece", "apart"])
+def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Copies that a batch of `dataset` takes: its two tensors in one piece, as small ones go, or each alone."""
+    if request.param == "one piece":
+        return 1
+    monkeypatch.setattr(transfer, "ONE_COPY_BYTES", 0)
+    return 2
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("ragged", ["padded", "offsets"])
-def test_every_kind_of_field_arrives(tmp_path: Path, device: FakeCuda, ragged: str, workers: int) -> None:
+def test_every_kind_of_field_arrives(tmp_path: Path, device: FakeCuda, pieces: int, ragged: str, workers: int) -> None:
     for container in ("dict", "tuple"):
         write_all_kinds(tmp_path / container, "lz4", container)
         options = {"num_workers": workers, "ragged": ragged}
@@ -77,6 +92,32 @@ def test_every_kind_of_field_arrives(tmp_path: Path, device: FakeCuda, ragged: s
         assert_same(got, list(hr.DataLoader(hr.open(tmp_path / container), 64, **options)))
         if container == "dict":
             assert_same(got, [torch_batch(range(i, min(ROWS, i + 64)), ragged) for i in range(0, ROWS, 64)])
+    copies = len(device.named("copy")) / (2 * -(-ROWS // 64))
+    assert copies == 2 if pieces == 1 else copies > 20  # Apart from the piece: a field whose values have no bytes.
+
+
+def test_a_small_batch_travels_as_one_piece(dataset: hr.Dataset, device: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    piece = 128 + 128  # id, up to where x begins, and x to a multiple of 16; names stay on the host.
+    for most, copies in ((piece, [piece]), (piece - 1, [80, 120])):
+        monkeypatch.setattr(transfer, "ONE_COPY_BYTES", most)
+        device.log.clear()
+        batch = next(iter(hr.DataLoader(dataset, 10, device="cuda")))
+        device.run()
+        assert_same(batch, next(iter(hr.DataLoader(dataset, 10))))
+        assert [note[2] for note in device.named("copy")] == copies
+        # On the consumer's own stream nothing has to be waited for.
+        assert [note[1] for note in device.named("wait", "record_stream")] == ["consumer 0"] * (0 if len(copies) == 1 else 3)
+        assert {note[1] for note in device.named("copy")} == {"consumer 0" if len(copies) == 1 else "copies 0"}
+        assert (batch["id"].untyped_storage().data_ptr() == batch["x"].untyped_storage().data_ptr()) == (len(copies) == 1)
+
+
+def test_what_lies_elsewhere_is_copied_beside_the_piece(dataset: hr.Dataset, device: FakeCuda) -> None:
+    """Which dataset a sample is of is no field: numpy made it."""
+    mixed = hr.mix([dataset, dataset], source="source")
+    got = list(hr.DataLoader(mixed, 30, seed=1, device="cuda"))
+    device.run()
+    assert_same(got, list(hr.DataLoader(mixed, 30, seed=1)))
+    assert len(device.named("copy")) == 2 * len(got)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
@@ -120,7 +161,11 @@ def test_a_slab_is_leased_until_its_copy_is_done(dataset: hr.Dataset, device: Fa
 
 
 @late
-def test_the_streams_wait_for_each_other_and_the_host_for_none(dataset: hr.Dataset, device: FakeCuda) -> None:
+@pytest.mark.usefixtures("apart")
+def test_the_streams_wait_for_each_other_and_the_host_for_none(
+    dataset: hr.Dataset, device: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "RUN_AHEAD_BYTES", 16 * 400)  # What is done with a batch of 400 bytes is noted alone.
     loader = hr.DataLoader(dataset.select(["id"]), 50, device="cuda:1")
     batches = list(loader)
     copies, consumer = "copies 1", "consumer 1"
@@ -136,7 +181,7 @@ def test_the_streams_wait_for_each_other_and_the_host_for_none(dataset: hr.Datas
     assert torch.cat([batch["id"] for batch in batches]).tolist() == list(range(N))
 
 
-def test_the_next_batch_is_copied_ahead_and_not_counted(dataset: hr.Dataset, device: FakeCuda) -> None:
+def test_the_next_batch_is_copied_ahead_and_not_counted(dataset: hr.Dataset, device: FakeCuda, pieces: int) -> None:
     loader = hr.DataLoader(dataset, 10, num_workers=2, prefetch_factor=2, device="cuda")
     plain = hr.DataLoader(dataset, 10)
     iterator, reference = iter(loader), iter(plain)
@@ -144,7 +189,7 @@ def test_the_next_batch_is_copied_ahead_and_not_counted(dataset: hr.Dataset, dev
         wait_until_ready(loader, min(2, 10 - step - (step > 0)))
         batch = next(iterator)
         want = next(reference)
-        ahead = len(device.named("copy")) // 2 - (step + 1)
+        ahead = len(device.named("copy")) // pieces - (step + 1)
         assert ahead == (1 if step < 9 else 0)
         device.run()
         assert_same(batch, want)
@@ -162,11 +207,11 @@ def test_the_next_batch_is_copied_ahead_and_not_counted(dataset: hr.Dataset, dev
         next(iterator)
 
 
-def test_without_threads_nothing_is_taken_ahead(dataset: hr.Dataset, device: FakeCuda) -> None:
+def test_without_threads_nothing_is_taken_ahead(dataset: hr.Dataset, device: FakeCuda, pieces: int) -> None:
     iterator = iter(hr.DataLoader(dataset, 10, device="cuda"))
     for step in range(3):
         next(iterator)
-        assert len(device.named("copy")) == 2 * (step + 1)
+        assert len(device.named("copy")) == pieces * (step + 1)
 
 
 def trace(loader: hr.DataLoader, run: Callable[[], None] = lambda: None) -> list[Any]:
@@ -255,11 +300,11 @@ def test_an_error_that_was_raised_holds_no_memory(tmp_path: Path, device: FakeCu
         gc.enable()
 
 
-def test_no_room_on_the_device_loses_no_batch(dataset: hr.Dataset, device: FakeCuda) -> None:
+def test_no_room_on_the_device_loses_no_batch(dataset: hr.Dataset, device: FakeCuda, pieces: int) -> None:
     loader = hr.DataLoader(dataset, 10, num_workers=2, prefetch_factor=2, device="cuda")
     iterator = iter(loader)
     wait_until_ready(loader, 3)
-    device.copy_errors = [None, None, None, "full"]  # The second tensor of the batch ahead.
+    device.copy_errors = [None] * (2 * pieces - 1) + ["full"]  # The last copy of the batch ahead.
     got = [next(iterator)]
     device.copy_errors = ["full"]
     with pytest.raises(torch.cuda.OutOfMemoryError, match="full"):  # In its turn there is still none:
@@ -271,9 +316,41 @@ def test_no_room_on_the_device_loses_no_batch(dataset: hr.Dataset, device: FakeC
 
 
 @late
-def test_more_copies_than_the_link_needs_wait_for_the_oldest(dataset: hr.Dataset, device: FakeCuda) -> None:
+def test_a_small_batch_follows_a_consumer_to_another_stream(dataset: hr.Dataset, device: FakeCuda) -> None:
+    loader = hr.DataLoader(dataset, 10, num_workers=2, prefetch_factor=2, device="cuda")
+    iterator = iter(loader)
+    wait_until_ready(loader, 2)
+    got = [next(iterator)]
+    assert len(device.named("copy")) == 2  # The second is on its way, on the first stream.
+    before, device.consumers[0] = device.consumers[0], FakeStream(device, "another", 0)
+    got.append(next(iterator))
+    assert device.named("wait") == [("wait", "another", device.named("record")[1][2])]
+    assert device.named("record_stream") == [("record_stream", "another", 256)]
+    device.consumers[0].run()  # Brings the copy on the first stream about.
+    assert before.queue == deque() or got[1]["id"].tolist() == list(range(10, 20))
+    before.run()
+    assert_same(got, list(hr.DataLoader(dataset, 10))[:2])
+
+
+@late
+def test_small_copies_behind_a_busy_consumer_hold_so_much_memory(dataset: hr.Dataset, device: FakeCuda) -> None:
+    """Page-locked memory of the budget: 1000 bytes, and the batch that passes it."""
+    iterator = iter(hr.DataLoader(dataset, 10, device="cuda", budget=hr.Budget(pinned_bytes=1000)))
+    for step in range(9):
+        next(iterator)
+        assert len(transfer._lanes[cuda.runtime, 0]) == min(step + 1, 4)
+    assert len(device.named("synchronize")) == 5
+
+
+@late
+@pytest.mark.usefixtures("apart")
+@pytest.mark.parametrize("most", [0, 2 * 200, 5 * 200])
+def test_more_copies_than_the_link_needs_wait_for_the_oldest(
+    dataset: hr.Dataset, device: FakeCuda, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(transfer, "COPY_AHEAD_BYTES", most)
     iterator = iter(hr.DataLoader(dataset, 10, device="cuda"))
-    got = [next(iterator) for _ in range(transfer.MAX_COPIES)]
+    got = [next(iterator) for _ in range(max(2, most // 200 + 1))]  # Within the bytes, and one that passes them; two in any case.
     assert device.named("synchronize") == []
     got.append(next(iterator))
     copied = [note[2] for note in device.named("record") if note[1] == "copies 0"]
@@ -284,6 +361,7 @@ def test_more_copies_than_the_link_needs_wait_for_the_oldest(dataset: hr.Dataset
 
 
 @late
+@pytest.mark.usefixtures("apart")
 def test_a_consumer_far_behind_is_waited_for(dataset: hr.Dataset, device: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 10 * (8 + 12)
     monkeypatch.setattr(transfer, "RUN_AHEAD_BYTES", 3 * size)
@@ -295,6 +373,18 @@ def test_a_consumer_far_behind_is_waited_for(dataset: hr.Dataset, device: FakeCu
         # Finished with: none. At hand: this batch, and up to three others within the bytes.
         assert len(waited) == max(0, step - 4), step
         device.streams[-1].run()
+
+
+@late
+@pytest.mark.usefixtures("apart")
+def test_what_is_done_with_small_batches_is_noted_together(dataset: hr.Dataset, device: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "RUN_AHEAD_BYTES", 16 * 4 * 200)
+    notes = []
+    for _ in hr.DataLoader(dataset, 10, device="cuda"):
+        device.streams[-1].run()
+        notes.append(len([note for note in device.named("record") if note[1] == "consumer 0"]))
+    assert notes == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]
+    assert len([note for note in device.named("record") if note[1] == "consumer 0"]) == 3  # The rest as the pass ends.
 
 
 @late
@@ -326,7 +416,7 @@ def test_the_device_is_an_attribute_as_it_was_given(dataset: hr.Dataset, device:
         device.run()
         assert batch["id"][0] == 0
         # Without an index: the device that is current where the pass begins.
-        assert {note[1] for note in device.named("copy")} == (set() if given in (None, "cpu") else {"copies 1"})
+        assert {note[1] for note in device.named("copy")} == (set() if given in (None, "cpu") else {"consumer 1"})
 
 
 def test_replay_break_epochs_and_several_passes(dataset: hr.Dataset, device: FakeCuda) -> None:

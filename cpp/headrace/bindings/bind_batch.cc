@@ -179,6 +179,36 @@ py::tuple all_dlpacks(const Batch& batch) {
   return out;
 }
 
+// From the first byte of the batch's tensors (of numbers, ragged ones too) to the last, where all lie in one slab and within `most` bytes: one copy is
+// cheaper than theirs. As long as whole items of any dtype.
+py::object piece_of(const Batch& batch, std::size_t most) {
+  if (!batch.more_slabs.empty()) return py::none();
+  constexpr std::size_t kItem = 16;  // of the widest dtype; parts begin at multiples of 64, and a slab ends at one
+  const std::size_t rows = batch.indices.size();
+  std::size_t begin = FieldOut::kAbsent;
+  std::size_t end = 0;
+  std::size_t count = 0;
+  const auto add = [&](std::size_t at, std::size_t bytes) {
+    if (at == FieldOut::kAbsent || bytes == 0) return;
+    begin = std::min(begin, at);
+    end = std::max(end, at + bytes);
+    ++count;
+  };
+  for (const FieldOut& out : batch.fields) {
+    const Field& field = field_of(batch, out);
+    const bool is_text = field.dtype == DType::kFixedBytes || field.dtype == DType::kFixedString;
+    if (is_text || (field.is_variable() && field.kind != Kind::kRagged)) continue;
+    add(out.values_at, out.values_bytes);
+    add(out.offsets_at, (rows + 1) * sizeof(std::int64_t));
+    add(out.lengths_at, rows * sizeof(std::int64_t));
+    add(out.valid_at, rows);
+  }
+  if (count == 0) return py::none();
+  end = (end + kItem - 1) / kItem * kItem;
+  if (end - begin > most) return py::none();
+  return dlpack_capsule(batch.slab, batch.slab->data() + begin, {1, 8, 1}, {static_cast<std::int64_t>(end - begin)});
+}
+
 // Some of its fields, over the same memory: what one dataset of a zip brought.
 std::shared_ptr<Batch> part_of(const Batch& batch, std::size_t begin, std::size_t end) {
   if (begin > end || end > batch.fields.size()) {
@@ -234,6 +264,7 @@ void register_batch(py::module_& m) {
           py::arg("field"))
       .def("part", &part_of, py::arg("begin"), py::arg("end"))
       .def("dlpacks", &all_dlpacks)
+      .def("piece", &piece_of, py::arg("most"))
       .def("dlpack", &to_dlpack, py::arg("field"), py::arg("part") = "values")
       .def_property_readonly("page_locked",
                              [](const Batch& b) {

@@ -240,6 +240,8 @@ class Batch:
         """The same samples with the fields [begin, end) alone, over the same memory. Raises IndexError."""
     def dlpacks(self) -> tuple[Any, ...]:
         """The capsules of all fields' values, as dlpack() makes them."""
+    def piece(self, most: int) -> Any:
+        """A capsule over all bytes from the first tensor's to the last's, uint8 (n,), n a multiple of 16; None if there are none, several slabs, or more than `most`."""
     def dlpack(self, field: int, part: str = "values") -> Any:
         """A DLPack capsule ("dltensor") of part "values", "offsets", "lengths" or "valid"; shares memory. Dates arrive as int64."""
     @property

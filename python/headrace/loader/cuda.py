@@ -51,8 +51,8 @@ class Runtime(Protocol):
     def new_event(self) -> Event:
         """An event that is not recorded yet."""
 
-    def use(self, stream: Stream) -> AbstractContextManager[Any]:
-        """Make the stream, and its device, current."""
+    def use(self, stream: Stream, before: Stream) -> AbstractContextManager[Any]:
+        """Make the stream current, and its device. before: the calling thread's own stream for that device, which is current afterwards."""
 
     def copy(self, tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Begin a copy on the current stream, into memory allocated there."""
@@ -70,6 +70,28 @@ class Runtime(Protocol):
         """Whether slabs can be page-locked."""
 
 
+class _Current:
+    """Makes a stream of the thread's device current. As torch.cuda.stream(), which looks everything up again: once a batch, that is much of what it costs."""
+
+    __slots__ = ("_before", "_stream")
+
+    def __init__(self, stream: Any, before: Any) -> None:
+        self._stream, self._before = stream, before
+
+    def __enter__(self) -> None:
+        torch.cuda.set_stream(self._stream)
+
+    def __exit__(self, *error: object) -> None:
+        torch.cuda.set_stream(self._before)
+
+
+@contextmanager
+def _on_other_device(stream: Any) -> Iterator[None]:
+    # The device first: torch.cuda.stream() alone would set the thread's own device again, and so make a context on one that nobody uses.
+    with torch.cuda.device(stream.device), torch.cuda.stream(stream):
+        yield
+
+
 class CudaRuntime:
     """torch.cuda."""
 
@@ -83,17 +105,16 @@ class CudaRuntime:
         return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def current_stream(self, device: torch.device) -> Stream:  # noqa: D102
-        return torch.cuda.current_stream(device)
+        return torch.cuda.current_stream(device.index)
 
     def new_event(self) -> Event:  # noqa: D102
         # Blocking: who waits for it sleeps, and leaves the core to the engine.
         return torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
 
-    @contextmanager
-    def use(self, stream: Any) -> Iterator[None]:  # noqa: D102
-        # The device first: torch.cuda.stream() alone would set the thread's own device again, and so make a context on one that nobody uses.
-        with torch.cuda.device(stream.device), torch.cuda.stream(stream):
-            yield
+    def use(self, stream: Any, before: Any) -> AbstractContextManager[Any]:  # noqa: D102
+        if torch.cuda.current_device() == stream.device_index:
+            return _Current(stream, before)
+        return _on_other_device(stream)
 
     def copy(self, tensor: torch.Tensor, device: torch.device) -> torch.Tensor:  # noqa: D102
         return tensor.to(device, non_blocking=True)

@@ -43,6 +43,7 @@ class DeviceIterator(NativeIterator):
 
     def _next_alone(self) -> Any:
         self._transfer.release_done()  # First: the engine may use that memory again.
+        self._transfer.find_stream()
         if self._items and self.changes_size():
             self._items.clear()  # Cut before somebody changed the size.
         while self._items or self.pipeline is not None:
@@ -59,7 +60,7 @@ class DeviceIterator(NativeIterator):
                 self._raise(item)
             if self.count(item.batch):
                 return batch
-        self._transfer.end_use()
+        self._transfer.end_use(is_last=True)
         raise StopIteration
 
     def _load(self) -> _Item:

@@ -218,7 +218,7 @@ class DataLoader(EngineLoader):
         self.hear_sampler()
         if self._is_prepared and self.device is None:
             device = prepared_device()
-        iterator = NativeIterator(self) if device is None else DeviceIterator(self, Transfer(device))
+        iterator = NativeIterator(self) if device is None else DeviceIterator(self, Transfer(device, self.budget))
         self._latest = weakref.ref(iterator)
         return PreparedPass(iterator) if self._is_prepared else iterator
 
