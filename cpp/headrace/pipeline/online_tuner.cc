@@ -24,6 +24,10 @@ constexpr int kAccept = 3, kReject = -2, kMostPairs = 7;
 constexpr double kPauseFactor = 16;  // a consumer that takes so much longer than usual does something else: validation, a checkpoint
 constexpr double kPauseNs = 20'000'000;
 constexpr int kPassesInSlice = 3;
+constexpr int kFewThreads = 2;  // none of so few is given up for being needless only
+
+int doubled(int threads) { return std::max(threads + 1, 2 * threads); }
+int halved(int threads) { return threads > 2 ? (threads + 1) / 2 : threads - 1; }
 
 }  // namespace
 
@@ -127,15 +131,31 @@ Setting OnlineTuner::moved(Move move) const {
   Setting out = kept_;
   switch (move) {
     case Move::kDeeper: out.ahead = kept_.ahead < bounds_.max_ahead / 2 ? kept_.ahead * 2 : bounds_.max_ahead; break;
-    case Move::kMoreThreads:
-      ++out.threads;
-      out.ahead = std::max(out.ahead, static_cast<std::uint32_t>(out.threads) + 1);  // Each has one to do, and one is taken.
-      break;
-    case Move::kFewerThreads: --out.threads; break;
+    case Move::kMoreThreads: out.threads = doubled(kept_.threads); break;
+    case Move::kFewerThreads: out.threads = halved(kept_.threads); break;
+    case Move::kSomeMore: out.threads = std::min(kept_.threads + std::max(1, kept_.threads / 8), doubled(kept_.threads)); break;
+    case Move::kSomeFewer: out.threads = std::max(kept_.threads - std::max(1, kept_.threads / 8), halved(kept_.threads)); break;
     case Move::kShallower: out.ahead = (kept_.ahead + 1) / 2; break;
     case Move::kBack: out = before_search_; break;
   }
+  out = bounds_.clamp(out);
+  if (out.threads > kept_.threads && move != Move::kBack) {
+    out.ahead = std::max(out.ahead, static_cast<std::uint32_t>(out.threads) + 1);  // Each has one to do, and one is taken.
+  }
   return bounds_.clamp(out);
+}
+
+// Whether the candidate is the better one if it is as good: with less memory, as long as each thread has its batches; or with half as many
+// threads, which leaves cores to others.
+bool OnlineTuner::spares() const {
+  if (move_ == Move::kShallower) return candidate_.ahead >= 2 * static_cast<std::uint32_t>(candidate_.threads) + 2;
+  return move_ == Move::kFewerThreads && candidate_.threads >= kFewThreads;
+}
+
+// Among few threads, some more or fewer is the move that was tried just before.
+bool OnlineTuner::repeats() const {
+  return (move_ == Move::kSomeMore && candidate_ == moved(Move::kMoreThreads)) ||
+         (move_ == Move::kSomeFewer && candidate_ == moved(Move::kFewerThreads));
 }
 
 // The move was not better: the next one, until all have failed in a row.
@@ -143,7 +163,7 @@ void OnlineTuner::try_next() {
   while (++failed_moves_ < kMoves) {
     move_ = static_cast<Move>((static_cast<int>(move_) + 1) % kMoves);
     candidate_ = moved(move_);
-    if (candidate_ == kept_) continue;
+    if (candidate_ == kept_ || repeats()) continue;
     pairs_ = score_ = 0;
     second_of_pair_ = false;
     return begin_slice(kept_);
@@ -184,9 +204,7 @@ void OnlineTuner::end_compared_slice() {
 
 void OnlineTuner::judge(double ratio) {
   ++pairs_;
-  // As good with less memory is better, as long as each thread has its batches.
-  const bool spares = move_ == Move::kShallower && candidate_.ahead >= 2 * static_cast<std::uint32_t>(candidate_.threads) + 2;
-  score_ += ratio > kFarBetter ? 2 : ratio > (spares ? kAsGood : kBetter) ? 1 : ratio < kFarWorse ? -2 : -1;
+  score_ += ratio > kFarBetter ? 2 : ratio > (spares() ? kAsGood : kBetter) ? 1 : ratio < kFarWorse ? -2 : -1;
   if (score_ >= kAccept) return decide(true);
   if (score_ <= kReject || pairs_ == kMostPairs) return decide(false);
   begin_slice(current_);

@@ -1,6 +1,9 @@
 // Chooses how many threads a pass uses and how many batches it keeps ahead, from what its consumer sees: samples a second, and the share of
 // that time spent waiting. Which batches come does not depend on it: order is arithmetic.
 //
+// Threads come in twos: on many cores the difference that one makes drowns in noise, while batches of microseconds, or a consumer that
+// shares a lock with others, may want two of sixteen. An eighth more or fewer is tried after that.
+//
 // It watches. Where waiting leaves something to gain, it compares: another setting in turn with the present one, in short slices, so that a
 // machine whose speed drifts slows down both; the better stays. Then it rests, longer each time that nothing was better, and looks again
 // once the rate is another.
@@ -45,8 +48,8 @@ class OnlineTuner {
   std::uint64_t changes() const { return changes_; }  // settings that won a comparison
 
  private:
-  enum class Move : std::uint8_t { kDeeper, kMoreThreads, kFewerThreads, kShallower, kBack };
-  static constexpr int kMoves = 4;  // those that a search tries; kBack asks, at its end, whether it was worth it
+  enum class Move : std::uint8_t { kDeeper, kMoreThreads, kFewerThreads, kSomeMore, kSomeFewer, kShallower, kBack };
+  static constexpr int kMoves = 6;  // those that a search tries; kBack asks, at its end, whether it was worth it
 
   struct Slice {
     std::uint64_t settle = 0;  // batches that still belong to the setting before
@@ -63,6 +66,8 @@ class OnlineTuner {
   void judge(double ratio);
   void decide(bool accept);
   Setting moved(Move move) const;
+  bool spares() const;
+  bool repeats() const;
   std::uint64_t consumer_ns(std::uint64_t gap_ns, std::uint64_t waited_ns);
 
   SettingBounds bounds_;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <initializer_list>
+#include <utility>
 #include <vector>
 
 using namespace headrace::pipeline;
@@ -65,7 +67,59 @@ double storage(Setting s) { return 10 * std::min<double>(s.ahead, 48); }
 // Waking a thread costs more than the batch.
 double tiny(Setting s) { return s.threads == 0 ? 90'000 : 60'000 - 10'000 * s.threads; }
 
+// Sixteen cores, as two machines were seen: rates by threads, flattened by what is ahead.
+double by_threads(int threads, std::initializer_list<std::pair<int, double>> seen) {
+  auto below = *seen.begin();
+  for (const auto& [count, rate] : seen) {
+    if (count == threads) return rate;
+    if (count > threads) return below.second + (rate - below.second) * (threads - below.first) / (count - below.first);
+    below = {count, rate};
+  }
+  return below.second;
+}
+double gather_of_16(Setting s) { return by_threads(s.threads, {{0, 8e3}, {1, 12e3}, {2, 22e3}, {4, 41e3}, {8, 63e3}, {16, 58e3}}); }
+double tiny_of_16(Setting s) {
+  return by_threads(s.threads, {{0, 55e3}, {1, 80e3}, {2, 96e3}, {4, 88e3}, {8, 72e3}, {16, 57e3}}) * (s.ahead < 8 ? 0.7 : 1);
+}
+double decode_of_16(Setting s) { return 300 * std::max(0.9, std::min<double>(s.threads, s.ahead)); }
+double twelve_of_16(Setting s) { return 300 * std::max(0.9, s.threads <= 12 ? s.threads : 12 - 1.5 * (s.threads - 12)); }
+double shared_lock(Setting s) { return 20e3 - 300 * s.threads; }  // what a consumer sees that waits for others, not for batches
+
 }  // namespace
+
+TEST_CASE("on sixteen cores it finds two threads, or eight, or all") {
+  for (double (*rate)(Setting) : {gather_of_16, tiny_of_16, decode_of_16, twelve_of_16, shared_lock}) {
+    for (const Setting first : {Setting{16, 34}, Setting{2, 6}, Setting{8, 64}}) {
+      const SettingBounds bounds{0, 16, 1, 256};
+      Machine machine{rate};
+      OnlineTuner tuner(first, bounds);
+      tuner.begin_pass(machine.now);
+      machine.run(tuner, 4);
+      CAPTURE(first.threads);
+      CAPTURE(tuner.setting().threads);
+      CAPTURE(tuner.setting().ahead);
+      CHECK(machine.rate(tuner.setting()) >= 0.95 * machine.best(bounds));
+      int good = 0;
+      for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        Machine noisy{rate, 0, 0.1, seed};
+        noisy.seed_of_weather = seed * 77;
+        OnlineTuner other(first, bounds);
+        other.begin_pass(0);
+        noisy.run(other, 30);
+        good += noisy.rate(other.setting()) >= 0.9 * noisy.best(bounds) ? 1 : 0;
+      }
+      CHECK(good >= 18);
+    }
+  }
+}
+
+TEST_CASE("threads that add nothing are given back, down to two") {
+  Machine machine{[](Setting) { return 1000.0; }};
+  OnlineTuner tuner({16, 34}, {0, 16, 1, 256});
+  tuner.begin_pass(0);
+  machine.run(tuner, 10);
+  CHECK(tuner.setting().threads == 2);
+}
 
 TEST_CASE("in a few seconds it is within 5 % of the best fixed setting, whatever binds") {
   struct Case {
