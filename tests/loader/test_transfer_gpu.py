@@ -91,10 +91,12 @@ def test_slabs_are_page_locked_and_torch_sees_it(source: Any) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
 @pytest.mark.parametrize("side", [False, True], ids=["default stream", "a stream of the consumer's own"])
-def test_a_slow_consumer_sees_every_batch_whole(source: Any, workers: int, side: bool) -> None:
+@pytest.mark.parametrize("size", [256, 32])  # 4 MiB, and one that is small: it travels as one piece
+def test_a_slow_consumer_sees_every_batch_whole(source: Any, workers: int, side: bool, size: int) -> None:
     """The host runs far ahead: batches are dropped, and their slabs and device memory used anew, long before the device comes to them."""
-    loader = hr.DataLoader(source, 256, True, num_workers=workers, prefetch_factor=1, device="cuda")
-    plain = hr.DataLoader(source, 256, True)
+    source = source.subset(range(16 * size))
+    loader = hr.DataLoader(source, size, True, num_workers=workers, prefetch_factor=1, device="cuda")
+    plain = hr.DataLoader(source, size, True)
     stream = torch.cuda.Stream() if side else torch.cuda.current_stream()
     with torch.cuda.stream(stream):
         for _ in range(4):
