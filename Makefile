@@ -16,6 +16,7 @@ DEMO_ARGS ?=
 VENV := .venv
 RIVALS := .venv-rivals
 TRAINERS := .venv-integrations
+OLDEST := .venv-oldest
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 WERROR := --config-settings=cmake.define.HEADRACE_WERROR=ON
@@ -29,7 +30,7 @@ ifneq ($(shell command -v ccache 2>/dev/null),)
 export CMAKE_CXX_COMPILER_LAUNCHER := ccache
 endif
 
-.PHONY: help setup demo test test-cpp test-python test-integrations bench bench-rivals lint format wheel sanitize clean FORCE
+.PHONY: help setup demo test test-cpp test-python test-integrations test-oldest bench bench-rivals lint format wheel sanitize clean FORCE
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1   \2/p' Makefile
@@ -115,6 +116,18 @@ $(TRAINERS)/.complete: tests/integrations/requirements.txt $(STAMP)/package
 	  echo "import site; site.addsitedir('$$below')" >$$site/headrace_setup.pth; \
 	  $(TRAINERS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<; \
 	  cp $< $(TRAINERS)/requirements.txt; fi
+	@touch $@
+
+# A download of some gigabytes, and the wheel of headrace as a user has it: not part of what every change must pass.
+test-oldest: $(OLDEST)/.complete  ## the Python tests with the oldest versions that pyproject.toml allows, installed in .venv-oldest
+	@$(OLDEST)/bin/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+
+$(OLDEST)/.complete: tests/oldest_versions.txt $(STAMP)/package $(shell find python -name '*.py')
+	@if ! cmp -s $< $(OLDEST)/versions.txt; then echo "headrace: installing the oldest versions in $(OLDEST)"; \
+	  $(PY) -m venv --clear $(OLDEST); \
+	  $(OLDEST)/bin/python -m pip --disable-pip-version-check --quiet install --prefer-binary -r $<; \
+	  cp $< $(OLDEST)/versions.txt; fi
+	@$(OLDEST)/bin/python -m pip --disable-pip-version-check --quiet install --no-build-isolation --no-deps --force-reinstall .
 	@touch $@
 
 sanitize: | $(STAMP)/venv build  ## the C++ tests under AddressSanitizer + UBSan, then under ThreadSanitizer

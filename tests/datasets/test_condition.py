@@ -21,7 +21,7 @@ NULL = RNG.random(ROWS) < 0.2
 M = RNG.integers(0, 10, ROWS)
 S = np.array([f"s{i}" for i in RNG.integers(0, 5, ROWS)], dtype=object)
 B = S.astype("S2")
-T = np.where(RNG.random(ROWS) < 0.1, np.datetime64("NaT"), np.datetime64("2020-06-01") + N.astype("timedelta64[D]"))
+T = np.where(RNG.random(ROWS) < 0.1, np.datetime64("NaT", "D"), np.datetime64("2020-06-01") + N.astype("timedelta64[D]"))
 D = T - np.datetime64("2020-06-01")
 
 

@@ -164,7 +164,8 @@ def test_a_splitter_that_lacks_labels_says_what_to_give() -> None:
 INTERRUPTED = """
 import sys, numpy as np, headrace as hr
 def fit(train):
-    print("fitting", flush=True)
+    sys.stdout.write("fitting\\n")  # one write: print() makes two, and another thread's may come between
+    sys.stdout.flush()
     while True:
         pass
 try:

@@ -59,7 +59,8 @@ class Drawing(Squares):
                 np.random.rand(),
                 np.random.randint(0, 1000),
                 np.random.normal(),
-                torch.rand(1, generator=info.rng.torch_generator).item() if info else torch.rand(1).item(),
+                # Torch before 2.12 gives workers no generators.
+                torch.rand(1, generator=info.rng.torch_generator).item() if hasattr(info, "rng") else torch.rand(1).item(),
             ],
             dtype=torch.float64,
         )

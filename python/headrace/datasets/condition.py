@@ -123,8 +123,10 @@ class _Compare(Condition):
         try:
             if dtype.kind == "M" and not isinstance(value, bool | int | float):
                 return np.datetime64(value)
+            # A number counts in the field's unit; numpy 2.5 deprecates durations without one.
             if dtype.kind == "m" and not is_text:
-                return np.timedelta64(value)
+                is_number = isinstance(value, int | np.integer) and not isinstance(value, np.timedelta64)
+                return np.asarray(value).astype(dtype)[()] if is_number else np.timedelta64(value)
             if dtype.kind == "S" and isinstance(value, str):
                 return value.encode()
         except ValueError as error:

@@ -68,10 +68,7 @@ class HuggingFaceTable(ArrayDataset):
         """columns: of numbers, cut alike. texts: Arrow columns. rows: which; None: all. like: the dataset, for format and name."""
         self._texts, self._order, self._transposed = texts, order, like._format_type in (None, "python")
         super().__init__(columns, "dict", rows, path=f"datasets.Dataset {like._fingerprint}")
-        floats = "float64" if self._transposed else "float32"
-        wanted = {
-            field.name: floats if field.dtype.startswith("float") else "int64" for field in self._schema.fields if field.dtype != "bool"
-        }
+        wanted = {field.name: _delivered(field, like) for field in self._schema.fields if field.dtype != "bool"}
         self._apply(NO_CHANGE.with_dtypes(wanted, self._schema.names, self.path))
 
     def _apply(self, change: Change) -> None:
@@ -120,6 +117,25 @@ def read_table(dataset: Any) -> HuggingFaceTable:
     columns = {name: [_numbers(name, part.column(i)) for part in parts] for i, name in enumerate(numbers)}
     rows = None if dataset._indices is None else dataset._indices.column(0).to_numpy().astype(np.int64)
     return HuggingFaceTable(columns, texts, order, rows, dataset)
+
+
+def _delivered(field: Field, dataset: Any) -> str:
+    """The dtype that torch's collate makes of the dataset's own samples."""
+    if not field.dtype.startswith("float"):
+        return "int64"
+    if dataset._format_type not in (None, "python"):
+        return "float32"
+    # Arrow before 21 gives a half as numpy's, later ones as a Python float.
+    is_numpys = field.dtype == "float16" and isinstance(_first_number(dataset._data.table.column(field.name)), np.float16)
+    return "float16" if is_numpys else "float64"
+
+
+def _first_number(column: Any) -> Any:
+    """The first value of an Arrow column, the first of that if it is a list, and so on; None without one."""
+    value = column[0].as_py() if len(column) else None
+    while isinstance(value, list):
+        value = value[0] if value else None
+    return value
 
 
 def _check_feature(name: str, feature: Any) -> None:

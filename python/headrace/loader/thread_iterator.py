@@ -189,7 +189,8 @@ class _WorkerMaker:
     def _enter(self, dataset: Any, generators: PrivateGenerators, number: int) -> None:
         seed = key_of(self._key, self._epoch, _STREAM, number)
         generators.begin(seed)
-        info = data._utils.worker.WorkerInfo(number, self._count, seed, dataset, *_rng(generators))
+        # By name: until torch 2.11 WorkerInfo takes nothing else.
+        info = data._utils.worker.WorkerInfo(id=number, num_workers=self._count, seed=seed, dataset=dataset, **_rng(generators))
         enter_worker(info)
         if self._start is not None:
             with generators:
@@ -226,7 +227,7 @@ def _tag(index: Any) -> int:
     return int(index) if isinstance(index, int) else key_of(*repr(index).encode())
 
 
-def _rng(generators: PrivateGenerators) -> tuple[Any, ...]:
+def _rng(generators: PrivateGenerators) -> dict[str, Any]:
     """What torch.thread_safe_generator() looks at, where this torch has it."""
     container = getattr(data._utils.worker, "_RNG", None)
-    return () if container is None else (container(generators.random, generators.torch, None), "thread")
+    return {} if container is None else {"rng": container(generators.random, generators.torch, None), "worker_method": "thread"}

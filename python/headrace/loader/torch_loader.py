@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,9 @@ from headrace.loader.worker_process import SeededWorkers
 from headrace.sampling.batch_schedule import BatchSchedule
 
 __all__ = ["TorchLoader"]
+
+# Torch before 2.6 takes no in_order, and always delivers in order.
+_TAKES_IN_ORDER = "in_order" in inspect.signature(torch.utils.data.DataLoader.__init__).parameters
 
 
 class TorchLoader(torch.utils.data.DataLoader[Any]):
@@ -32,6 +36,10 @@ class TorchLoader(torch.utils.data.DataLoader[Any]):
         # Threads have a timeout at any num_workers, and nothing to start that a context would start.
         is_threaded = self.parallel == "thread" and not self.is_disabled
         later = {name: arguments.pop(name) for name in ("timeout", "multiprocessing_context")} if is_threaded else {}
+        if not _TAKES_IN_ORDER:
+            if not (arguments["in_order"] or is_threaded):
+                raise ValueError(f"in_order=False needs torch 2.6, this is {torch.__version__}; leave it out, or use parallel='thread'")
+            later["in_order"] = arguments.pop("in_order")
         super().__init__(**arguments)
         for name, value in later.items():
             setattr(self, name, value)
