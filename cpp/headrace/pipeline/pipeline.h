@@ -71,6 +71,7 @@ struct PipelineStats {
   std::uint64_t prefetch_bytes = 0;
   bool is_tuned = false, is_searching = false;  // tune() was called; it compares settings right now
   std::uint64_t setting_changes = 0;            // by tuning
+  std::uint32_t timed_one_in = 1;               // of how many batches one is timed now
 };
 
 class Pipeline {
@@ -162,8 +163,9 @@ class Pipeline {
   bool first_delivered_ = false;
   std::uint64_t quick_wait_ns_ = 0, slow_wait_ns_ = 0;  // for the next batch, so far
   TimedBatches timed_;
-  Seen seen_;                         // since the clock was read
-  std::uint64_t usual_wait_ns_ = 0;  // for a batch, but for what is slow: the latest that was timed
+  std::atomic<bool> is_sampled_{false};  // as stats() says
+  Seen seen_;                            // since the clock was read
+  std::uint64_t usual_wait_ns_ = 0;      // for a batch, but for what is slow: the latest that was timed
   // What is in force: as the options say, unless tuned. Written by the consumer, read by stats() from any thread.
   std::atomic<int> threads_{0};
   std::atomic<std::uint32_t> ahead_{1};
