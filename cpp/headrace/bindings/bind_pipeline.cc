@@ -112,6 +112,7 @@ py::dict stats_dict(const Pipeline& p) {
   out["prefetch_bytes"] = s.prefetch_bytes;
   out["tuning"] = !s.is_tuned ? "off" : s.is_searching ? "searching" : "settled";
   out["setting_changes"] = s.setting_changes;
+  out["timed_one_in"] = s.timed_one_in;
   const pipeline::WaitCounts& waits = p.waits();
   py::list counts;  // as far as there are any
   std::size_t end = pipeline::WaitCounts::kBuckets;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "headrace/base/clock.h"
+#include "headrace/io/stage_time.h"
 
 namespace headrace::io {
 
@@ -22,22 +23,18 @@ struct Counters {
   std::atomic<std::uint64_t> cache_misses{0};  // blocks looked for in vain, and so decoded
 };
 
-// Adds the time of a scope to a counter.
+// Adds the time of a scope to a counter: of something slow, which is always measured.
 class ScopedTime {
  public:
-  explicit ScopedTime(std::atomic<std::uint64_t>& counter) : ScopedTime(counter, now_ns()) {}
-  // From a reading of the clock that the caller has already: of a tiny batch, readings are a good part of the work.
-  ScopedTime(std::atomic<std::uint64_t>& counter, std::int64_t start) : counter_(counter), start_(start) {}
+  explicit ScopedTime(std::atomic<std::uint64_t>& counter) : counter_(counter), start_(now_ns()) { StageTime::slow(start_); }
   ~ScopedTime() { stop(); }
   ScopedTime(const ScopedTime&) = delete;
   ScopedTime& operator=(const ScopedTime&) = delete;
 
-  // Counts up to now, and no further until start(). Returns the reading; 0 if it was stopped before.
-  std::int64_t stop() {
-    if (start_ == 0) return 0;
-    const std::int64_t now = now_ns();
-    counter_.fetch_add(static_cast<std::uint64_t>(now - std::exchange(start_, 0)), std::memory_order_relaxed);
-    return now;
+  // Counts up to now, and no further until start().
+  void stop() {
+    if (start_ == 0) return;
+    counter_.fetch_add(static_cast<std::uint64_t>(now_ns() - std::exchange(start_, 0)), std::memory_order_relaxed);
   }
   void start() { start_ = now_ns(); }
 

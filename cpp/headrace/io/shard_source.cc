@@ -94,9 +94,8 @@ Status ShardSource::explain(const Status& found) {
   return found;
 }
 
-std::uint64_t ShardSource::look_again() {
+std::uint64_t ShardSource::look_again(std::int64_t now) {
   std::int64_t due = next_look_ns_.load(std::memory_order_relaxed);
-  const std::int64_t now = now_ns();
   // verify="always" means that nothing may slip through; else a change may be seen a pause later.
   const std::int64_t pause = context_.verify == Verify::kAlways ? 0 : kLookPauseNs + kLookPauseShardNs * context_.num_shards;
   if (now < due || (pause > 0 && !next_look_ns_.compare_exchange_strong(due, now + pause, std::memory_order_relaxed))) return revision();

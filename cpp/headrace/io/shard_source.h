@@ -74,8 +74,8 @@ class ShardSource {
   // Who uses bytes in place compares the revision before with look_again() afterwards, and begins anew if they differ. From the first
   // change on, blocks are checked whenever they are used.
   std::uint64_t revision() const { return changes_.load(std::memory_order_acquire) + (mapping_ == nullptr ? 0 : mapping_->faults()); }
-  // The same, after a look at the file itself where the last one is some time ago.
-  std::uint64_t look_again();
+  // The same, after a look at the file itself where the last one is some time ago. `now`: coarse_now_ns().
+  std::uint64_t look_again(std::int64_t now);
   // Mapped: starts reading a block's bytes without waiting. Raw (codec none) pages only.
   void will_need(const BlockId& id) const;
   // The same where blocks are compressed: their table says where they lie, and is waited for.

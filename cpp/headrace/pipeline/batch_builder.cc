@@ -53,11 +53,11 @@ BatchBuilder::BatchBuilder(const BuildContext& context, std::vector<std::uint64_
 }
 
 Status BatchBuilder::prepare() {
-  io::ScopedTime planning(context_.counters->plan_ns);
+  io::StageTime planning(context_.counters->plan_ns, weight_);
   return prepare(planning);
 }
 
-Status BatchBuilder::prepare(io::ScopedTime& planning) {
+Status BatchBuilder::prepare(io::StageTime& planning) {
   HR_RETURN_IF_ERROR(begin(nullptr));
   if (lacks_sources_) return Status::ok();
   if (side_bytes_.num_groups() > 0) {  // Reading counts its own time.
@@ -421,9 +421,10 @@ void BatchBuilder::add_error(std::uint32_t slot, const Status& status) {
 
 bool BatchBuilder::is_outdated() {
   bool outdated = false;
+  const std::int64_t now = sources_.empty() ? 0 : coarse_now_ns();
   for (std::size_t shard = 0; shard < sources_.size(); ++shard) {
     io::ShardSource* const source = sources_[shard];
-    if (source != nullptr && source->is_mapped()) outdated = source->look_again() != revisions_[shard] || outdated;
+    if (source != nullptr && source->is_mapped()) outdated = source->look_again(now) != revisions_[shard] || outdated;
   }
   return outdated;
 }

@@ -111,6 +111,8 @@ class BatchBuilder {
   }
   // Instead of the context's: passes differ in it.
   void set_revisits(bool revisits) { context_.revisits = revisits; }
+  // How many batches its times count for (io/stage_time.h).
+  void set_weight(std::uint32_t weight) { weight_ = weight; }
   // What plans draw depends on it. Before run_images().
   void set_epoch(std::uint64_t epoch);
   // Images that `before` decoded are copied from it, not decoded again. Same context, epoch and files; it must outlive run_images().
@@ -120,7 +122,7 @@ class BatchBuilder {
   // shard that cannot be opened fail at once, and the batch then has no pieces.
   Status prepare();
   // The same, counted in the caller's time of planning, which is stopped while it reads.
-  Status prepare(io::ScopedTime& planning);
+  Status prepare(io::StageTime& planning);
   // The caller counts the time of this and the next two. Afterwards sides() has one group at most, and images() are those to wait for.
   // `ahead` may be null.
   Status begin(ChunkAhead* ahead);
@@ -133,8 +135,7 @@ class BatchBuilder {
   io::StoredBytes& values() { return value_bytes_; }
   std::uint64_t read_bytes() const { return side_bytes_.bytes() + value_bytes_.bytes(); }  // of memory for what is read
   std::size_t num_pieces() const { return pieces_.size(); }
-  void run_piece(std::size_t piece) { run_piece(piece, now_ns()); }
-  void run_piece(std::size_t piece, std::int64_t now);  // `now`: a reading of the clock that the caller has
+  void run_piece(std::size_t piece, std::int64_t now = 0);  // `now`: a reading of the clock, if the caller has one
   // After all pieces, once, on one thread. Returns how many pieces of images there are; run_images() from any threads, each piece once.
   std::size_t begin_images();
   void run_images(std::size_t piece);
@@ -318,6 +319,7 @@ class BatchBuilder {
   BuildContext context_;
   const io::CacheReader* reader_ = nullptr;  // of context_; null: its order is not known
   std::uint64_t clock_begin_ = 0, clock_end_ = 0;
+  std::uint32_t weight_ = 1;
   std::vector<std::uint64_t> samples_;               // [slot], of those that the view chooses from
   std::vector<std::uint64_t> asked_;                 // [slot], where the view chooses; else empty
   std::vector<Location> places_;                     // [slot]

@@ -159,7 +159,7 @@ std::string BatchBuilder::image_origin(std::size_t out_field, std::size_t slot) 
 void BatchBuilder::run_images(std::size_t piece) {
   const ImagePiece& part = image_pieces_[piece];
   if (part.out_field == kNoField) {
-    io::ScopedTime time(context_.counters->field_plan_ns);
+    io::StageTime time(context_.counters->field_plan_ns, weight_);
     run_plan(part);
   } else {
     io::ScopedTime time(context_.counters->image_ns);

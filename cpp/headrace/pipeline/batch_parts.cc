@@ -58,6 +58,10 @@ void BatchParts::set_epoch(std::uint64_t epoch) {
   for (const auto& builder : builders_) builder->set_epoch(epoch);
 }
 
+void BatchParts::set_weight(std::uint32_t weight) {
+  for (const auto& builder : builders_) builder->set_weight(weight);
+}
+
 void BatchParts::reuse_images(const BatchParts& before) {
   for (std::size_t i = 0; i < builders_.size(); ++i) builders_[i]->reuse_images(*before.builders_[i]);
 }
@@ -66,7 +70,7 @@ Status BatchParts::prepare() {
   return each([](BatchBuilder& builder) { return builder.prepare(); });
 }
 
-Status BatchParts::prepare(io::ScopedTime& planning) {
+Status BatchParts::prepare(io::StageTime& planning) {
   return each([&planning](BatchBuilder& builder) { return builder.prepare(planning); });
 }
 

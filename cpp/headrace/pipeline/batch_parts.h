@@ -40,18 +40,18 @@ class BatchParts {
 
   void set_revisits(bool revisits);
   void set_epoch(std::uint64_t epoch);
+  void set_weight(std::uint32_t weight);
   void reuse_images(const BatchParts& before);
   // Each as BatchBuilder's, of all parts; errors: those of the first that fails. `ahead` is for a dataset that is no zip.
   Status prepare();
-  Status prepare(io::ScopedTime& planning);
+  Status prepare(io::StageTime& planning);
   Status begin(ChunkAhead* ahead);
   Status measure();
   Status finish_plan();
   std::size_t slab_bytes() const;
   std::uint64_t read_bytes() const;
   std::size_t num_pieces() const;
-  void run_piece(std::size_t number) { run_piece(number, now_ns()); }
-  void run_piece(std::size_t number, std::int64_t now);
+  void run_piece(std::size_t number, std::int64_t now = 0);
   std::size_t begin_images();
   void run_images(std::size_t number);
   bool is_outdated();

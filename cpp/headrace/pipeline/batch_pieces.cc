@@ -15,7 +15,7 @@ using format::SectionRef;
 }  // namespace
 
 void BatchBuilder::run_piece(std::size_t piece, std::int64_t now) {
-  io::ScopedTime time(context_.counters->assemble_ns, now);
+  io::StageTime time(context_.counters->assemble_ns, weight_, now);
   if (pieces_[piece].file_field != kNoField) {
     run_files(pieces_[piece]);
   } else if (pieces_[piece].direct) {

@@ -72,24 +72,25 @@ void OnlineTuner::set_bounds(SettingBounds bounds) {
 }
 
 // A pause counts as a step of the usual length; a consumer that stays slow is the usual after some batches.
-std::uint64_t OnlineTuner::consumer_ns(std::uint64_t gap_ns, std::uint64_t waited_ns) {
-  const double ns = static_cast<double>(gap_ns > waited_ns ? gap_ns - waited_ns : 0);
-  const bool is_pause = usual_consumer_ns_ > 0 && ns > kPauseFactor * usual_consumer_ns_ + kPauseNs;
-  const double counted = is_pause ? usual_consumer_ns_ : ns;
+std::uint64_t OnlineTuner::consumer_ns(std::uint64_t gap_ns, std::uint64_t waited_ns, std::uint64_t batches) {
+  const double all = static_cast<double>(gap_ns > waited_ns ? gap_ns - waited_ns : 0), count = static_cast<double>(batches);
+  const double ns = all / count;  // of a step
+  const bool is_pause = usual_consumer_ns_ > 0 && all > kPauseFactor * usual_consumer_ns_ * count + kPauseNs;
+  const double counted = is_pause ? usual_consumer_ns_ * count : all;
   const double seen = usual_consumer_ns_ > 0 ? std::min(ns, 4 * usual_consumer_ns_ + 1e6) : ns;
   usual_consumer_ns_ += (seen - usual_consumer_ns_) / (usual_consumer_ns_ > 0 ? 8 : 1);
   return static_cast<std::uint64_t>(counted);
 }
 
-Setting OnlineTuner::deliver(std::int64_t now_ns, std::uint64_t waited_ns, std::uint64_t samples) {
+Setting OnlineTuner::deliver(std::int64_t now_ns, std::uint64_t waited_ns, std::uint64_t samples, std::uint64_t batches) {
   const auto gap = static_cast<std::uint64_t>(std::max<std::int64_t>(0, now_ns - last_ns_));
   last_ns_ = now_ns;
-  const std::uint64_t ns = consumer_ns(gap, waited_ns) + std::min(gap, waited_ns);
+  const std::uint64_t ns = consumer_ns(gap, waited_ns, batches) + std::min(gap, waited_ns);
   if (slice_.settle > 0) {
-    --slice_.settle;
+    slice_.settle -= std::min(slice_.settle, batches);
     return current_;
   }
-  ++slice_.batches;
+  slice_.batches += batches;
   slice_.samples += samples;
   slice_.ns += ns;
   slice_.waited_ns += std::min(gap, waited_ns);

@@ -37,8 +37,8 @@ class OnlineTuner {
 
   // A pass begins: what lies between two passes is no part of any rate.
   void begin_pass(std::int64_t now_ns);
-  // A batch was delivered, `waited_ns` spent inside next() for it. Returns the setting for what follows.
-  Setting deliver(std::int64_t now_ns, std::uint64_t waited_ns, std::uint64_t samples);
+  // Batches were delivered since the call before, `waited_ns` spent inside next() for them. Returns the setting for what follows.
+  Setting deliver(std::int64_t now_ns, std::uint64_t waited_ns, std::uint64_t samples, std::uint64_t batches = 1);
   // Other bounds hold from now on (the machine changed): the search begins again within them.
   void set_bounds(SettingBounds bounds);
 
@@ -68,7 +68,7 @@ class OnlineTuner {
   Setting moved(Move move) const;
   bool spares() const;
   bool repeats() const;
-  std::uint64_t consumer_ns(std::uint64_t gap_ns, std::uint64_t waited_ns);
+  std::uint64_t consumer_ns(std::uint64_t gap_ns, std::uint64_t waited_ns, std::uint64_t batches);
 
   SettingBounds bounds_;
   Setting kept_;     // the best known

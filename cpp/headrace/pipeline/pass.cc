@@ -71,7 +71,7 @@ void run_images(Pass& pass, Job& job, std::size_t piece) {
 void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, std::int64_t now);
 
 // False where there is nothing to build, or planning failed.
-bool plan(const Pass& pass, Job& job, io::ScopedTime& planning) {
+bool plan(const Pass& pass, Job& job, io::StageTime& planning) {
   try {
     if (!job.planned) {
       job.samples.resize(job.share.count);
@@ -84,6 +84,7 @@ bool plan(const Pass& pass, Job& job, io::ScopedTime& planning) {
       if (!clock.has_value()) continue;
       (*job.builder)[i].set_place(&pass.shared->parts[i].subscription->reader(), *clock + job.position_before, *clock + job.position_after);
     }
+    job.builder->set_weight(job.weight);
     job.builder->set_revisits(pass.revisits);
     job.builder->set_epoch(pass.epoch);
     if (pass.ahead != nullptr) pass.ahead->start(job.step);
@@ -148,13 +149,13 @@ bool goes_on(Pass& pass, Job& job, const Step& step) {
 
 // The third task of a job: it may take its memory.
 void assemble(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
-  io::ScopedTime planning(pass->shared->counters.plan_ns);
+  io::StageTime planning(pass->shared->counters.plan_ns, job->weight);
   if (goes_on(*pass, *job, [&] { return job->builder->finish_plan(); })) submit_pieces(pass, job, planning.stop());
 }
 
 // The second: everything is there that its layout depends on.
 void lay_out(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, std::int64_t now) {
-  io::ScopedTime planning(pass->shared->counters.plan_ns, now);
+  io::StageTime planning(pass->shared->counters.plan_ns, job->weight, now);
   if (!goes_on(*pass, *job, [&] { return job->builder->measure(); })) return;
   try {
     if (!pass->admit(job)) return;
@@ -197,7 +198,7 @@ void read_sides(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& j
       const std::int64_t since = sides.empty() ? now_ns() : 0;
       countdown = std::make_shared<Countdown>(images.size() + sides.size() + 1, [pass, job, since] {
         if (since != 0) pass->shared->counters.io.read_ns.fetch_add(static_cast<std::uint64_t>(now_ns() - since));
-        submit_or_run(pass, job->step, [pass, job] { lay_out(pass, job, now_ns()); });
+        submit_or_run(pass, job->step, [pass, job] { lay_out(pass, job, 0); });
       });
       for (const auto& image : images) image->when_ready(countdown);
     }
@@ -211,7 +212,7 @@ void read_sides(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& j
 
 bool reads_values(BatchBuilder& part) { return part.values().num_groups() > 0 && part.values().bytes() > 0; }
 
-// now: when planning ended.
+// now: when planning ended; 0 if nobody looked.
 void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, std::int64_t now) {
   BatchParts& builder = *job->builder;
   const std::size_t pieces = builder.num_pieces();
@@ -220,7 +221,7 @@ void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>
   if (pieces == 0) return submit_images(pass, job);
   bool reads_some = false;
   for (std::size_t i = 0; pass->group != nullptr && i < builder.size(); ++i) reads_some = reads_some || reads_values(builder[i]);
-  job->enter(reads_some ? Stage::kReading : Stage::kAssembling, now);
+  job->enter(reads_some ? Stage::kReading : Stage::kAssembling, reads_some && now == 0 ? now_ns() : now);
   job->pieces_left.store(pieces, std::memory_order_relaxed);
   if (pieces == 1 && !reads_some) return run_piece(pass, job, 0, now);
   std::vector<Ranges> all;
@@ -235,7 +236,7 @@ void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>
   }
   // The job may be done, and its builder gone, once the last piece was handed over.
   for (std::size_t i = 0; i < pieces; ++i) {
-    const auto task = [pass, job, i] { run_piece(pass, job, i, now_ns()); };
+    const auto task = [pass, job, i] { run_piece(pass, job, i, 0); };
     if (all.empty() || all[i].reads.empty()) {
       submit_or_run(pass, job->step, task);
     } else {
@@ -357,10 +358,10 @@ void Pass::run_own() {
 
 void run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
   if (pass->cancelled.load(std::memory_order_relaxed)) return;
-  std::int64_t now = now_ns();
-  job->enter(Stage::kPlanning, now);
+  std::int64_t now = 0;
   {
-    io::ScopedTime planning(pass->shared->counters.plan_ns, now);
+    io::StageTime planning(pass->shared->counters.plan_ns, job->weight);
+    job->enter(Stage::kPlanning, planning.since());
     if (!plan(*pass, *job, planning)) return finish_job(*pass, *job);
     now = planning.stop();
   }

@@ -62,7 +62,7 @@ struct Job {
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 
-  // `now`: a reading of the clock, which the caller may share with a counter of its own.
+  // `now`: a reading of the clock, which the caller may share with a counter of its own; 0 if nobody looked.
   void enter(Stage next, std::int64_t now);
   // Replaces what this job counts for in bytes_in_flight.
   void count_bytes(std::uint64_t now);
@@ -71,6 +71,7 @@ struct Job {
 
   std::shared_ptr<PassShared> shared;
   std::uint64_t step = 0, position_before = 0, position_after = 0;
+  std::uint32_t weight = 1;            // how many batches its times count for; 0: only what is slow is timed
   Partition::Share share;              // of positions, unless `planned`; `valid` counts what is left where samples are left out
   std::vector<std::uint64_t> samples;  // given (fed) and constant, or filled by the task
   bool planned = false;
@@ -80,8 +81,8 @@ struct Job {
   std::atomic<std::int64_t> reads_since_ns{0};  // of the first of them
   std::atomic<bool> out_of_memory{false};
   std::atomic<Stage> stage{Stage::kQueued};
-  std::atomic<std::int64_t> since_ns{0};
-  std::atomic<std::uint64_t> bytes{0};  // counted in bytes_in_flight
+  std::atomic<std::int64_t> since_ns{0};  // 0: not known
+  std::atomic<std::uint64_t> bytes{0};    // counted in bytes_in_flight
   std::uint64_t slab_bytes = 0;
   Status status;
   Batch batch;

@@ -255,6 +255,7 @@ PipelineStats Pipeline::stats() const {
   out.is_tuned = is_tuned_;
   out.is_searching = is_searching_;
   out.setting_changes = setting_changes_;
+  out.timed_one_in = is_sampled_ ? TimedBatches::kRow : 1;
   out.prefetch_bytes = options_.prefetch_bytes;
   return out;
 }

@@ -29,6 +29,7 @@
 #include "headrace/pipeline/partition.h"
 #include "headrace/pipeline/pass.h"
 #include "headrace/pipeline/reader_tuner.h"
+#include "headrace/pipeline/timed_batches.h"
 
 namespace headrace::pipeline {
 
@@ -70,6 +71,7 @@ struct PipelineStats {
   std::uint64_t prefetch_bytes = 0;
   bool is_tuned = false, is_searching = false;  // tune() was called; it compares settings right now
   std::uint64_t setting_changes = 0;            // by tuning
+  std::uint32_t timed_one_in = 1;               // of how many batches one is timed now
 };
 
 class Pipeline {
@@ -116,6 +118,10 @@ class Pipeline {
   std::uint32_t ahead() const { return ahead_.load(std::memory_order_relaxed); }
 
  private:
+  // What the consumer saw of some batches in a row: what tuning is told.
+  struct Seen {
+    std::uint64_t batches = 0, samples = 0, waited_ns = 0;
+  };
   Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options, std::uint64_t sample_bytes);
   void foretell(const std::shared_ptr<const Order>& next, std::uint64_t epoch, std::uint64_t position, const Partition& partition);
   Status begin_pass();
@@ -136,9 +142,11 @@ class Pipeline {
   void put_in_force(Setting setting);
   void let_help();
   void begin_tuned_pass();
-  void steer_reader(std::int64_t now, std::uint64_t waited_ns, std::uint64_t samples);
+  bool wait_for(Job& job, std::int64_t wait_ns, io::StageTime& wait);
+  void count_wait(const Job& job, std::int64_t now);
+  void steer_reader(std::int64_t now, const Seen& seen);
   void leave_reader();
-  void steer(std::int64_t now, std::uint64_t waited_ns, std::uint64_t samples);
+  void steer(std::int64_t now, const Seen& seen);
 
   std::uint64_t generation_;
   PipelineOptions options_;
@@ -153,7 +161,11 @@ class Pipeline {
   std::uint64_t next_step_ = 0, next_position_ = 0, pass_samples_ = 0;
   std::int64_t pass_start_ns_ = 0;
   bool first_delivered_ = false;
-  std::uint64_t waited_ns_ = 0;  // for the next batch, so far
+  std::uint64_t quick_wait_ns_ = 0, slow_wait_ns_ = 0;  // for the next batch, so far
+  TimedBatches timed_;
+  std::atomic<bool> is_sampled_{false};  // as stats() says
+  Seen seen_;                            // since the clock was read
+  std::uint64_t usual_wait_ns_ = 0;      // for a batch, but for what is slow: the latest that was timed
   // What is in force: as the options say, unless tuned. Written by the consumer, read by stats() from any thread.
   std::atomic<int> threads_{0};
   std::atomic<std::uint32_t> ahead_{1};

@@ -37,7 +37,9 @@ Status Pipeline::begin_pass() {
   if (reader_tuner_.has_value()) reader_tuner_->begin_pass(pass_start_ns_);
   shared_->first_batch_ns.store(0);
   first_delivered_ = false;
-  waited_ns_ = 0;
+  quick_wait_ns_ = slow_wait_ns_ = 0;
+  seen_ = {};
+  timed_.begin_pass();
   feed_ended_ = false;
   next_step_ = 0;
   fed_.clear();
@@ -147,6 +149,7 @@ Status Pipeline::end_feed() {
 std::shared_ptr<Job> Pipeline::plan_next() {
   auto job = std::make_shared<Job>(shared_);
   job->step = next_step_++;
+  job->weight = timed_.next_weight();
   job->position_before = next_position_;
   if (is_fed_) {
     job->samples = std::move(fed_.front());
@@ -173,7 +176,7 @@ bool Pipeline::launch_one() {
   try {
     job = plan_next();
     job->count_bytes(estimate);
-    job->enter(Stage::kQueued, now_ns());
+    job->enter(Stage::kQueued, 0);
     if (pass_->ahead != nullptr) pass_->ahead->expect(job->step, job->share.begin, job->share.count);
     pass_->submit(job->step, [pass = pass_, job] { run_job(pass, job); });
   } catch (...) {  // Out of memory: as if this call had not been, so that no batch is left out, or waited for in vain.
@@ -212,10 +215,40 @@ bool Pipeline::is_ready() const {
   return jobs_.front()->done;
 }
 
+// What waits on the calling thread, or on others, for the batch that comes next. Returns whether it is there.
+bool Pipeline::wait_for(Job& job, std::int64_t wait_ns, io::StageTime& wait) {
+  if (pass_->group == nullptr) {
+    std::int64_t begin = wait.since();
+    while (!job.done && wait_ns > 0) {
+      pass_->run_own();
+      if (job.done) break;
+      const std::int64_t now = now_ns();
+      if (begin == 0) begin = now;
+      io::StageTime::slow(now);  // Of a batch that is not one task, all but the first are timed.
+      if (now - begin >= wait_ns) break;
+    }
+    return job.done;
+  }
+  const auto is_done = [&] {
+    std::lock_guard lock(pass_->mutex);
+    return job.done;
+  };
+  // All that a pass reads may come into memory while it runs.
+  if (pass_->may_help && !pass_->consumer_helps && job.step % kHelpCheck == 0)
+    pass_->consumer_helps = shared_->context.dataset->in_memory(options_.fields);
+  const std::uint64_t last = pass_->has_small_batches ? ~std::uint64_t{0} : job.step;
+  bool done = is_done();
+  while (!done && pass_->consumer_helps && pass_->group->run_one(last)) done = is_done();
+  if (done) return true;
+  if (threads_ == 0) put_in_force({1, ahead()});  // It waits for what no thread of the pool would do.
+  io::StageTime::slow(now_ns());
+  std::unique_lock lock(pass_->mutex);
+  return pass_->done.wait_for(lock, std::chrono::nanoseconds(wait_ns), [&] { return job.done; });
+}
+
 Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
   HR_RETURN_IF_ERROR(check_usable());
   if (pass_ == nullptr) return Next::kEnd;
-  const std::int64_t begin = now_ns();
   launch();
   if (jobs_.empty()) {
     if (is_fed_ && !feed_ended_) return Status(Code::kInvalidArgument, "next() before feed(): no batch was given");
@@ -223,49 +256,50 @@ Result<Pipeline::Next> Pipeline::next(std::int64_t wait_ns, Batch* batch) {
     return Next::kEnd;
   }
   const std::shared_ptr<Job> job = jobs_.front();
-  if (pass_->group == nullptr) {
-    for (std::int64_t now = begin; !job->done && now - begin < wait_ns; now = job->done ? now : now_ns()) pass_->run_own();
-  } else {
-    const auto waits = [&] {
-      std::lock_guard lock(pass_->mutex);
-      return !job->done;
-    };
-    // All that a pass reads may come into memory while it runs.
-    if (pass_->may_help && !pass_->consumer_helps && job->step % kHelpCheck == 0)
-      pass_->consumer_helps = shared_->context.dataset->in_memory(options_.fields);
-    const std::uint64_t last = pass_->has_small_batches ? ~std::uint64_t{0} : job->step;
-    while (pass_->consumer_helps && waits() && pass_->group->run_one(last)) {
-    }
-    if (threads_ == 0 && waits()) put_in_force({1, ahead()});  // It waits for what no thread of the pool would do.
-    std::unique_lock lock(pass_->mutex);
-    pass_->done.wait_for(lock, std::chrono::nanoseconds(wait_ns), [&] { return job->done; });
-  }
+  std::int64_t end = 0;
   bool done = false;
   {
-    std::lock_guard lock(pass_->mutex);
-    done = job->done;
+    // The first batch's is no usual wait, nor is one that goes on.
+    const bool is_slow = !first_delivered_ || slow_wait_ns_ > 0;
+    io::StageTime wait(shared_->counters.stall_ns, is_slow ? 1 : job->weight);
+    if (is_slow) io::StageTime::slow(wait.since());
+    done = wait_for(*job, wait_ns, wait);
+    end = wait.stop();
+    quick_wait_ns_ += wait.quick_ns();
+    slow_wait_ns_ += wait.slow_ns();
   }
-  const std::int64_t end = now_ns();
-  shared_->counters.stall_ns.fetch_add(static_cast<std::uint64_t>(end - begin));
-  waited_ns_ += static_cast<std::uint64_t>(end - begin);
   if (!done) return Next::kNotYet;
-  const std::uint64_t waited = std::exchange(waited_ns_, 0);
-  shared_->counters.waits.add(waited);
   jobs_.pop_front();
   const std::uint64_t bytes = job->bytes.load();
   job->leave();
   Pass::delivered(pass_, job->step);
-  if (tuner_.has_value()) steer(end, waited, job->batch.indices.size());
-  steer_reader(end, waited, job->batch.indices.size());
+  count_wait(*job, end);
   if (!job->status.is_ok()) return job->status.with_context(strf("step %llu", static_cast<unsigned long long>(job->step)));
   *batch = std::move(job->batch);
-  shared_->counters.batches.fetch_add(1);
-  shared_->counters.samples.fetch_add(batch->indices.size());
-  shared_->counters.bytes.fetch_add(bytes);
+  add_alone(shared_->counters.batches, 1);
+  add_alone(shared_->counters.samples, batch->indices.size());
+  add_alone(shared_->counters.bytes, bytes);
   if (!first_delivered_) shared_->first_batch_ns.store(static_cast<std::uint64_t>(end - pass_start_ns_));
   first_delivered_ = true;
   launch_ahead();
   return Next::kBatch;
+}
+
+// `now`: when the wait for it ended; 0 if nobody looked.
+void Pipeline::count_wait(const Job& job, std::int64_t now) {
+  const std::uint64_t quick = std::exchange(quick_wait_ns_, 0), slow = std::exchange(slow_wait_ns_, 0);
+  ++seen_.batches;
+  seen_.samples += job.batch.indices.size();
+  seen_.waited_ns += slow;
+  if (now == 0) return;
+  shared_->counters.waits.add(quick + slow, slow > 0 ? 1 : job.weight);
+  if (quick > 0) usual_wait_ns_ = quick;
+  Seen seen = std::exchange(seen_, {});
+  if (first_delivered_) seen.waited_ns += usual_wait_ns_ * seen.batches;  // Of the first batch of a pass nothing is quick.
+  timed_.deliver(now, static_cast<std::int64_t>(seen.batches));
+  is_sampled_.store(timed_.is_quick(), std::memory_order_relaxed);
+  if (tuner_.has_value()) steer(now, seen);
+  steer_reader(now, seen);
 }
 
 // Computed anew where a task may be filling them in.
@@ -286,7 +320,9 @@ std::string Pipeline::first_samples(const Job& job) const {
 std::string Pipeline::describe_wait() const {
   if (jobs_.empty()) return "nothing is under way";
   const Job& job = *jobs_.front();
-  const double seconds = static_cast<double>(now_ns() - job.since_ns.load()) * 1e-9;
+  const std::int64_t since = job.since_ns.load();  // Else it is as long as it is waited for.
+  const std::uint64_t waited = quick_wait_ns_ + slow_wait_ns_;
+  const double seconds = static_cast<double>(since == 0 ? waited : static_cast<std::uint64_t>(now_ns() - since)) * 1e-9;
   std::string text = strf("step %llu (%s) is %s for %.1f s", static_cast<unsigned long long>(job.step), first_samples(job).c_str(),
                           stage_name(job.stage.load()), seconds);
   if (const std::uint32_t reads = job.reads_left.load(); reads > 0)

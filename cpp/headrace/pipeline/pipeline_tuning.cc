@@ -69,20 +69,20 @@ void Pipeline::begin_tuned_pass() {
   put_in_force(tuner_->setting());
 }
 
-void Pipeline::steer(std::int64_t now, std::uint64_t waited_ns, std::uint64_t samples) {
+void Pipeline::steer(std::int64_t now, const Seen& seen) {
   if (now - looked_ns_ >= kLookNs) {
     looked_ns_ = now;
     ThreadPool::shared().follow_machine();
     tuner_->set_bounds(usable_bounds());
   }
-  const Setting setting = tuner_->deliver(now, waited_ns, samples);
+  const Setting setting = tuner_->deliver(now, seen.waited_ns, seen.samples, seen.batches);
   is_searching_.store(tuner_->is_searching(), std::memory_order_relaxed);
   setting_changes_.store(tuner_->changes(), std::memory_order_relaxed);
   put_in_force(setting);
 }
 
 // reader="auto": mapped while the files fit into memory, else what delivers most.
-void Pipeline::steer_reader(std::int64_t now, std::uint64_t waited_ns, std::uint64_t samples) {
+void Pipeline::steer_reader(std::int64_t now, const Seen& seen) {
   const Dataset& dataset = *shared_->context.dataset;
   if (now - looked_at_memory_ns_ >= kLookNs) {
     looked_at_memory_ns_ = now;
@@ -97,7 +97,7 @@ void Pipeline::steer_reader(std::int64_t now, std::uint64_t waited_ns, std::uint
     return reader_tuner_->begin_pass(now);
   }
   const io::ReaderKind before = reader_tuner_->present();
-  const io::ReaderKind next = reader_tuner_->deliver(now, waited_ns, samples, jobs_.size());
+  const io::ReaderKind next = reader_tuner_->deliver(now, seen.waited_ns, seen.samples, jobs_.size(), seen.batches);
   const io::ReaderKind present = reader_tuner_->present();
   if (next == reader && present == before) return;
   dataset.set_reader(next, present == before ? "" : strf("it delivered more than '%s' in turns with it", io::reader_name(before)));

@@ -36,17 +36,18 @@ void ReaderTuner::begin_slice(std::uint64_t under_way) {
   skip_ = under_way;
 }
 
-io::ReaderKind ReaderTuner::deliver(std::int64_t now_ns, std::uint64_t waited_ns, std::uint64_t samples, std::uint64_t under_way) {
+io::ReaderKind ReaderTuner::deliver(std::int64_t now_ns, std::uint64_t waited_ns, std::uint64_t samples, std::uint64_t under_way,
+                                    std::uint64_t batches) {
   const auto gap = static_cast<std::uint64_t>(std::max<std::int64_t>(0, now_ns - last_ns_));
   last_ns_ = now_ns;
   if (skip_ > 0) {
-    --skip_;
+    skip_ -= std::min(skip_, batches);
     return is_comparing_ && is_other_slice() ? other_ : present_;
   }
   slice_now_.ns += gap;
   slice_now_.waited_ns += waited_ns;
   slice_now_.samples += samples;
-  ++slice_now_.batches;
+  slice_now_.batches += batches;
   if (!is_comparing_) {
     rested_ns_ += gap;
     if (rested_ns_ < rest_ns_) return present_;

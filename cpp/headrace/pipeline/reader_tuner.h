@@ -23,9 +23,10 @@ class ReaderTuner {
 
   // Time between passes does not count.
   void begin_pass(std::int64_t now_ns);
-  // A batch was delivered at now_ns after its consumer had waited for it; `under_way` were planned and not delivered. Returns the reader
-  // for batches that are planned from now on.
-  io::ReaderKind deliver(std::int64_t now_ns, std::uint64_t waited_ns, std::uint64_t samples, std::uint64_t under_way);
+  // Batches were delivered since the call before, the last at now_ns, after their consumer had waited for them; `under_way` were planned
+  // and not delivered. Returns the reader for batches that are planned from now on.
+  io::ReaderKind deliver(std::int64_t now_ns, std::uint64_t waited_ns, std::uint64_t samples, std::uint64_t under_way,
+                         std::uint64_t batches = 1);
   io::ReaderKind present() const { return present_; }
   bool is_comparing() const { return is_comparing_; }
   // Somebody else chose: goes on from there.

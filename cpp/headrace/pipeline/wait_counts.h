@@ -18,8 +18,10 @@ class WaitCounts {
   static constexpr unsigned kMaxBits = 43;  // 2.4 hours; what is longer counts as that
   static constexpr std::size_t kBuckets = std::size_t{kMaxBits - kStepBits + 1} << kStepBits;
 
-  void add(std::uint64_t ns) {
-    counts_[bucket(ns)].fetch_add(1, std::memory_order_relaxed);
+  // `weight`: how many batches it counts for.
+  void add(std::uint64_t ns, std::uint32_t weight = 1) {
+    std::atomic<std::uint64_t>& count = counts_[bucket(ns)];
+    count.store(count.load(std::memory_order_relaxed) + weight, std::memory_order_relaxed);
     if (ns > longest_.load(std::memory_order_relaxed)) longest_.store(ns, std::memory_order_relaxed);
   }
   std::uint64_t count(std::size_t i) const { return counts_[i].load(std::memory_order_relaxed); }

@@ -294,6 +294,9 @@ class DataLoader(EngineLoader):
         tried once more. bytes_in_flight, peak_bytes: batches under way, now and at most. reader: what reads, after any fallback. num_threads,
         prefetch_batches: what is in force, which "auto" changes: tuning is then "searching" or "settled" (else "off"), setting_changes how often another
         setting was found better.
+
+        timed_one_in: 8 while batches come less than 50 us apart, else 1. One in eight is then timed and counts for all in stall_seconds, wait_seconds and the
+        stages plan, assemble and fields, but what is slow (reads, decodes, waits that sleep) in each: sums hold to a few percent over 1,000 batches.
         """
         if not self.is_native:
             return self._python.stats()

@@ -23,6 +23,7 @@ struct Machine {
   double noise = 0;        // of a batch's time: up to this share more or less
   std::uint64_t seed = 1;
   std::int64_t now = 0;
+  std::uint64_t most_told = 1;  // batches that are told of together, at most
   std::vector<Setting> seen = {};
 
   double random() {
@@ -41,10 +42,15 @@ struct Machine {
   void run(OnlineTuner& tuner, double seconds) {
     const std::int64_t end = now + static_cast<std::int64_t>(seconds * 1e9);
     while (now < end || (seconds >= 1 && tuner.is_searching() && now < 2 * end)) {
-      const double made = 1e9 / batches_per_second(tuner.setting()) * weather() * (1 + 0.1 * noise * (random() - 0.5));
-      const double spent = std::max(made, consumer_ns);
-      now += static_cast<std::int64_t>(spent);
-      const Setting next = tuner.deliver(now, static_cast<std::uint64_t>(spent - consumer_ns), kSamples);
+      const auto batches = most_told == 1 ? 1 : 1 + static_cast<std::uint64_t>(random() * static_cast<double>(most_told));
+      double waited = 0;
+      for (std::uint64_t i = 0; i < batches; ++i) {
+        const double made = 1e9 / batches_per_second(tuner.setting()) * weather() * (1 + 0.1 * noise * (random() - 0.5));
+        const double spent = std::max(made, consumer_ns);
+        now += static_cast<std::int64_t>(spent);
+        waited += spent - consumer_ns;
+      }
+      const Setting next = tuner.deliver(now, static_cast<std::uint64_t>(waited), kSamples * batches, batches);
       if (seen.empty() || !(seen.back() == next)) seen.push_back(next);
     }
   }
@@ -143,6 +149,26 @@ TEST_CASE("in a few seconds it is within 5 % of the best fixed setting, whatever
   }
 }
 
+TEST_CASE("told of up to 15 quick batches together, it finds the same") {
+  for (double (*rate)(Setting) : {gather, tiny}) {
+    for (const Setting first : {Setting{2, 6}, Setting{1, 1}, Setting{4, 64}}) {
+      Machine machine{rate};
+      machine.most_told = 15;
+      OnlineTuner tuner(first, kBounds);
+      tuner.begin_pass(machine.now);
+      machine.run(tuner, 3);
+      CHECK(machine.rate(tuner.setting()) >= 0.95 * machine.best(kBounds));
+    }
+  }
+  Machine machine{tiny};
+  machine.most_told = 15;
+  machine.consumer_ns = 1e5;  // It waits for nothing.
+  OnlineTuner tuner({2, 6}, kBounds);
+  tuner.begin_pass(0);
+  machine.run(tuner, 20);
+  CHECK(machine.seen.size() == 1);
+}
+
 TEST_CASE("on a machine whose speed comes and goes it still ends near the best") {
   for (double (*rate)(Setting) : {gather, decode, tiny}) {
     int good = 0;
@@ -196,7 +222,8 @@ TEST_CASE("a long pause of the consumer is no reason to change anything") {
   tuner.begin_pass(0);
   machine.run(tuner, 3);
   const Setting found = tuner.setting();
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 40; ++i) {
+    machine.most_told = i < 20 ? 1 : 15;
     machine.now += 30'000'000'000;  // validation
     machine.run(tuner, 0.3);
   }

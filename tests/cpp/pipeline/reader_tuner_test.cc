@@ -18,6 +18,7 @@ struct Machine {
   double consumer_ns = 0;
   std::uint64_t under_way = 6;
   std::int64_t now = 0;
+  std::uint64_t told = 1;  // batches together
   ReaderKind in_force = ReaderKind::kPread;
   std::map<ReaderKind, double> spent_ns = {};
 
@@ -25,9 +26,10 @@ struct Machine {
     const std::int64_t end = now + static_cast<std::int64_t>(seconds * 1e9);
     while (now < end) {
       const double spent = std::max(batch_ns[in_force], consumer_ns);
-      spent_ns[in_force] += spent;
-      now += static_cast<std::int64_t>(spent);
-      in_force = tuner.deliver(now, static_cast<std::uint64_t>(spent - consumer_ns), 32, under_way);
+      const auto batches = static_cast<double>(told);
+      spent_ns[in_force] += spent * batches;
+      now += static_cast<std::int64_t>(spent * batches);
+      in_force = tuner.deliver(now, static_cast<std::uint64_t>((spent - consumer_ns) * batches), 32 * told, under_way, told);
     }
   }
 };
@@ -52,6 +54,18 @@ TEST_CASE("the fastest reader is found within seconds, whichever it is and which
       batch_ns[best] = 1.5e6;
       CHECK(found(batch_ns, 12, first) == best);
     }
+  }
+}
+
+TEST_CASE("told of seven quick batches together, it finds the same") {
+  for (const ReaderKind best : {ReaderKind::kPread, ReaderKind::kDirect, ReaderKind::kUring}) {
+    Machine machine{{{ReaderKind::kPread, 20e3}, {ReaderKind::kDirect, 19e3}, {ReaderKind::kUring, 21e3}}};
+    machine.batch_ns[best] = 15e3;
+    machine.told = 7;
+    ReaderTuner tuner(ReaderKind::kPread);
+    tuner.begin_pass(0);
+    machine.run(tuner, 12);
+    CHECK(tuner.present() == best);
   }
 }
 
