@@ -109,7 +109,15 @@ Status BatchBuilder::measure() {
       HR_RETURN_IF_ERROR(read_sides(i));
     }
   }
-  return lay_out();
+  HR_RETURN_IF_ERROR(lay_out());
+  for (std::size_t i = 0; i < count; ++i) {
+    if (direct_[i] || is_image_file(i)) continue;
+    if (!field_of(i).is_variable() && is_changed(i)) place_runs(i);
+    find_needs(i);
+  }
+  cut_pieces();
+  if (positional_ && !reads_rounds_) want_values(0, ~std::uint64_t{0});
+  return Status::ok();
 }
 
 Status BatchBuilder::finish_plan() {
@@ -121,18 +129,11 @@ Status BatchBuilder::finish_plan() {
       std::memcpy(batch_.slab->data() + batch_.fields[i].valid_at, valid_[i].data(), samples_.size());
     if (direct_[i]) {
       will_need_direct(i);
-    } else {
-      if (is_image_file(i)) continue;
-      if (field_of(i).is_variable()) {
-        place_values(i);
-      } else if (is_changed(i)) {
-        place_runs(i);
-      }
-      find_needs(i);
+    } else if (field_of(i).is_variable() && !is_image_file(i)) {
+      place_values(i);
     }
   }
-  cut_pieces();
-  if (positional_) return reads_rounds_ ? Status::ok() : want_values(0, ~std::uint64_t{0});
+  if (positional_) return reads_rounds_ ? Status::ok() : value_bytes_.lease(*context_.slabs);
   ask_for_blocks();
   return Status::ok();
 }

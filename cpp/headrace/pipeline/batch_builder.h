@@ -126,9 +126,10 @@ class BatchBuilder {
   Status begin(ChunkAhead* ahead);
   io::StoredBytes& sides() { return side_bytes_; }
   const std::vector<std::shared_ptr<ChunkImage>>& images() const { return images_; }  // [run]: null where the batch reads by itself
-  // Once those are there: slab_bytes() is known afterwards.
+  // Once those are there. Afterwards slab_bytes() and read_bytes() are known, and values() has one group a piece
+  // (none at all if nothing is to be read).
   Status measure();
-  // Takes the slab. Afterwards values() has one group a piece (none at all if nothing is to be read).
+  // Takes the slab, and the memory for what is read.
   Status finish_plan();
   io::StoredBytes& values() { return value_bytes_; }
   std::uint64_t read_bytes() const { return side_bytes_.bytes() + value_bytes_.bytes(); }  // of memory for what is read
@@ -231,7 +232,7 @@ class BatchBuilder {
   Status want_sides();
   void want_side_blocks(std::size_t run, std::size_t out_field);
   void take_tables();
-  Status want_values(std::size_t piece, std::uint64_t limit_bytes);
+  void want_values(std::size_t piece, std::uint64_t limit_bytes);
   void read_round(std::size_t piece);
   void ask_for_pages() const;
   void ask_for_blocks() const;
