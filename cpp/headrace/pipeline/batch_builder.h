@@ -333,6 +333,7 @@ class BatchBuilder {
   std::vector<std::vector<format::PageRef>> pages_;  // [out field][run]; empty for direct fields that are never null
   bool read_ahead_ = false;                          // somebody sees to it that whole chunks come
   bool positional_ = false;                          // no source is mapped
+  bool pages_go_ = false;                            // mapped, and what was in memory once need not be there still
   std::vector<std::shared_ptr<ChunkImage>> images_;  // [run]; empty: none
   std::vector<std::vector<Table>> tables_;           // [out field][run]; positional
   io::StoredBytes side_bytes_, value_bytes_;         // positional; values: of pieces from first_group_ on

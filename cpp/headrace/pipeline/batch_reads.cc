@@ -23,7 +23,7 @@ void BatchBuilder::ask_for_pages() const {
     for (std::size_t r = 0; r < pages_[i].size(); ++r) {
       const io::ShardSource& source = *sources_[runs_[r].shard];
       const PageRef& page = pages_[i][r];
-      if (!source.all_touched(context_.fields[i])) source.will_need(page.offset, page.section(Section::kValues).offset - page.offset);
+      if (pages_go_ || !source.all_touched(context_.fields[i])) source.will_need(page.offset, page.section(Section::kValues).offset - page.offset);
     }
   }
 }
@@ -33,7 +33,8 @@ void BatchBuilder::ask_for_blocks() const {
   if (read_ahead_) return;
   for (const Need& need : needs_) {
     io::ShardSource& source = source_of(need);
-    if (!source.all_touched(context_.fields[need.out_field])) source.will_need_block(block_id(need), page_of(need), context_.counters->io);
+    if (pages_go_ || !source.all_touched(context_.fields[need.out_field]))
+      source.will_need_block(block_id(need), page_of(need), pages_go_, context_.counters->io);
   }
 }
 

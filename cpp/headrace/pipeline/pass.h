@@ -33,6 +33,8 @@
 
 namespace headrace::pipeline {
 
+constexpr std::uint64_t kSharedBlockBytes = 16u << 10;  // a block of raw values: read whole, whoever wants a part of it
+
 // What all passes of a pipeline share.
 struct PassShared {
   PassShared(std::size_t keep_bytes, std::size_t batch_budget) : slabs(keep_bytes, batch_budget), budget(batch_budget) {}

@@ -136,6 +136,9 @@ class Pipeline {
   void put_in_force(Setting setting);
   void let_help();
   void begin_tuned_pass();
+  void begin_comparing();
+  bool suits_mapping() const;
+  std::uint64_t most_jobs() const;
   void steer_reader(std::int64_t now, std::uint64_t waited_ns, std::uint64_t samples);
   void leave_reader();
   void steer(std::int64_t now, std::uint64_t waited_ns, std::uint64_t samples);
