@@ -146,9 +146,12 @@ void ChunkAhead::start(std::uint64_t step) {
 
 void ChunkAhead::plan(std::uint64_t step, Starting& starting) {
   std::uint64_t advised = 0, pending = pending_bytes_->load(std::memory_order_relaxed);
+  std::uint64_t first = ~std::uint64_t{0};
   for (const Expected& e : expected_) {
     if (e.step <= step) end_slot_ = std::max(end_slot_, e.end_slot);
+    first = std::min(first, e.first_slot);
   }
+  if (!expected_.empty()) next_slot_ = std::max(next_slot_, first);
   for (; next_slot_ < order_->num_slots(); ++next_slot_) {
     const bool wanted = next_slot_ < end_slot_;
     const std::uint64_t held = std::max(started_bytes_, live_bytes_->load(std::memory_order_relaxed));
@@ -157,8 +160,8 @@ void ChunkAhead::plan(std::uint64_t step, Starting& starting) {
     const Chunk chunk = chunk_at(next_slot_);
     if (chunk.source == nullptr) continue;
     const std::uint64_t budget = chunk.source->is_mapped() ? budget_.mapped : budget_.images;
-    if (!wanted && held >= budget) break;
-    if (budget == 0) continue;
+    // Of none, a mapping that is taken later begins with the windows that are under way then.
+    if (budget == 0 || (!wanted && held >= budget)) break;
     std::uint64_t bytes = 0;
     if (chunk.source->is_mapped()) {
       bytes = advise(chunk);

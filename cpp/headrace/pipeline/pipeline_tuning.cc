@@ -95,7 +95,9 @@ void Pipeline::begin_comparing() {
   if (reader_tuner_.has_value() || !dataset.chooses_reader() || dataset.stays_in_memory() || !dataset.claim_reader(this)) return;
   if (suits_mapping() && dataset.reader() != io::ReaderKind::kMmap)
     dataset.set_reader(io::ReaderKind::kMmap, "windows of chunks are more than prefetch_bytes holds, and the page cache can keep them");
-  reader_tuner_.emplace(dataset.reader());
+  const std::uint64_t chunks = std::max<std::uint64_t>(1, dataset.layout()->num_chunks());
+  const std::uint64_t window = options_.order == OrderKind::kWindow ? options_.window * (dataset.num_rows() / chunks) : 0;
+  reader_tuner_.emplace(dataset.reader(), window / options_.partition.world_size);
   reader_tuner_->begin_pass(now_ns());
 }
 

@@ -6,15 +6,14 @@ namespace headrace::pipeline {
 namespace {
 
 constexpr std::uint64_t kSliceNs = 100'000'000;
+constexpr std::uint64_t kLongestSliceNs = 1'000'000'000;
 constexpr std::uint64_t kSliceBatches = 8;  // however slow: of fewer, one slow read decides
 constexpr std::uint64_t kSoonNs = 500'000'000;
 constexpr unsigned kOthers = 3;
 constexpr std::uint64_t kFirstRestNs = 2'000'000'000, kLongestRestNs = 64'000'000'000;
 constexpr double kBetter = 1.05, kClearlyBetter = 1.5, kClearlyWorse = 0.9, kMuchWorse = 0.5;
 constexpr int kWinsWanted = 4, kClearWins = 2, kLossesAllowed = 1, kClearLosses = 2;
-// A slice is given up where it delivers less than this share of the other reader's rate.
-constexpr double kGivenUp = 1.0 / 3;
-constexpr std::uint64_t kGivenUpBatches = 2;
+constexpr std::uint64_t kGivenUpTimes = 3, kGivenUpBatches = 2;
 constexpr std::uint64_t kWaitingDivisor = 50;  // a fiftieth of the time
 
 }  // namespace
@@ -71,8 +70,8 @@ io::ReaderKind ReaderTuner::deliver(std::int64_t now_ns, std::uint64_t waited_ns
 
 bool ReaderTuner::slice_is_over() const {
   if (slice_now_.ns < kSliceNs) return false;
-  const double share = static_cast<double>(slice_now_.samples) / static_cast<double>(slice_now_.ns) / rate_before_;
-  return slice_now_.batches >= kSliceBatches || (is_other_slice() && slice_now_.batches >= kGivenUpBatches && share < kGivenUp);
+  if (is_other_slice() && slice_now_.batches >= kGivenUpBatches && slice_now_.ns >= kGivenUpTimes * ns_before_) return true;
+  return slice_now_.batches >= kSliceBatches && (slice_now_.samples >= period_ || slice_now_.ns >= kLongestSliceNs);
 }
 
 void ReaderTuner::end_slice(std::uint64_t under_way) {
@@ -84,6 +83,7 @@ void ReaderTuner::end_slice(std::uint64_t under_way) {
     if (ratio < kClearlyWorse) lost_clearly_ += ratio < kMuchWorse ? kClearLosses : 1;
   } else {
     rate_before_ = rate;
+    ns_before_ = slice_now_.ns;
   }
   ++slice_;
   begin_slice(under_way);
