@@ -89,8 +89,8 @@ Status BatchBuilder::begin(ChunkAhead* ahead) {
   for (std::size_t i = 0; i < count; ++i) {
     if (!direct_[i] || field_of(i).nullable) find_pages(i);
   }
-  read_ahead_ = ahead != nullptr && (positional_ ? ahead->holds_images() : ahead->tells_kernel());
   pages_go_ = !positional_ && !context_.dataset->stays_in_memory();
+  read_ahead_ = ahead != nullptr && !pages_go_;
   if (!positional_) {
     ask_for_pages();
     return Status::ok();

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "headrace/base/cpu.h"
 #include "headrace/io/read_queue.h"
 
 namespace headrace::pipeline {
@@ -40,13 +39,13 @@ void ChunkImage::set_ready() {
 }
 
 ChunkAhead::ChunkAhead(std::shared_ptr<const Dataset> dataset, std::vector<std::uint32_t> fields, std::shared_ptr<const Order> order,
-                       storage::SlabPool* slabs, std::shared_ptr<io::Counters> counters, Budget budget)
+                       storage::SlabPool* slabs, std::shared_ptr<io::Counters> counters, std::uint64_t budget_bytes)
     : dataset_(std::move(dataset)),
       fields_(std::move(fields)),
       order_(std::move(order)),
       slabs_(slabs),
       counters_(std::move(counters)),
-      budget_(budget) {}
+      budget_bytes_(budget_bytes) {}
 
 std::shared_ptr<ChunkAhead> ChunkAhead::make(const std::shared_ptr<const Dataset>& dataset, const std::vector<std::uint32_t>& fields,
                                              const std::shared_ptr<const Order>& order, std::uint64_t window_chunks,
@@ -54,12 +53,10 @@ std::shared_ptr<ChunkAhead> ChunkAhead::make(const std::shared_ptr<const Dataset
   if (dataset->table() != nullptr || dataset->view().length != 0 || dataset->view().rows != nullptr || !order->takes_chunks())
     return nullptr;
   const std::uint64_t bytes = window_bytes(*dataset, fields, window_chunks);
-  if (bytes == 0) return nullptr;
+  if (bytes == 0 || bytes > budget_bytes / 2) return nullptr;
   // This window and the next, and what the device needs to be busy: more would only be more memory to touch.
-  const auto within = [bytes](std::uint64_t most) { return bytes > most / 2 ? 0 : std::min(most, 2 * bytes + kMaxPendingBytes); };
-  const Budget budget{within(budget_bytes), within(std::max(budget_bytes, available_memory_bytes() / 2))};
-  if (budget.images == 0 && budget.mapped == 0) return nullptr;
-  return std::make_shared<ChunkAhead>(dataset, fields, order, slabs, std::move(counters), budget);
+  return std::make_shared<ChunkAhead>(dataset, fields, order, slabs, std::move(counters),
+                                      std::min(budget_bytes, 2 * bytes + kMaxPendingBytes));
 }
 
 std::uint64_t ChunkAhead::window_bytes(const Dataset& dataset, const std::vector<std::uint32_t>& fields, std::uint64_t window_chunks) {
@@ -93,7 +90,7 @@ ChunkAhead::Chunk ChunkAhead::chunk_at(std::uint64_t slot) const {
 std::uint64_t ChunkAhead::advise(const Chunk& chunk) const {
   std::uint64_t bytes = 0;
   for (const std::uint32_t field : fields_) {
-    if (chunk.source->all_touched(field) && dataset_->stays_in_memory()) continue;
+    if (chunk.source->all_touched(field)) continue;
     const format::PageRef page = chunk.source->shard().page(chunk.chunk, field);
     chunk.source->will_need(page.offset, page.stored_bytes);
     bytes += page.stored_bytes;
@@ -155,13 +152,11 @@ void ChunkAhead::plan(std::uint64_t step, Starting& starting) {
   for (; next_slot_ < order_->num_slots(); ++next_slot_) {
     const bool wanted = next_slot_ < end_slot_;
     const std::uint64_t held = std::max(started_bytes_, live_bytes_->load(std::memory_order_relaxed));
-    const std::uint64_t most = std::max(budget_.images, budget_.mapped);
-    if (!wanted && (held >= most || advised >= kMaxPendingBytes || pending >= kMaxPendingBytes)) break;
+    if (!wanted && (held >= budget_bytes_ || advised >= kMaxPendingBytes || pending >= kMaxPendingBytes)) break;
     const Chunk chunk = chunk_at(next_slot_);
     if (chunk.source == nullptr) continue;
-    const std::uint64_t budget = chunk.source->is_mapped() ? budget_.mapped : budget_.images;
-    // Of none, a mapping that is taken later begins with the windows that are under way then.
-    if (budget == 0 || (!wanted && held >= budget)) break;
+    // What comes early would be gone again: batches ask for their own rows. Another reader begins with the windows that it finds under way.
+    if (chunk.source->is_mapped() && !dataset_->stays_in_memory()) break;
     std::uint64_t bytes = 0;
     if (chunk.source->is_mapped()) {
       bytes = advise(chunk);

@@ -1,7 +1,7 @@
 // Reads whole chunks before the batches that need them, where the order takes one window of chunks after the other.
 //
 // Positional readers: a chunk's pages come in one read each, into memory of their own (a ChunkImage), which batches share until the window
-// is over. Mapped ones: the kernel is told in time what will be needed; its page cache holds it, which takes none of the loader's memory.
+// is over. Mapped ones: the kernel is told in time what will be needed, unless the files do not fit into memory (Dataset::stays_in_memory).
 //
 // Owns:     images of the chunks of the windows under way, and of those that follow, within a budget; a batch holds what it uses.
 // Threads:  expect() by the consumer; all else by any. Images get ready on a thread of the ReadQueue.
@@ -65,20 +65,15 @@ class ChunkImage {
 
 class ChunkAhead {
  public:
-  struct Budget {
-    std::uint64_t images = 0, mapped = 0;  // bytes; 0: batches see to what they need by themselves
-  };
   // `order` takes_chunks(), `fields` are of `dataset`, which has no view of several rows; `slabs` outlives this.
   ChunkAhead(std::shared_ptr<const Dataset> dataset, std::vector<std::uint32_t> fields, std::shared_ptr<const Order> order,
-             storage::SlabPool* slabs, std::shared_ptr<io::Counters> counters, Budget budget);
+             storage::SlabPool* slabs, std::shared_ptr<io::Counters> counters, std::uint64_t budget_bytes);
 
-  // Null where that is not so, or two windows of `window_chunks` fit neither the budget, of images, nor half of the memory.
+  // Null where that is not so, or two windows of `window_chunks` do not fit the budget.
   static std::shared_ptr<ChunkAhead> make(const std::shared_ptr<const Dataset>& dataset, const std::vector<std::uint32_t>& fields,
                                           const std::shared_ptr<const Order>& order, std::uint64_t window_chunks, storage::SlabPool* slabs,
                                           std::shared_ptr<io::Counters> counters, std::uint64_t budget_bytes);
 
-  bool holds_images() const { return budget_.images > 0; }
-  bool tells_kernel() const { return budget_.mapped > 0; }
   // Stored bytes of a window's chunks, of `fields`, about: from the first shard's index.
   static std::uint64_t window_bytes(const Dataset& dataset, const std::vector<std::uint32_t>& fields, std::uint64_t window_chunks);
 
@@ -116,7 +111,7 @@ class ChunkAhead {
   std::shared_ptr<const Order> order_;
   storage::SlabPool* slabs_;
   std::shared_ptr<io::Counters> counters_;  // with reads under way
-  const Budget budget_;
+  std::uint64_t budget_bytes_;
   std::shared_ptr<std::atomic<std::uint64_t>> live_bytes_ = std::make_shared<std::atomic<std::uint64_t>>(0);     // of images
   std::shared_ptr<std::atomic<std::uint64_t>> pending_bytes_ = std::make_shared<std::atomic<std::uint64_t>>(0);  // of those under way
   std::mutex mutex_;                                                                                             // guards what follows

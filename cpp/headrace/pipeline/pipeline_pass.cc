@@ -77,7 +77,7 @@ void Pipeline::read_ahead() {
   const std::uint64_t window = options_.order == OrderKind::kWindow ? options_.window : 1;
   pass_->ahead = ChunkAhead::make(shared_->context.dataset, options_.fields, pass_->order, window, &shared_->slabs,
                                   std::shared_ptr<io::Counters>(shared_, &shared_->counters.io), ahead_budget_);
-  if (pass_->ahead != nullptr && pass_->ahead->holds_images()) pass_->budget = batch_budget_;
+  if (pass_->ahead != nullptr) pass_->budget = batch_budget_;
 }
 
 // Tells the cache what this pass reads when; `next` (may be null) follows it.
@@ -165,8 +165,7 @@ std::shared_ptr<Job> Pipeline::plan_next() {
 bool Pipeline::launch_one() {
   const bool more = is_fed_ ? !fed_.empty() : options_.partition.num_batches(pass_samples_, next_position_) > 0;
   if (!more || jobs_.size() >= most_jobs()) return false;
-  const bool reads_itself = pass_->ahead == nullptr || !pass_->ahead->holds_images();
-  const std::uint64_t estimate = (reads_itself ? read_share_ : 1) * estimated_sample_bytes_ * (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
+  const std::uint64_t estimate = (pass_->ahead == nullptr ? read_share_ : 1) * estimated_sample_bytes_ * (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
   if (!jobs_.empty() && shared_->bytes_in_flight.load() + estimate > pass_->budget) return false;
   const std::uint64_t position = next_position_, step = next_step_;
   jobs_.emplace_back();

@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "headrace/base/clock.h"
+#include "headrace/base/cpu.h"
 #include "headrace/base/placement.h"
 #include "headrace/base/thread_pool.h"
 #include "headrace/pipeline/pipeline.h"
@@ -81,12 +82,12 @@ void Pipeline::steer(std::int64_t now, std::uint64_t waited_ns, std::uint64_t sa
   put_in_force(setting);
 }
 
-// Whether pages of the kernel's would do what this pass has no memory of its own for: keep a window of chunks while each of its blocks is
-// read several times.
+// Whether the page cache can do what this pass has no memory of its own for: keep a window of chunks while each of its blocks is read
+// several times.
 bool Pipeline::suits_mapping() const {
-  const ChunkAhead* const ahead = pass_ == nullptr ? nullptr : pass_->ahead.get();
-  return options_.order == OrderKind::kWindow && ahead != nullptr && !ahead->holds_images() && ahead->tells_kernel() &&
-         estimated_sample_bytes_ <= kSharedBlockBytes;
+  if (options_.order != OrderKind::kWindow || pass_ == nullptr || pass_->ahead != nullptr || estimated_sample_bytes_ > kSharedBlockBytes)
+    return false;
+  return ChunkAhead::window_bytes(*shared_->context.dataset, options_.fields, options_.window) <= free_memory_bytes() / 2;
 }
 
 // Of a dataset whose files do not fit, unless another loader compares readers.

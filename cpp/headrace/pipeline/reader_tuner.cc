@@ -13,7 +13,7 @@ constexpr unsigned kOthers = 3;
 constexpr std::uint64_t kFirstRestNs = 2'000'000'000, kLongestRestNs = 64'000'000'000;
 constexpr double kBetter = 1.05, kClearlyBetter = 1.5, kClearlyWorse = 0.9, kMuchWorse = 0.5;
 constexpr int kWinsWanted = 4, kClearWins = 2, kLossesAllowed = 1, kClearLosses = 2;
-constexpr std::uint64_t kGivenUpTimes = 3, kGivenUpBatches = 2;
+constexpr std::uint64_t kGivenUpTimes = 2, kGivenUpBatches = 2;
 constexpr std::uint64_t kWaitingDivisor = 50;  // a fiftieth of the time
 
 }  // namespace

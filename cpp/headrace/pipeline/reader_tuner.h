@@ -3,7 +3,7 @@
 //
 // Another reader is compared in turn with the present one, in slices of at least 100 ms, five pairs; it is taken where it delivered at
 // least 5 % more in four of them, or half as much again in two in a row. Two pairs that both lost a tenth end it early, as does one that
-// lost half; a slice that takes three times as long as the one before is not seen to its end, but for two batches. Each of the others is asked within the first seconds,
+// lost half; a slice that takes twice as long as the one before is not seen to its end, but for two batches. Each of the others is asked within the first seconds,
 // with rests of half a second; then it rests, 2 s first, and twice as long, up to 64 s, each time that none of them was better. Batches
 // that were planned before a slice began do not count. Less than 2 % of waiting: nothing to gain.
 // A mapping is one of the readers: its reads are page faults, which no counter of ours sees, but batches a second tell. While it is tried,

@@ -81,7 +81,7 @@ TEST_CASE("images hold a chunk's pages, are shared, and go with their window") {
     const auto counters = std::make_shared<io::Counters>();
     const std::uint64_t window = ChunkAhead::window_bytes(*dataset, {0, 1, 2, 3}, 4);
     REQUIRE(window > 0);
-    ChunkAhead ahead(dataset, {0, 1, 2, 3}, order, &slabs, counters, {3 * window, 3 * window});
+    ChunkAhead ahead(dataset, {0, 1, 2, 3}, order, &slabs, counters, 3 * window);
     const auto find_slot = [&](std::uint64_t slot) {
       const Location at = dataset->locate(dataset->layout()->first_sample(order->chunk_at(slot)));
       return ahead.find(at.shard, at.chunk);
@@ -116,33 +116,6 @@ TEST_CASE("images hold a chunk's pages, are shared, and go with their window") {
     wait_for(kept);  // Whoever holds it goes on.
     CHECK(ahead.live_bytes() <= 4 * window);
     CHECK(find_slot(19) == nullptr);
-  }
-}
-
-TEST_CASE("where two windows are more than there is memory for images, the kernel is told all the same") {
-  TempDir dir;
-  REQUIRE(write_small(dir / "d", kSamples, 50).is_ok());
-  storage::SlabPool slabs(1 << 20);
-  for (const io::ReaderKind reader : {io::ReaderKind::kMmap, io::ReaderKind::kPread}) {
-    const auto dataset = open_with(dir / "d", reader);
-    const auto order = window_order(*dataset, 4);
-    const std::uint64_t window = ChunkAhead::window_bytes(*dataset, {0, 1, 2, 3}, 4);
-    const auto counters = std::make_shared<io::Counters>();
-    const auto large = ChunkAhead::make(dataset, {0, 1, 2, 3}, order, 4, &slabs, counters, 2 * window);
-    REQUIRE(large != nullptr);
-    CHECK(large->holds_images());
-    CHECK(large->tells_kernel());
-    const auto little = ChunkAhead::make(dataset, {0, 1, 2, 3}, order, 4, &slabs, counters, 2 * window - 1);
-    REQUIRE(little != nullptr);
-    CHECK(!little->holds_images());
-    CHECK(little->tells_kernel());
-    little->expect(0, 0, 200);
-    little->start(0);
-    const Location at = dataset->locate(dataset->layout()->first_sample(order->chunk_at(0)));
-    CHECK(little->find(at.shard, at.chunk) == nullptr);
-    CHECK(little->live_bytes() == 0);
-    CHECK(slabs.counters().made == 0);
-    little->taken(0);
   }
 }
 
