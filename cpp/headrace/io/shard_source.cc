@@ -166,8 +166,8 @@ void ShardSource::will_need(const BlockId& id) const {
   will_need(values.offset + from, std::min<std::uint64_t>(values.block_bytes, values.decoded_bytes - from));
 }
 
-void ShardSource::will_need_block(const BlockId& id, const PageRef& page, Counters& counters) {
-  if (block_checked(page.first_block + id.block)) return;
+void ShardSource::will_need_block(const BlockId& id, const PageRef& page, bool again, Counters& counters) {
+  if (!again && block_checked(page.first_block + id.block)) return;
   // What is populated a huge page at a time needs no table: the page's blocks lie in one or two of them.
   if (mapping_->is_whole()) return will_need(page.offset, page.stored_bytes);
   if (!touch_table(id, page, counters).is_ok()) return;  // Met again by who needs the block.

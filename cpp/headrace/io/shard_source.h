@@ -78,8 +78,8 @@ class ShardSource {
   std::uint64_t look_again(std::int64_t now);
   // Mapped: starts reading a block's bytes without waiting. Raw (codec none) pages only.
   void will_need(const BlockId& id) const;
-  // The same where blocks are compressed: their table says where they lie, and is waited for.
-  void will_need_block(const BlockId& id, const format::PageRef& page, Counters& counters);
+  // The same where blocks are compressed: their table says where they lie, and is waited for. `again`: also what was there once.
+  void will_need_block(const BlockId& id, const format::PageRef& page, bool again, Counters& counters);
   void will_need(std::uint64_t offset, std::uint64_t length) const;  // the same for any range
 
   // The decoded bytes of a block of any section, from the cache or made now.

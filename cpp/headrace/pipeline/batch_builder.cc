@@ -89,12 +89,13 @@ Status BatchBuilder::begin(ChunkAhead* ahead) {
   for (std::size_t i = 0; i < count; ++i) {
     if (!direct_[i] || field_of(i).nullable) find_pages(i);
   }
-  read_ahead_ = ahead != nullptr;
+  pages_go_ = !positional_ && !context_.dataset->stays_in_memory();
+  read_ahead_ = ahead != nullptr && !pages_go_;
   if (!positional_) {
     ask_for_pages();
     return Status::ok();
   }
-  if (ahead != nullptr && !makes_runs_) find_images(*ahead);
+  if (read_ahead_ && !makes_runs_) find_images(*ahead);
   return want_sides();
 }
 
@@ -109,7 +110,15 @@ Status BatchBuilder::measure() {
       HR_RETURN_IF_ERROR(read_sides(i));
     }
   }
-  return lay_out();
+  HR_RETURN_IF_ERROR(lay_out());
+  for (std::size_t i = 0; i < count; ++i) {
+    if (direct_[i] || is_image_file(i)) continue;
+    if (!field_of(i).is_variable() && is_changed(i)) place_runs(i);
+    find_needs(i);
+  }
+  cut_pieces();
+  if (positional_ && !reads_rounds_) want_values(0, ~std::uint64_t{0});
+  return Status::ok();
 }
 
 Status BatchBuilder::finish_plan() {
@@ -121,18 +130,11 @@ Status BatchBuilder::finish_plan() {
       std::memcpy(batch_.slab->data() + batch_.fields[i].valid_at, valid_[i].data(), samples_.size());
     if (direct_[i]) {
       will_need_direct(i);
-    } else {
-      if (is_image_file(i)) continue;
-      if (field_of(i).is_variable()) {
-        place_values(i);
-      } else if (is_changed(i)) {
-        place_runs(i);
-      }
-      find_needs(i);
+    } else if (field_of(i).is_variable() && !is_image_file(i)) {
+      place_values(i);
     }
   }
-  cut_pieces();
-  if (positional_) return reads_rounds_ ? Status::ok() : want_values(0, ~std::uint64_t{0});
+  if (positional_) return reads_rounds_ ? Status::ok() : value_bytes_.lease(*context_.slabs);
   ask_for_blocks();
   return Status::ok();
 }
@@ -377,17 +379,21 @@ bool BatchBuilder::all_touched(std::uint32_t field) const {
 void BatchBuilder::will_need_direct(std::size_t out_field) {
   const std::uint32_t number = context_.fields[out_field];
   const std::uint64_t row_bytes = conversions_[out_field].row_bytes;
-  if (row_bytes == 0 || read_ahead_ || all_touched(number)) return;
+  if (row_bytes == 0 || read_ahead_ || (all_touched(number) && !pages_go_)) return;
   for (std::size_t slot = 0; slot < places_.size(); ++slot) {
     for_each_run(slot, [&](const Location& at, std::uint64_t, std::uint32_t count) {
       io::ShardSource& source = *sources_[at.shard];
-      if (source.all_touched(number)) return;
+      if (source.all_touched(number) && !pages_go_) return;
       const SectionRef section = source.shard().page(at.chunk, number).section(Section::kValues);
       const std::uint64_t last = ((at.row + std::uint64_t{count}) * row_bytes - 1) / section.block_bytes;
+      bool checked = true;
       for (std::uint64_t b = at.row * row_bytes / section.block_bytes; b <= last; ++b) {
         const io::BlockId id{at.chunk, number, section.first_block + static_cast<std::uint32_t>(b)};
+        checked = checked && source.is_touched(id);
         if (!source.is_touched(id)) source.will_need(id);
       }
+      // Of what was checked before only the rows are read again, if they are gone.
+      if (checked && pages_go_) source.will_need(section.offset + at.row * row_bytes, count * row_bytes);
     });
   }
 }

@@ -128,9 +128,10 @@ class BatchBuilder {
   Status begin(ChunkAhead* ahead);
   io::StoredBytes& sides() { return side_bytes_; }
   const std::vector<std::shared_ptr<ChunkImage>>& images() const { return images_; }  // [run]: null where the batch reads by itself
-  // Once those are there: slab_bytes() is known afterwards.
+  // Once those are there. Afterwards slab_bytes() and read_bytes() are known, and values() has one group a piece
+  // (none at all if nothing is to be read).
   Status measure();
-  // Takes the slab. Afterwards values() has one group a piece (none at all if nothing is to be read).
+  // Takes the slab, and the memory for what is read.
   Status finish_plan();
   io::StoredBytes& values() { return value_bytes_; }
   std::uint64_t read_bytes() const { return side_bytes_.bytes() + value_bytes_.bytes(); }  // of memory for what is read
@@ -232,7 +233,7 @@ class BatchBuilder {
   Status want_sides();
   void want_side_blocks(std::size_t run, std::size_t out_field);
   void take_tables();
-  Status want_values(std::size_t piece, std::uint64_t limit_bytes);
+  void want_values(std::size_t piece, std::uint64_t limit_bytes);
   void read_round(std::size_t piece);
   void ask_for_pages() const;
   void ask_for_blocks() const;
@@ -334,6 +335,7 @@ class BatchBuilder {
   std::vector<std::vector<format::PageRef>> pages_;  // [out field][run]; empty for direct fields that are never null
   bool read_ahead_ = false;                          // somebody sees to it that whole chunks come
   bool positional_ = false;                          // no source is mapped
+  bool pages_go_ = false;                            // mapped, and what was in memory once need not be there still
   std::vector<std::shared_ptr<ChunkImage>> images_;  // [run]; empty: none
   std::vector<std::vector<Table>> tables_;           // [out field][run]; positional
   io::StoredBytes side_bytes_, value_bytes_;         // positional; values: of pieces from first_group_ on

@@ -50,6 +50,7 @@ class BatchParts {
   Status finish_plan();
   std::size_t slab_bytes() const;
   std::uint64_t read_bytes() const;
+  std::uint64_t memory_bytes() const { return slab_bytes() + read_bytes(); }  // until all pieces ran; then the slabs'
   std::size_t num_pieces() const;
   void run_piece(std::size_t number, std::int64_t now = 0);
   std::size_t begin_images();

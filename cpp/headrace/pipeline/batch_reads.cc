@@ -23,7 +23,7 @@ void BatchBuilder::ask_for_pages() const {
     for (std::size_t r = 0; r < pages_[i].size(); ++r) {
       const io::ShardSource& source = *sources_[runs_[r].shard];
       const PageRef& page = pages_[i][r];
-      if (!source.all_touched(context_.fields[i])) source.will_need(page.offset, page.section(Section::kValues).offset - page.offset);
+      if (pages_go_ || !source.all_touched(context_.fields[i])) source.will_need(page.offset, page.section(Section::kValues).offset - page.offset);
     }
   }
 }
@@ -33,7 +33,8 @@ void BatchBuilder::ask_for_blocks() const {
   if (read_ahead_) return;
   for (const Need& need : needs_) {
     io::ShardSource& source = source_of(need);
-    if (!source.all_touched(context_.fields[need.out_field])) source.will_need_block(block_id(need), page_of(need), context_.counters->io);
+    if (pages_go_ || !source.all_touched(context_.fields[need.out_field]))
+      source.will_need_block(block_id(need), page_of(need), pages_go_, context_.counters->io);
   }
 }
 
@@ -118,7 +119,7 @@ void BatchBuilder::take_tables() {
 }
 
 // Of pieces from this one on, until that is enough.
-Status BatchBuilder::want_values(std::size_t from, std::uint64_t limit_bytes) {
+void BatchBuilder::want_values(std::size_t from, std::uint64_t limit_bytes) {
   value_bytes_ = {};
   first_group_ = from;
   for (; from < pieces_.size() && value_bytes_.bytes() < limit_bytes; ++from) {
@@ -133,13 +134,13 @@ Status BatchBuilder::want_values(std::size_t from, std::uint64_t limit_bytes) {
     }
     value_bytes_.end_group();
   }
-  return value_bytes_.lease(*context_.slabs);
 }
 
 // Reads what the next pieces need, at depth, but not all of a large batch at once: it would be in memory twice.
 void BatchBuilder::read_round(std::size_t piece) {
   if (piece < first_group_ + value_bytes_.num_groups()) return;
-  if (want_values(piece, kRoundBytes).is_ok()) {
+  want_values(piece, kRoundBytes);
+  if (value_bytes_.lease(*context_.slabs).is_ok()) {
     value_bytes_.read_now(context_.counters->io);
   } else {
     value_bytes_ = {};  // No memory for that: each block is read by itself.

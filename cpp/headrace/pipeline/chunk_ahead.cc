@@ -143,15 +143,20 @@ void ChunkAhead::start(std::uint64_t step) {
 
 void ChunkAhead::plan(std::uint64_t step, Starting& starting) {
   std::uint64_t advised = 0, pending = pending_bytes_->load(std::memory_order_relaxed);
+  std::uint64_t first = ~std::uint64_t{0};
   for (const Expected& e : expected_) {
     if (e.step <= step) end_slot_ = std::max(end_slot_, e.end_slot);
+    first = std::min(first, e.first_slot);
   }
+  if (!expected_.empty()) next_slot_ = std::max(next_slot_, first);
   for (; next_slot_ < order_->num_slots(); ++next_slot_) {
     const bool wanted = next_slot_ < end_slot_;
     const std::uint64_t held = std::max(started_bytes_, live_bytes_->load(std::memory_order_relaxed));
     if (!wanted && (held >= budget_bytes_ || advised >= kMaxPendingBytes || pending >= kMaxPendingBytes)) break;
     const Chunk chunk = chunk_at(next_slot_);
     if (chunk.source == nullptr) continue;
+    // What comes early would be gone again: batches ask for their own rows. Another reader begins with the windows that it finds under way.
+    if (chunk.source->is_mapped() && !dataset_->stays_in_memory()) break;
     std::uint64_t bytes = 0;
     if (chunk.source->is_mapped()) {
       bytes = advise(chunk);

@@ -1,7 +1,7 @@
 // Reads whole chunks before the batches that need them, where the order takes one window of chunks after the other.
 //
 // Positional readers: a chunk's pages come in one read each, into memory of their own (a ChunkImage), which batches share until the window
-// is over. Mapped ones: the kernel is told in time what will be needed.
+// is over. Mapped ones: the kernel is told in time what will be needed, unless the files do not fit into memory (Dataset::stays_in_memory).
 //
 // Owns:     images of the chunks of the windows under way, and of those that follow, within a budget; a batch holds what it uses.
 // Threads:  expect() by the consumer; all else by any. Images get ready on a thread of the ReadQueue.

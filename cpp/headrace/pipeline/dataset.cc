@@ -134,6 +134,7 @@ io::ReaderChoice Dataset::best_reader(std::uint64_t free_bytes, std::optional<io
 void Dataset::choose_reader() {
   io::ReaderChoice choice = best_reader(free_memory_bytes(), {});
   reader_.store(choice.kind);
+  stays_in_memory_.store(choice.kind == io::ReaderKind::kMmap);
   reader_reason_ = std::move(choice.reason);
 }
 
@@ -182,9 +183,12 @@ bool Dataset::follow_memory(std::uint64_t free_bytes) const {
   Owned& own = owned();
   std::lock_guard lock(own.mutex);
   const io::ReaderKind now = reader_.load();
-  io::ReaderChoice choice = best_reader(free_bytes, now);
-  // Which of the readers by position is best, loaders find out.
-  if (choice.kind == now || (choice.kind != io::ReaderKind::kMmap && now != io::ReaderKind::kMmap)) return false;
+  const bool stayed = stays_in_memory_.load();
+  io::ReaderChoice choice = best_reader(free_bytes, stayed ? io::ReaderKind::kMmap : io::ReaderKind::kPread);
+  const bool stays = choice.kind == io::ReaderKind::kMmap;
+  stays_in_memory_.store(stays);
+  // Which reader is best for files that do not fit, loaders find out.
+  if (choice.kind == now || (!stays && !stayed)) return false;
   own.reason = std::move(choice.reason);
   reader_.store(choice.kind);
   return true;
@@ -208,6 +212,7 @@ Result<std::shared_ptr<Dataset>> Dataset::concat(const std::vector<std::shared_p
   out->manifest_.shards.clear();
   out->options_ = datasets[0]->options_;
   out->reader_.store(datasets[0]->reader_.load());
+  out->stays_in_memory_.store(datasets[0]->stays_in_memory_.load());
   out->reader_reason_ = datasets[0]->reader_reason();
   std::vector<ChunkLayout::ShardChunks> shards;
   for (const std::shared_ptr<const Dataset>& one : datasets) {
@@ -338,6 +343,7 @@ void Dataset::expect_whole() const {
 bool Dataset::in_memory(const std::vector<std::uint32_t>& fields) const {
   if (!parts_.empty()) return parts_in_memory(fields);
   if (table() != nullptr) return table()->files() == nullptr;
+  if (!stays_in_memory()) return false;
   for (const std::uint32_t field : fields) {
     const format::Field& f = stored_schema().fields[field];
     if (f.is_variable() || f.nullable || f.codec != codec::Codec::kNone || f.filter != codec::Filter::kNone) return false;

@@ -18,7 +18,8 @@ Status out_of_memory() {
   }
 }
 
-void finish_job(Pass& pass, Job& job) {
+void finish_job(const std::shared_ptr<Pass>& shared_pass, Job& job) {
+  Pass& pass = *shared_pass;
   try {
     if (job.out_of_memory.load()) throw std::bad_alloc();
     if (!pass.cancelled.load(std::memory_order_relaxed)) {
@@ -41,11 +42,14 @@ void finish_job(Pass& pass, Job& job) {
     for (const storage::Lease& texts : job.batch.more_slabs) job.slab_bytes += texts->capacity();
   }
   job.count_bytes(job.slab_bytes);
-  std::lock_guard lock(pass.mutex);
-  job.done = true;
-  pass.shared->batches_ready.fetch_add(1);
-  job.stage.store(Stage::kDone, std::memory_order_relaxed);  // Nobody asks since when.
-  pass.done.notify_all();
+  {
+    std::lock_guard lock(pass.mutex);
+    job.done = true;
+    pass.shared->batches_ready.fetch_add(1);
+    job.stage.store(Stage::kDone, std::memory_order_relaxed);  // Nobody asks since when.
+    pass.done.notify_all();
+  }
+  Pass::resume(shared_pass);  // What it read is gone.
 }
 
 void submit_images(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job);
@@ -59,9 +63,9 @@ void run_piece(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& jo
   if (job->pieces_left.fetch_sub(1, std::memory_order_acq_rel) == 1) submit_images(pass, job);
 }
 
-void run_images(Pass& pass, Job& job, std::size_t piece) {
+void run_images(const std::shared_ptr<Pass>& pass, Job& job, std::size_t piece) {
   try {
-    if (!pass.cancelled.load(std::memory_order_relaxed)) job.builder->run_images(piece);
+    if (!pass->cancelled.load(std::memory_order_relaxed)) job.builder->run_images(piece);
   } catch (const std::bad_alloc&) {
     job.out_of_memory.store(true);
   }
@@ -128,15 +132,15 @@ void submit_reads(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>&
   }
 }
 
-void give_up(Pass& pass, Job& job) {
+void give_up(const std::shared_ptr<Pass>& pass, Job& job) {
   job.out_of_memory.store(true);
   finish_job(pass, job);
 }
 
 // Runs a step of the plan; false if the job ended with it.
 template <typename Step>
-bool goes_on(Pass& pass, Job& job, const Step& step) {
-  if (pass.cancelled.load(std::memory_order_relaxed)) return false;
+bool goes_on(const std::shared_ptr<Pass>& pass, Job& job, const Step& step) {
+  if (pass->cancelled.load(std::memory_order_relaxed)) return false;
   try {
     job.status = step();
   } catch (const std::bad_alloc&) {
@@ -150,18 +154,18 @@ bool goes_on(Pass& pass, Job& job, const Step& step) {
 // The third task of a job: it may take its memory.
 void assemble(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job) {
   io::StageTime planning(pass->shared->counters.plan_ns, job->weight);
-  if (goes_on(*pass, *job, [&] { return job->builder->finish_plan(); })) submit_pieces(pass, job, planning.stop());
+  if (goes_on(pass, *job, [&] { return job->builder->finish_plan(); })) submit_pieces(pass, job, planning.stop());
 }
 
 // The second: everything is there that its layout depends on.
 void lay_out(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job, std::int64_t now) {
   io::StageTime planning(pass->shared->counters.plan_ns, job->weight, now);
-  if (!goes_on(*pass, *job, [&] { return job->builder->measure(); })) return;
+  if (!goes_on(pass, *job, [&] { return job->builder->measure(); })) return;
   try {
-    if (!pass->admit(job)) return;
+    if (!pass->admit(job)) return Pass::resume(pass);  // It no longer counts as what it was thought to take.
   } catch (const std::bad_alloc&) {  // It could not be parked.
   }
-  if (goes_on(*pass, *job, [&] { return job->builder->finish_plan(); })) submit_pieces(pass, job, planning.stop());
+  if (goes_on(pass, *job, [&] { return job->builder->finish_plan(); })) submit_pieces(pass, job, planning.stop());
 }
 
 // Ranges that are read together.
@@ -203,7 +207,7 @@ void read_sides(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& j
       for (const auto& image : images) image->when_ready(countdown);
     }
   } catch (const std::bad_alloc&) {  // The countdown lacks this thread's step: it never ends.
-    return give_up(*pass, *job);
+    return give_up(pass, *job);
   }
   if (countdown == nullptr) return lay_out(pass, job, now);
   for (Ranges& side : sides) submit_reads(pass, job, *side.bytes, side.group, std::move(side.reads), [countdown] { countdown->done(); });
@@ -217,7 +221,7 @@ void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>
   BatchParts& builder = *job->builder;
   const std::size_t pieces = builder.num_pieces();
   job->slab_bytes = builder.slab_bytes();
-  job->count_bytes(job->slab_bytes + builder.read_bytes());
+  job->count_bytes(builder.memory_bytes());
   if (pieces == 0) return submit_images(pass, job);
   bool reads_some = false;
   for (std::size_t i = 0; pass->group != nullptr && i < builder.size(); ++i) reads_some = reads_some || reads_values(builder[i]);
@@ -232,7 +236,7 @@ void submit_pieces(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>
       if (reads_values(part)) all[i] = {&part.values(), own, part.values().reads(own, pass->shared->counters.io)};
     }
   } catch (const std::bad_alloc&) {
-    return give_up(*pass, *job);
+    return give_up(pass, *job);
   }
   // The job may be done, and its builder gone, once the last piece was handed over.
   for (std::size_t i = 0; i < pieces; ++i) {
@@ -254,9 +258,9 @@ void submit_images(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>
   } catch (const std::bad_alloc&) {
     job->out_of_memory.store(true);
   }
-  if (pieces == 0) return finish_job(*pass, *job);
+  if (pieces == 0) return finish_job(pass, *job);
   job->pieces_left.store(pieces, std::memory_order_relaxed);
-  for (std::size_t i = 0; i < pieces; ++i) submit_or_run(pass, job->step, [pass, job, i] { run_images(*pass, *job, i); });
+  for (std::size_t i = 0; i < pieces; ++i) submit_or_run(pass, job->step, [pass, job, i] { run_images(pass, *job, i); });
 }
 
 }  // namespace
@@ -318,7 +322,7 @@ void Pass::submit(std::uint64_t priority, std::function<void()> task) {
 }
 
 bool Pass::admit(const std::shared_ptr<Job>& job) {
-  const std::uint64_t bytes = job->builder->slab_bytes();
+  const std::uint64_t bytes = job->builder->memory_bytes();
   std::lock_guard lock(mutex);
   const std::uint64_t others = shared->bytes_in_flight.load() - job->bytes.load();
   const bool in_turn = parked.empty() || job->step < parked.begin()->first;
@@ -333,14 +337,21 @@ bool Pass::admit(const std::shared_ptr<Job>& job) {
 }
 
 void Pass::delivered(const std::shared_ptr<Pass>& pass, std::uint64_t step) {
-  while (true) {
+  {
+    std::lock_guard lock(pass->mutex);
+    pass->oldest = step + 1;
+  }
+  resume(pass);
+}
+
+void Pass::resume(const std::shared_ptr<Pass>& pass) {
+  while (!pass->cancelled.load(std::memory_order_relaxed)) {
     std::shared_ptr<Job> job;
     {
       std::lock_guard lock(pass->mutex);
-      pass->oldest = step + 1;
       if (pass->parked.empty()) return;
       const auto first = pass->parked.begin();
-      const std::uint64_t bytes = first->second->builder->slab_bytes();
+      const std::uint64_t bytes = first->second->builder->memory_bytes();
       if (first->first != pass->oldest && pass->shared->bytes_in_flight.load() + bytes > pass->budget) return;
       job = std::move(first->second);
       pass->parked.erase(first);
@@ -362,7 +373,7 @@ void run_job(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job)
   {
     io::StageTime planning(pass->shared->counters.plan_ns, job->weight);
     job->enter(Stage::kPlanning, planning.since());
-    if (!plan(*pass, *job, planning)) return finish_job(*pass, *job);
+    if (!plan(*pass, *job, planning)) return finish_job(pass, *job);
     now = planning.stop();
   }
   if (pass->group == nullptr) return submit_pieces(pass, job, now);

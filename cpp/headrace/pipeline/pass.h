@@ -33,6 +33,8 @@
 
 namespace headrace::pipeline {
 
+constexpr std::uint64_t kSharedBlockBytes = 16u << 10;  // a block of raw values: read whole, whoever wants a part of it
+
 // What all passes of a pipeline share.
 struct PassShared {
   PassShared(std::size_t keep_bytes, std::size_t batch_budget) : slabs(keep_bytes, batch_budget), budget(batch_budget) {}
@@ -108,16 +110,19 @@ struct Pass {
   bool may_help = false;           // once that is so
   bool has_small_batches = false;  // so small that the consumer builds any that is queued rather than sleep until its own is done
 
-  // What batches under way may take together. Their sizes are estimates until they are measured, and padded ones may be far larger: those
-  // then wait, without a thread and without memory for the batch, until others are delivered. The next to be delivered never waits.
+  // What batches under way may take together, with what is read for them. That is an estimate until they are measured, and padded ones, or
+  // small samples of which each takes a whole block to be read, may be far larger: those then wait, without a thread and without memory for
+  // the batch, until others are done or delivered. The next to be delivered never waits.
   std::uint64_t budget = ~std::uint64_t{0};
   std::uint64_t oldest = 0;                              // step that is delivered next; guarded by mutex
   std::map<std::uint64_t, std::shared_ptr<Job>> parked;  // by step; guarded by mutex
 
   // Whether the job, measured, may take its memory now (it is counted then); else it is parked.
   bool admit(const std::shared_ptr<Job>& job);
-  // The consumer has taken `step`: those parked go on, in turn, as far as the budget goes.
+  // The consumer has taken `step`.
   static void delivered(const std::shared_ptr<Pass>& pass, std::uint64_t step);
+  // Those parked go on, in turn, as far as the budget goes.
+  static void resume(const std::shared_ptr<Pass>& pass);
 
   void submit(std::uint64_t priority, std::function<void()> task);
   // REQUIRES: group == nullptr and own is not empty.

@@ -88,7 +88,8 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions optio
   ahead_budget_ = options_.prefetch_bytes / 4;
   read_share_ = positional ? 2 : 1;
   batch_budget_ = decodes ? options_.prefetch_bytes / 2 : options_.prefetch_bytes;
-  shared_ = std::make_shared<PassShared>(std::min<std::size_t>(kKeptSlabBytes * read_share_, batch_budget_), batch_budget_);
+  shared_ = std::make_shared<PassShared>(std::min<std::size_t>(kKeptSlabBytes * read_share_, batch_budget_ / 2),
+                                         batch_budget_ + (positional ? ahead_budget_ : 0));
   shared_->context.schema = std::shared_ptr<const format::Schema>(dataset, &dataset->schema());
   shared_->context.dataset = std::move(dataset);
   shared_->context.fields = options_.fields;

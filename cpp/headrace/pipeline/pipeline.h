@@ -144,6 +144,9 @@ class Pipeline {
   void begin_tuned_pass();
   bool wait_for(Job& job, std::int64_t wait_ns, io::StageTime& wait);
   void count_wait(const Job& job, std::int64_t now);
+  void begin_comparing();
+  bool suits_mapping() const;
+  std::uint64_t most_jobs() const;
   void steer_reader(std::int64_t now, const Seen& seen);
   void leave_reader();
   void steer(std::int64_t now, const Seen& seen);

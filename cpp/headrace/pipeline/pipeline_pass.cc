@@ -13,8 +13,7 @@ namespace {
 
 // Batches that cost about as much as waking a thread.
 constexpr std::uint64_t kSmallBatchBytes = 512u << 10;
-constexpr std::uint64_t kHelpCheck = 64;                // steps
-constexpr std::uint64_t kSharedBlockBytes = 16u << 10;  // a block of raw values: read whole, whoever wants a part of it
+constexpr std::uint64_t kHelpCheck = 64;  // steps
 
 }  // namespace
 
@@ -23,7 +22,7 @@ Status Pipeline::begin_pass() {
   end_pass();
   auto pass = std::make_shared<Pass>();
   pass->shared = shared_;
-  pass->budget = batch_budget_;
+  pass->budget = batch_budget_ + (read_share_ > 1 ? ahead_budget_ : 0);  // read_ahead() takes its share, if it has use for it.
   if (options_.num_threads > 0) {
     pass->group = std::make_unique<TaskGroup>(ThreadPool::shared(), threads_.load());
     if (threads_ == 0) pass->group->set_max_concurrency(0);
@@ -58,6 +57,7 @@ Status Pipeline::start(std::uint64_t epoch, std::uint64_t position) {
   pass_->order = std::move(order);
   pass_->epoch = epoch;
   read_ahead();
+  begin_comparing();
   foretell(make_order(epoch + 1), epoch, position, options_.partition);
   pass_samples_ = epoch_size();
   // Epochs follow each other, so what this rank leaves out now it reads soon. A part of the fields may be a small part of the bytes.
@@ -79,6 +79,7 @@ void Pipeline::read_ahead() {
   const std::uint64_t window = options_.order == OrderKind::kWindow ? options_.window : 1;
   pass_->ahead = ChunkAhead::make(shared_->context.dataset, options_.fields, pass_->order, window, &shared_->slabs,
                                   std::shared_ptr<io::Counters>(shared_, &shared_->counters.io), ahead_budget_);
+  if (pass_->ahead != nullptr) pass_->budget = batch_budget_;
 }
 
 // Tells the cache what this pass reads when; `next` (may be null) follows it.
@@ -166,10 +167,9 @@ std::shared_ptr<Job> Pipeline::plan_next() {
 
 bool Pipeline::launch_one() {
   const bool more = is_fed_ ? !fed_.empty() : options_.partition.num_batches(pass_samples_, next_position_) > 0;
-  if (!more || jobs_.size() >= ahead()) return false;
-  const std::uint64_t estimate = (pass_->ahead == nullptr ? read_share_ : 1) * estimated_sample_bytes_ *
-                                 (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
-  if (!jobs_.empty() && shared_->bytes_in_flight.load() + estimate > batch_budget_) return false;
+  if (!more || jobs_.size() >= most_jobs()) return false;
+  const std::uint64_t estimate = (pass_->ahead == nullptr ? read_share_ : 1) * estimated_sample_bytes_ * (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
+  if (!jobs_.empty() && shared_->bytes_in_flight.load() + estimate > pass_->budget) return false;
   const std::uint64_t position = next_position_, step = next_step_;
   jobs_.emplace_back();
   std::shared_ptr<Job>& job = jobs_.back();

@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "headrace/base/clock.h"
+#include "headrace/base/cpu.h"
 #include "headrace/base/placement.h"
 #include "headrace/base/thread_pool.h"
 #include "headrace/pipeline/pipeline.h"
@@ -81,6 +82,32 @@ void Pipeline::steer(std::int64_t now, const Seen& seen) {
   put_in_force(setting);
 }
 
+// Whether the page cache can do what this pass has no memory of its own for: keep a window of chunks while each of its blocks is read
+// several times.
+bool Pipeline::suits_mapping() const {
+  if (options_.order != OrderKind::kWindow || pass_ == nullptr || pass_->ahead != nullptr || estimated_sample_bytes_ > kSharedBlockBytes)
+    return false;
+  return ChunkAhead::window_bytes(*shared_->context.dataset, options_.fields, options_.window) <= free_memory_bytes() / 2;
+}
+
+// Of a dataset whose files do not fit, unless another loader compares readers.
+void Pipeline::begin_comparing() {
+  const Dataset& dataset = *shared_->context.dataset;
+  if (reader_tuner_.has_value() || !dataset.chooses_reader() || dataset.stays_in_memory() || !dataset.claim_reader(this)) return;
+  if (suits_mapping() && dataset.reader() != io::ReaderKind::kMmap)
+    dataset.set_reader(io::ReaderKind::kMmap, "windows of chunks are more than prefetch_bytes holds, and the page cache can keep them");
+  const std::uint64_t chunks = std::max<std::uint64_t>(1, dataset.layout()->num_chunks());
+  const std::uint64_t window = options_.order == OrderKind::kWindow ? options_.window * (dataset.num_rows() / chunks) : 0;
+  reader_tuner_.emplace(dataset.reader(), window / options_.partition.world_size);
+  reader_tuner_->begin_pass(now_ns());
+}
+
+// A mapping that is only tried gets as many batches ahead as mapped files have anyway: those of a bad one are soon over.
+std::uint64_t Pipeline::most_jobs() const {
+  const std::uint64_t usual = 2 * static_cast<std::uint64_t>(std::max(1, threads_.load(std::memory_order_relaxed))) + 2;
+  return reader_tuner_.has_value() && reader_tuner_->is_trying_map() ? std::min<std::uint64_t>(ahead(), usual) : ahead();
+}
+
 // reader="auto": mapped while the files fit into memory, else what delivers most.
 void Pipeline::steer_reader(std::int64_t now, const Seen& seen) {
   const Dataset& dataset = *shared_->context.dataset;
@@ -89,13 +116,9 @@ void Pipeline::steer_reader(std::int64_t now, const Seen& seen) {
     dataset.follow_memory();
   }
   if (!dataset.chooses_reader()) return;
+  if (dataset.stays_in_memory()) return leave_reader();
+  if (!reader_tuner_.has_value()) return begin_comparing();
   const io::ReaderKind reader = dataset.reader();
-  if (reader == io::ReaderKind::kMmap) return leave_reader();
-  if (!reader_tuner_.has_value()) {
-    if (!dataset.claim_reader(this)) return;
-    reader_tuner_.emplace(reader);
-    return reader_tuner_->begin_pass(now);
-  }
   const io::ReaderKind before = reader_tuner_->present();
   const io::ReaderKind next = reader_tuner_->deliver(now, seen.waited_ns, seen.samples, jobs_.size(), seen.batches);
   const io::ReaderKind present = reader_tuner_->present();
@@ -106,7 +129,7 @@ void Pipeline::steer_reader(std::int64_t now, const Seen& seen) {
 void Pipeline::leave_reader() {
   if (!reader_tuner_.has_value()) return;
   const Dataset& dataset = *shared_->context.dataset;
-  if (dataset.reader() != io::ReaderKind::kMmap) dataset.set_reader(reader_tuner_->present(), "");
+  if (!dataset.stays_in_memory()) dataset.set_reader(reader_tuner_->present(), "");
   dataset.release_reader(this);
   reader_tuner_.reset();
 }

@@ -6,10 +6,14 @@ namespace headrace::pipeline {
 namespace {
 
 constexpr std::uint64_t kSliceNs = 100'000'000;
+constexpr std::uint64_t kLongestSliceNs = 1'000'000'000;
 constexpr std::uint64_t kSliceBatches = 8;  // however slow: of fewer, one slow read decides
+constexpr std::uint64_t kSoonNs = 500'000'000;
+constexpr unsigned kOthers = 3;
 constexpr std::uint64_t kFirstRestNs = 2'000'000'000, kLongestRestNs = 64'000'000'000;
-constexpr double kBetter = 1.05, kClearlyWorse = 0.9;
-constexpr int kWinsWanted = 4, kLossesAllowed = 1, kClearLosses = 2;
+constexpr double kBetter = 1.05, kClearlyBetter = 1.5, kClearlyWorse = 0.9, kMuchWorse = 0.5;
+constexpr int kWinsWanted = 4, kClearWins = 2, kLossesAllowed = 1, kClearLosses = 2;
+constexpr std::uint64_t kGivenUpTimes = 2, kGivenUpBatches = 2;
 constexpr std::uint64_t kWaitingDivisor = 50;  // a fiftieth of the time
 
 }  // namespace
@@ -25,7 +29,7 @@ void ReaderTuner::set_present(io::ReaderKind present) {
 
 // In turn, those that are not the present one.
 io::ReaderKind ReaderTuner::next_candidate() {
-  constexpr std::array kReaders{io::ReaderKind::kPread, io::ReaderKind::kDirect, io::ReaderKind::kUring};
+  constexpr std::array kReaders{io::ReaderKind::kMmap, io::ReaderKind::kPread, io::ReaderKind::kDirect, io::ReaderKind::kUring};
   io::ReaderKind found = kReaders[tried_++ % kReaders.size()];
   if (found == present_) found = kReaders[tried_++ % kReaders.size()];
   return found;
@@ -57,12 +61,18 @@ io::ReaderKind ReaderTuner::deliver(std::int64_t now_ns, std::uint64_t waited_ns
     if (!waits) return present_;
     other_ = next_candidate();
     is_comparing_ = true;
-    slice_ = won_ = lost_ = lost_clearly_ = 0;
+    slice_ = won_ = won_clearly_ = lost_ = lost_clearly_ = 0;
     begin_slice(0);
-  } else if (slice_now_.ns >= kSliceNs && slice_now_.batches >= kSliceBatches) {
+  } else if (slice_is_over()) {
     end_slice(under_way);
   }
   return is_comparing_ && is_other_slice() ? other_ : present_;
+}
+
+bool ReaderTuner::slice_is_over() const {
+  if (slice_now_.ns < kSliceNs) return false;
+  if (is_other_slice() && slice_now_.batches >= kGivenUpBatches && slice_now_.ns >= kGivenUpTimes * ns_before_) return true;
+  return slice_now_.batches >= kSliceBatches && (slice_now_.samples >= period_ || slice_now_.ns >= kLongestSliceNs);
 }
 
 void ReaderTuner::end_slice(std::uint64_t under_way) {
@@ -70,13 +80,15 @@ void ReaderTuner::end_slice(std::uint64_t under_way) {
   if (is_other_slice()) {
     const double ratio = rate / rate_before_;
     ++(ratio >= kBetter ? won_ : lost_);
-    if (ratio < kClearlyWorse) ++lost_clearly_;
+    won_clearly_ = ratio >= kClearlyBetter ? won_clearly_ + 1 : 0;
+    if (ratio < kClearlyWorse) lost_clearly_ += ratio < kMuchWorse ? kClearLosses : 1;
   } else {
     rate_before_ = rate;
+    ns_before_ = slice_now_.ns;
   }
   ++slice_;
   begin_slice(under_way);
-  if (won_ >= kWinsWanted) return settle(true);
+  if (won_ >= kWinsWanted || won_clearly_ >= kClearWins) return settle(true);
   if (lost_ > kLossesAllowed || lost_clearly_ >= kClearLosses || slice_ >= 2 * kPairs) settle(false);
 }
 
@@ -85,12 +97,15 @@ void ReaderTuner::settle(bool better) {
   rested_ns_ = 0;
   if (better) {
     present_ = other_;
-    rest_ns_ = next_rest_ns_ = kFirstRestNs;
+    refused_ = 0;
+    rest_ns_ = kSoonNs;
+    next_rest_ns_ = kFirstRestNs;
     return;
   }
-  rest_ns_ = next_rest_ns_;
-  // Both others are asked before it rests longer.
-  if (tried_ % 2 == 0) next_rest_ns_ = std::min(kLongestRestNs, 2 * next_rest_ns_);
+  // All others are asked before it rests, and again before it rests longer.
+  ++refused_;
+  rest_ns_ = refused_ < kOthers ? kSoonNs : next_rest_ns_;
+  if (refused_ >= kOthers && refused_ % kOthers == 0) next_rest_ns_ = std::min(kLongestRestNs, 2 * next_rest_ns_);
 }
 
 }  // namespace headrace::pipeline

@@ -2,10 +2,15 @@
 
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "headrace/pipeline/pipeline.h"
 #include "pipeline/small_dataset.h"
@@ -100,6 +105,18 @@ std::vector<std::string> pass_of(const std::shared_ptr<Dataset>& dataset, int th
   return seen;
 }
 
+// As where the files do not fit: there is next to no memory, and they are not in the page cache.
+void leave_memory(const std::string& path, const Dataset& dataset) {
+  for (const auto& entry : std::filesystem::directory_iterator(path)) {
+    const int file = ::open(entry.path().c_str(), O_RDONLY);
+    REQUIRE(file >= 0);
+    REQUIRE(::fsync(file) == 0);  // Clean pages, which can be dropped, unless they are mapped.
+    ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    ::close(file);
+  }
+  (void)dataset.follow_memory(1);
+}
+
 }  // namespace
 
 TEST_CASE("batches are the same whenever the reader changes") {
@@ -108,14 +125,20 @@ TEST_CASE("batches are the same whenever the reader changes") {
   DatasetOptions options;
   options.choose_reader = true;
   for (const OrderKind order : {OrderKind::kGlobal, OrderKind::kWindow, OrderKind::kSequential}) {
-    auto mapped = Dataset::open(dir / "d", 0, {});
-    REQUIRE(mapped.is_ok());
-    const std::vector<std::string> wanted = pass_of(*mapped, 2, order, [](std::size_t) {});
+    std::vector<std::string> wanted;
+    {
+      auto mapped = Dataset::open(dir / "d", 0, {});
+      REQUIRE(mapped.is_ok());
+      wanted = pass_of(*mapped, 2, order, [](std::size_t) {});
+    }
     REQUIRE(wanted.size() == 106);
-    for (const int threads : {0, 1, 2, 8}) {
+    for (const auto& [threads, fits] : {std::pair{0, true}, {0, false}, {1, false}, {2, true}, {2, false}, {8, true}, {8, false}}) {
       CAPTURE(threads);
+      CAPTURE(fits);
       auto dataset = Dataset::open(dir / "d", 0, options);
       REQUIRE(dataset.is_ok());
+      if (!fits) leave_memory(dir / "d", **dataset);
+      REQUIRE((*dataset)->stays_in_memory() == fits);
       std::set<std::string> readers;
       const auto change = [&](std::size_t batch) {
         (*dataset)->set_reader(kReaders[batch / 3 % 4], "tests");
@@ -155,6 +178,28 @@ TEST_CASE("the reader follows the memory that is free, unless it was named") {
   auto named = Dataset::open(dir / "d", 0, {});
   CHECK(!(*named)->follow_memory(1));
   CHECK((*named)->reader_reason().empty());
+}
+
+TEST_CASE("a mapping that comparing chose stays while the files do not fit, and is for good once they do") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", 2000, 64).is_ok());
+  DatasetOptions options;
+  options.choose_reader = true;
+  auto dataset = Dataset::open(dir / "d", 0, options);
+  REQUIRE(dataset.is_ok());
+  CHECK((*dataset)->stays_in_memory());
+  leave_memory(dir / "d", **dataset);
+  REQUIRE(!(*dataset)->stays_in_memory());
+  CHECK((*dataset)->reader() != io::ReaderKind::kMmap);
+  (*dataset)->set_reader(io::ReaderKind::kMmap, "it delivered more");
+  CHECK(!(*dataset)->follow_memory(1));
+  CHECK((*dataset)->reader() == io::ReaderKind::kMmap);
+  CHECK(!(*dataset)->stays_in_memory());
+  CHECK((*dataset)->reader_reason() == "it delivered more");
+  CHECK(!(*dataset)->in_memory({0}));
+  CHECK(!(*dataset)->follow_memory(1ull << 40));  // The reader is the same, for another reason.
+  CHECK((*dataset)->stays_in_memory());
+  CHECK((*dataset)->reader() == io::ReaderKind::kMmap);
 }
 
 TEST_CASE("a concatenation holds the samples of its datasets one after the other, for any number of threads") {

@@ -381,6 +381,32 @@ TEST_CASE("prefetch stays within its bytes") {
   CHECK(pipeline->stats().bytes_in_flight == 0);
 }
 
+TEST_CASE("what small samples make a batch read is within prefetch_bytes too, and the batches are the same") {
+  TempDir dir;
+  REQUIRE(write_small(dir / "d", 100'000, 5000).is_ok());  // 16 bytes of a block of 16 KiB
+  PipelineOptions options = options_for(2);
+  options.fields = {0};
+  options.partition.batch_size = 200;  // some 1.3 MB of blocks
+  const auto mapped = make(open_small(dir / "d"), options);
+  const std::vector<std::string> wanted = run_pass(*mapped, 0);
+  for (const io::ReaderKind reader : {io::ReaderKind::kPread, io::ReaderKind::kDirect, io::ReaderKind::kUring}) {
+    for (const int threads : {1, 2, 8}) {
+      CAPTURE(threads);
+      options.num_threads = threads;
+      options.prefetch_batches = 64;
+      options.prefetch_bytes = 8u << 20;
+      const auto dataset = open_small(dir / "d", reader);
+      const auto pipeline = make(dataset, options);
+      CHECK(run_pass(*pipeline, 0) == wanted);
+      const PipelineStats stats = pipeline->stats();
+      CHECK(stats.peak_bytes_in_flight >= 2u << 20);  // More than one at a time.
+      CHECK(stats.peak_bytes_in_flight <= options.prefetch_bytes);
+      CHECK(stats.slab_bytes <= options.prefetch_bytes);
+      CHECK(stats.bytes_in_flight == 0);
+    }
+  }
+}
+
 TEST_CASE("a pass may be dropped at any moment") {
   TempDir dir;
   REQUIRE(write_small(dir / "d", kSamples, 50).is_ok());
