@@ -164,3 +164,13 @@ def test_chunks_that_cannot_match_are_not_read(tmp_path: Path) -> None:
 def test_what_makes_no_sense(dataset: hr.Dataset, call: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call(dataset)
+
+
+def test_a_number_counts_in_the_units_of_a_duration(tmp_path: Path) -> None:
+    values = (np.arange(20) - 5).astype("timedelta64[25s]")
+    hr.write(tmp_path / "d", {"d": values, "i": np.arange(20)})
+    ds = hr.open(tmp_path / "d")
+    for number in (3, np.int64(3)):
+        assert rows_of(ds.where(hr.col("d") < number)) == np.flatnonzero(values < np.timedelta64(75, "s")).tolist() == list(range(8))
+    with pytest.raises(TypeError, match="the field holds timedelta64"):
+        ds.where(hr.col("d") < 2.5)

@@ -13,7 +13,7 @@ import torch
 import torch.utils.data as data
 
 import headrace as hr
-from headrace.loader import python_engine
+from headrace.loader import python_engine, torch_loader
 
 ENGINES = ["torchdata", "torch"]
 
@@ -350,3 +350,13 @@ def test_a_dataset_that_draws_what_the_sampler_draws_from_is_resumed(workers: in
     expected = flat(loader if iterator is None else iterator)
     loader.load_state_dict(state)
     assert flat(loader) == expected
+
+
+def test_a_torch_without_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_loader, "_TAKES_IN_ORDER", False)  # as torch 2.4 and 2.5
+    loader = hr.DataLoader(Squares(), 5)
+    assert (loader.in_order, len(list(loader))) == (True, 8)
+    with pytest.raises(ValueError, match=r"in_order=False needs torch 2\.6, this is .*parallel='thread'"):
+        hr.DataLoader(Squares(), 5, in_order=False)
+    threaded = hr.DataLoader(Squares(), 5, in_order=False, num_workers=2, parallel="thread")
+    assert (threaded.in_order, len(list(threaded))) == (False, 8)

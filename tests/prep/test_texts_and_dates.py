@@ -202,7 +202,7 @@ PARTS = ["year", "month", "day", "weekday", "hour", "minute", "second", "dayofye
 def test_date_parts_are_pandas(unit: str) -> None:
     seconds = np.random.default_rng(1).integers(-(2**32), 2**33, 2000)
     dates = seconds.astype("datetime64[s]").astype(f"datetime64[{unit}]")
-    dates[5] = np.datetime64("NaT")
+    dates[5] = np.datetime64("NaT", "s")
     out = prep.Pipeline([prep.DateParts(PARTS)]).fit({"when": dates}).transform({"when": dates})["when"]
     theirs = pd.Series(dates.astype("datetime64[s]")).dt
     names = {"weekday": "day_of_week", "dayofyear": "day_of_year"}

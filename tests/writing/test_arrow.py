@@ -56,6 +56,8 @@ def expected_of(column: pa.Array, dtype: str) -> np.ndarray[Any, Any]:
         bits = pa.int32() if pa.types.is_date32(column.type) or pa.types.is_time32(column.type) else pa.int64()
         raw = column.cast(bits).fill_null(0).to_numpy(zero_copy_only=False)
         return raw.astype("i8").view(dtype)
+    if dtype == "float16":  # which pyarrow 16 cannot fill
+        column = column.cast(pa.float32())
     return column.fill_null(column.type.to_pandas_dtype()(0)).to_numpy(zero_copy_only=False).astype(dtype)
 
 
@@ -76,7 +78,7 @@ TEXT = ["a", "", None, "a longer text than twelve bytes", "grüße", "x" * 13, "
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())], ids=str)
 def test_text_layouts(tmp_path: Path, kind: pa.DataType) -> None:
-    column = pa.array(TEXT * 4, pa.string()).cast(kind)
+    column = pa.array(TEXT * 4, kind)
     write(tmp_path / "a", pa.table({"s": column}))
     assert read(tmp_path / "a", "s") == TEXT * 4
     write(tmp_path / "b", pa.table({"s": column.slice(3, 10)}))
@@ -102,7 +104,7 @@ def test_any_text_column_comes_back(
     tmp_path_factory: pytest.TempPathFactory, values: list[str | None], begin: int, kind: Any, step: int
 ) -> None:
     path = tmp_path_factory.mktemp("arrow") / "d"
-    write(path, pa.table({"s": pa.array(values, pa.string()).cast(kind).slice(begin)}), batch_rows=step)
+    write(path, pa.table({"s": pa.array(values, kind).slice(begin)}), batch_rows=step)
     assert read(path, "s") == values[begin:]
 
 
@@ -286,19 +288,22 @@ def batch_of(column: pa.Array) -> ArrowBatches:
         (pa.string(), [0, 3, 5], [0, 5, 3], "never fall; found 5 before 3"),
         (pa.string(), [0, 3, 5], [-4, 3, 5], "start at 0 or more"),
         (pa.list_(pa.uint8()), [0, 3, 5], [0, 3, 31], "has 30 elements, expected 31"),
-        (pa.string_view(), [20, 0, 0, 0], [20, 0, 3, 0], r"a buffer outside \[0, 1\)"),
-        (pa.string_view(), [20, 0, 0, 0], [20, 0, 0, 15], "outside its buffer of 30 bytes"),
-        (pa.string_view(), [20, 0, 0, 0], [-1, 0, 0, 0], "a negative length"),
+        (pa.string_view(), [30, 0, 0, 0], [30, 0, 3, 0], r"a buffer outside \[0, 1\)"),
+        (pa.string_view(), [30, 0, 0, 0], [30, 0, 0, 15], "outside its buffer of 30 bytes"),
+        (pa.string_view(), [30, 0, 0, 0], [-1, 0, 0, 0], "a negative length"),
     ],
 )
 def test_offsets_that_do_not_fit_are_refused(kind: pa.DataType, good: list[int], bad: list[int], message: str) -> None:
     words = np.array(good, "i4")
     text = b"\0" * 30
-    rows = 1 if kind == pa.string_view() else 2
-    if kind == pa.list_(pa.uint8()):
-        column = pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(words)], children=[pa.array(list(text), pa.uint8())])
+    if kind == pa.string_view():  # which pyarrow 16 makes of no buffers
+        column = pa.array([text.decode()], kind)
+        words = np.ctypeslib.as_array((ctypes.c_int32 * 4).from_address(column.buffers()[1].address))
+        assert words.tolist() == good
+    elif kind == pa.list_(pa.uint8()):
+        column = pa.Array.from_buffers(kind, 2, [None, pa.py_buffer(words)], children=[pa.array(list(text), pa.uint8())])
     else:
-        column = pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(words), pa.py_buffer(text)])
+        column = pa.Array.from_buffers(kind, 2, [None, pa.py_buffer(words), pa.py_buffer(text)])
     source = batch_of(column)
     words[:] = bad  # pyarrow checks arrays as they are made
     with pytest.raises(CorruptDataError, match=message):

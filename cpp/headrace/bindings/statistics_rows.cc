@@ -23,7 +23,8 @@ DType dtype_of(const py::array& values) {
       if (bytes == 8) return DType::kFloat64;
       [[fallthrough]];
     default:
-      throw py::type_error("values are " + std::string(py::str(dtype)) + "; expected numbers: bool, integers or floats of up to 8 bytes");
+      throw py::type_error("values are " + std::string(py::str(py::handle(dtype))) +
+                           "; expected numbers: bool, integers or floats of up to 8 bytes");
   }
 }
 
