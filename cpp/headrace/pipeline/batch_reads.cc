@@ -23,7 +23,8 @@ void BatchBuilder::ask_for_pages() const {
     for (std::size_t r = 0; r < pages_[i].size(); ++r) {
       const io::ShardSource& source = *sources_[runs_[r].shard];
       const PageRef& page = pages_[i][r];
-      if (pages_go_ || !source.all_touched(context_.fields[i])) source.will_need(page.offset, page.section(Section::kValues).offset - page.offset);
+      if (pages_go_ || !source.all_touched(context_.fields[i]))
+        source.will_need(page.offset, page.section(Section::kValues).offset - page.offset);
     }
   }
 }

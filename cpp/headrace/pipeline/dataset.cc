@@ -182,13 +182,12 @@ bool Dataset::follow_memory(std::uint64_t free_bytes) const {
   if (!options_.choose_reader) return false;
   Owned& own = owned();
   std::lock_guard lock(own.mutex);
-  const io::ReaderKind now = reader_.load();
   const bool stayed = stays_in_memory_.load();
   io::ReaderChoice choice = best_reader(free_bytes, stayed ? io::ReaderKind::kMmap : io::ReaderKind::kPread);
   const bool stays = choice.kind == io::ReaderKind::kMmap;
   stays_in_memory_.store(stays);
   // Which reader is best for files that do not fit, loaders find out.
-  if (choice.kind == now || (!stays && !stayed)) return false;
+  if (choice.kind == reader_.load() || (!stays && !stayed)) return false;
   own.reason = std::move(choice.reason);
   reader_.store(choice.kind);
   return true;

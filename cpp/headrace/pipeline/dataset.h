@@ -141,8 +141,8 @@ class Dataset {
   // Whether readers are chosen, and so may change; not of a zip, whose parts may.
   bool chooses_reader() const { return parts_.empty() && stored().options_.choose_reader; }
   io::ReaderKind reader() const { return stored().reader_.load(std::memory_order_acquire); }
-  // Of readers that are chosen: whether the files fit into memory, or are in it, as far as was looked. Where not, pages of a mapping go again
-  // while it is used, and which reader is best is found out by comparing. True where the reader was named.
+  // Of readers that are chosen: whether the files fit into memory, or are in it, as far as was looked. Where not, pages of a mapping go
+  // again while it is used, and which reader is best is found out by comparing. True where the reader was named.
   bool stays_in_memory() const { return stored().stays_in_memory_.load(std::memory_order_acquire); }
   // What serves batches that are planned from now on; `reason` may be empty while readers are only compared. REQUIRES: chooses_reader().
   void set_reader(io::ReaderKind reader, std::string reason) const;

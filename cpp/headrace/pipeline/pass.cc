@@ -163,7 +163,7 @@ void lay_out(const std::shared_ptr<Pass>& pass, const std::shared_ptr<Job>& job,
   if (!goes_on(pass, *job, [&] { return job->builder->measure(); })) return;
   try {
     if (!pass->admit(job)) return Pass::resume(pass);  // It no longer counts as what it was thought to take.
-  } catch (const std::bad_alloc&) {  // It could not be parked.
+  } catch (const std::bad_alloc&) {                    // It could not be parked.
   }
   if (goes_on(pass, *job, [&] { return job->builder->finish_plan(); })) submit_pieces(pass, job, planning.stop());
 }

@@ -168,7 +168,8 @@ std::shared_ptr<Job> Pipeline::plan_next() {
 bool Pipeline::launch_one() {
   const bool more = is_fed_ ? !fed_.empty() : options_.partition.num_batches(pass_samples_, next_position_) > 0;
   if (!more || jobs_.size() >= most_jobs()) return false;
-  const std::uint64_t estimate = (pass_->ahead == nullptr ? read_share_ : 1) * estimated_sample_bytes_ * (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
+  const std::uint64_t estimate = (pass_->ahead == nullptr ? read_share_ : 1) * estimated_sample_bytes_ *
+                                 (is_fed_ ? fed_.front().size() : options_.partition.batch_size);
   if (!jobs_.empty() && shared_->bytes_in_flight.load() + estimate > pass_->budget) return false;
   const std::uint64_t position = next_position_, step = next_step_;
   jobs_.emplace_back();

@@ -10,7 +10,7 @@ constexpr std::uint64_t kLongestSliceNs = 1'000'000'000;
 constexpr std::uint64_t kSliceBatches = 8;  // however slow: of fewer, one slow read decides
 constexpr std::uint64_t kSoonNs = 500'000'000;
 constexpr unsigned kOthers = 3;
-constexpr std::uint64_t kFirstRestNs = 2'000'000'000, kLongestRestNs = 64'000'000'000;
+constexpr std::uint64_t kFirstRestNs = 4'000'000'000, kLongestRestNs = 64'000'000'000;
 constexpr double kBetter = 1.05, kClearlyBetter = 1.5, kClearlyWorse = 0.9, kMuchWorse = 0.5;
 constexpr int kWinsWanted = 4, kClearWins = 2, kLossesAllowed = 1, kClearLosses = 2;
 constexpr std::uint64_t kGivenUpTimes = 2, kGivenUpBatches = 2;

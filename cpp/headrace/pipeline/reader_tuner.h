@@ -3,11 +3,11 @@
 //
 // Another reader is compared in turn with the present one, in slices of at least 100 ms, five pairs; it is taken where it delivered at
 // least 5 % more in four of them, or half as much again in two in a row. Two pairs that both lost a tenth end it early, as does one that
-// lost half; a slice that takes twice as long as the one before is not seen to its end, but for two batches. Each of the others is asked within the first seconds,
-// with rests of half a second; then it rests, 2 s first, and twice as long, up to 64 s, each time that none of them was better. Batches
-// that were planned before a slice began do not count. Less than 2 % of waiting: nothing to gain.
-// A mapping is one of the readers: its reads are page faults, which no counter of ours sees, but batches a second tell. While it is tried,
-// few batches should be under way (is_trying_map()), so that a mapping that thrashes costs no more than those.
+// lost half; a slice that takes twice as long as the one before is not seen to its end, but for two batches. Each of the others is asked
+// within the first seconds, with rests of half a second; then it rests, 4 s first, and twice as long, up to 64 s, each time that none of
+// them was better. Batches that were planned before a slice began do not count. Less than 2 % of waiting: nothing to gain. A mapping is one
+// of the readers: its reads are page faults, which no counter of ours sees, but batches a second tell. While it is tried, few batches
+// should be under way (is_trying_map()), so that a mapping that thrashes costs no more than those.
 //
 // A function of what it is told: no clock, no lock, no allocation. Threads: the consumer's alone.
 #pragma once
@@ -62,7 +62,7 @@ class ReaderTuner {
   int won_ = 0, won_clearly_ = 0, lost_ = 0, lost_clearly_ = 0;
   std::int64_t last_ns_ = 0;
   std::uint64_t rested_ns_ = 0, rest_ns_ = 500'000'000;  // the first comparisons come soon
-  std::uint64_t next_rest_ns_ = 2'000'000'000;
+  std::uint64_t next_rest_ns_ = 4'000'000'000;
 };
 
 }  // namespace headrace::pipeline

@@ -289,8 +289,9 @@ def open(
     reader: "mmap", "pread", "direct" (O_DIRECT, past the page cache) or "uring" (io_uring, through it); direct and uring fall back to pread where
     the system refuses them: `stats()["reader"]` says what is used, and one line of the logger "headrace" (INFO) says why. "auto": "mmap"
     while the files fit into three quarters of the free memory (of the cgroup, where it has a limit) or are all in the page cache; else "pread" where the
-    page cache can hold an eighth of them, "direct" where not. It looks again once a second while a loader reads, and a loader that waits compares the
-    readers other than "mmap" in turns and keeps what delivers 5 % more; what is delivered is the same. `Dataset.reader_choice` says what
+    page cache can hold an eighth of them, "direct" where not. It looks again once a second while a loader reads. Where files do not fit, a loader that
+    waits compares all four in turns and keeps what delivers 5 % more, and one whose windows of small samples are more than its `prefetch_bytes` holds begins
+    with "mmap"; what is delivered is the same. `Dataset.reader_choice` says what
     reads now and why.
     verify: check each block's checksum when it is first read ("once"), on
     every read ("always"; for mapped files whenever a block is decoded or gathered), or "never".

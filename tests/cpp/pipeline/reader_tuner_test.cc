@@ -73,7 +73,8 @@ TEST_CASE("told of seven quick batches together, it finds the same") {
 }
 
 TEST_CASE("what is less than 5 % better is left alone") {
-  CHECK(found({{ReaderKind::kMmap, 0.96e6}, {ReaderKind::kPread, 1e6}, {ReaderKind::kDirect, 0.97e6}, {ReaderKind::kUring, 0.96e6}}, 60) == ReaderKind::kPread);
+  CHECK(found({{ReaderKind::kMmap, 0.96e6}, {ReaderKind::kPread, 1e6}, {ReaderKind::kDirect, 0.97e6}, {ReaderKind::kUring, 0.96e6}}, 60) ==
+        ReaderKind::kPread);
 }
 
 TEST_CASE("slow batches are compared by eight a slice") {
