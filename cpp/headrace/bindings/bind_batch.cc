@@ -179,8 +179,8 @@ py::tuple all_dlpacks(const Batch& batch) {
   return out;
 }
 
-// From the first byte of the batch's tensors (of numbers, ragged ones too) to the last, where all lie in one slab and within `most` bytes: one copy is
-// cheaper than theirs. As long as whole items of any dtype.
+// From the first byte of the batch's tensors (of numbers, ragged ones too) to the last, where all lie in one slab and within `most` bytes:
+// one copy is cheaper than theirs. As long as whole items of any dtype.
 py::object piece_of(const Batch& batch, std::size_t most) {
   if (!batch.more_slabs.empty()) return py::none();
   constexpr std::size_t kItem = 16;  // of the widest dtype; parts begin at multiples of 64, and a slab ends at one
