@@ -111,6 +111,19 @@ def test_a_small_batch_travels_as_one_piece(dataset: hr.Dataset, device: FakeCud
         assert (batch["id"].untyped_storage().data_ptr() == batch["x"].untyped_storage().data_ptr()) == (len(copies) == 1)
 
 
+def test_fields_of_one_piece_are_apart_to_autograd(dataset: hr.Dataset, device: FakeCuda) -> None:
+    batch = next(iter(hr.DataLoader(dataset, 10, device="cuda")))
+    device.run()
+    weight = torch.ones(3, requires_grad=True)
+    loss = (batch["x"] * weight).sum()  # Keeps x for the gradient.
+    batch["id"].add_(1)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.equal(weight.grad, batch["x"].sum(0))
+    for value in (batch["id"], batch["x"]):
+        assert (value._is_view(), value.is_leaf, value._version) == (False, True, int(value is batch["id"]))
+    batch["x"].requires_grad_().mul(2).sum().backward()
+
+
 def test_what_lies_elsewhere_is_copied_beside_the_piece(dataset: hr.Dataset, device: FakeCuda) -> None:
     """Which dataset a sample is of is no field: numpy made it."""
     mixed = hr.mix([dataset, dataset], source="source")

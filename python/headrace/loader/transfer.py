@@ -158,7 +158,8 @@ class _Copying:
         items = self._there.get(leaf.dtype)
         if items is None:
             items = self._there[leaf.dtype] = self._there[torch.uint8].view(leaf.dtype)
-        return items.as_strided(leaf.shape, leaf.stride(), at // leaf.itemsize)  # One call, where a slice and its shape take three.
+        # One call, where a slice and its shape take three. data: to autograd it is no view, so a field that is changed in place changes no other.
+        return items.as_strided(leaf.shape, leaf.stride(), at // leaf.itemsize).data
 
     def _copy(self, source: torch.Tensor) -> torch.Tensor:
         self.sources.append(source)
