@@ -92,8 +92,9 @@ class DataLoader(EngineLoader):
         prepare: a headrace.images.Compose, run natively on the field of encoded images, or a dict of them by field name; default what the dataset asks for
             (ImageFolder's transform). Draws depend on (seed, epoch, sample) alone. Or a fitted headrace.prep.Pipeline, whose fields batches then have.
         device: "cuda", "cuda:N" or a torch.device: tensors arrive there, also those in tuples, dicts, lists and what collate_fn makes; for any dataset.
-            Copies run on a stream of their own, one batch ahead of the consumer; its current stream waits for them, the host does not. pin_memory is
-            not needed then. None or "cpu": batches stay on the host. ValueError without such a device.
+            Copies run on a stream of their own, one batch ahead of the consumer; its current stream waits for them, the host does not. A batch within 1 MiB
+            goes as one piece on the current stream: its fields share memory there. pin_memory is not needed then. None or "cpu": batches stay on
+            the host. ValueError without such a device.
     With a headrace dataset, num_workers counts native threads (0: everything on the caller's thread), prefetch_factor batches a thread. "auto": chosen while
     it runs, from what the consumer waits for, and again when machine or consumer change; batches stay what they are. num_workers="auto" begins with what
     `headrace tune` found best for this dataset on this machine, else with the usable cores (the attribute holds this number), and chooses how many batches
