@@ -27,7 +27,7 @@ struct Machine {
   void run(ReaderTuner& tuner, double seconds) {
     const std::int64_t end = now + static_cast<std::int64_t>(seconds * 1e9);
     while (now < end) {
-      const double spent = std::max(batch_ns[in_force], consumer_ns);
+      const double spent = std::max(batch_ns.at(in_force), consumer_ns);
       const auto batches = static_cast<double>(told);
       spent_ns[in_force] += spent * batches;
       now += static_cast<std::int64_t>(spent * batches);
@@ -61,8 +61,8 @@ TEST_CASE("the fastest reader is found within seconds, whichever it is and which
 }
 
 TEST_CASE("told of seven quick batches together, it finds the same") {
-  for (const ReaderKind best : {ReaderKind::kPread, ReaderKind::kDirect, ReaderKind::kUring}) {
-    Machine machine{{{ReaderKind::kPread, 20e3}, {ReaderKind::kDirect, 19e3}, {ReaderKind::kUring, 21e3}}};
+  for (const ReaderKind best : kReaders) {
+    Machine machine{{{ReaderKind::kMmap, 20.5e3}, {ReaderKind::kPread, 20e3}, {ReaderKind::kDirect, 19e3}, {ReaderKind::kUring, 21e3}}};
     machine.batch_ns[best] = 15e3;
     machine.told = 7;
     ReaderTuner tuner(ReaderKind::kPread);
