@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::int64_t kLookNs = 1'000'000'000;
 constexpr std::uint32_t kMostAhead = 1u << 16;
+constexpr std::uint64_t kPlanBytes = 256u << 10;  // of a thousand samples, amply
 
 }  // namespace
 
@@ -102,10 +103,12 @@ void Pipeline::begin_comparing() {
   reader_tuner_->begin_pass(now_ns());
 }
 
-// A mapping that is only tried gets as many batches ahead as mapped files have anyway: those of a bad one are soon over.
+// A mapping that is only tried gets as many batches ahead as mapped files have anyway: those of a bad one are soon over. By position each
+// batch under way has its plan, which prefetch_bytes does not count: where that is little, not many are planned that could not read.
 std::uint64_t Pipeline::most_jobs() const {
   const std::uint64_t usual = 2 * static_cast<std::uint64_t>(std::max(1, threads_.load(std::memory_order_relaxed))) + 2;
-  return reader_tuner_.has_value() && reader_tuner_->is_trying_map() ? std::min<std::uint64_t>(ahead(), usual) : ahead();
+  if (reader_tuner_.has_value() && reader_tuner_->is_trying_map()) return std::min<std::uint64_t>(ahead(), usual);
+  return read_share_ > 1 ? std::min<std::uint64_t>(ahead(), std::max(usual, pass_->budget / kPlanBytes)) : ahead();
 }
 
 // reader="auto": mapped while the files fit into memory, else what delivers most.
