@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "headrace/pipeline/pipeline.h"
@@ -105,8 +107,8 @@ std::vector<std::string> pass_of(const std::shared_ptr<Dataset>& dataset, int th
   return seen;
 }
 
-// As where the files do not fit: there is next to no memory, and they are not in the page cache.
-void leave_memory(const std::string& path, const Dataset& dataset) {
+// Asks once: the kernel keeps pages that somebody still has in hand, such as a mapping that is just being given up.
+void drop_pages(const std::string& path) {
   for (const auto& entry : std::filesystem::directory_iterator(path)) {
     const int file = ::open(entry.path().c_str(), O_RDONLY);
     REQUIRE(file >= 0);
@@ -114,7 +116,15 @@ void leave_memory(const std::string& path, const Dataset& dataset) {
     ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
     ::close(file);
   }
-  (void)dataset.follow_memory(1);
+}
+
+// As where the files do not fit: there is next to no memory, and they are not in the page cache.
+void leave_memory(const std::string& path, const Dataset& dataset) {
+  for (int tries = 0; tries < 1000 && dataset.stays_in_memory(); ++tries) {
+    if (tries > 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    drop_pages(path);
+    (void)dataset.follow_memory(1);
+  }
 }
 
 }  // namespace
