@@ -125,7 +125,7 @@ def _delivered(field: Field, dataset: Any) -> str:
         return "int64"
     if dataset._format_type not in (None, "python"):
         return "float32"
-    # Arrow before 21 gives a half as numpy's, later ones as a Python float.
+    # Older Arrow (16 is one) gives a half as numpy's, newer as a Python float.
     is_numpys = field.dtype == "float16" and isinstance(_first_number(dataset._data.table.column(field.name)), np.float16)
     return "float16" if is_numpys else "float64"
 
