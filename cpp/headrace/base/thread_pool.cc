@@ -44,7 +44,7 @@ struct ThreadPool::State {
   // thread is an error only if there is none at all: else the others do the work. REQUIRES: mutex held.
   static void grow(const std::shared_ptr<State>& state) {
     int wanted = static_cast<int>(std::min<std::size_t>(state->queue.size(), kMaxThreads)) - state->idle - state->starting;
-    if (wanted <= 0) return;
+    if (wanted <= 0 || state->threads >= state->max_threads) return;
     const BlockedSignals blocked;
     for (; wanted > 0 && state->threads < state->max_threads; --wanted) {
       try {
@@ -128,7 +128,7 @@ int ThreadPool::running_threads() const {
 }
 
 void ThreadPool::submit(std::function<void()> task) {
-  std::lock_guard lock(state_->mutex);
+  std::unique_lock lock(state_->mutex);
   state_->queue.push_back(std::move(task));
   try {
     State::grow(state_);
@@ -136,7 +136,9 @@ void ThreadPool::submit(std::function<void()> task) {
     state_->queue.pop_back();
     throw;
   }
-  state_->work.notify_one();
+  const bool wakes = state_->idle > 0;
+  lock.unlock();  // Whoever is woken takes it.
+  if (wakes) state_->work.notify_one();
 }
 
 void ThreadPool::run(const std::shared_ptr<State>& state) {
