@@ -35,12 +35,14 @@ class Scenario:
     path: str
     batch_size: int
     order: str = "global"
+    window: int = 32
     reader: str = "auto"
     step_ms: float = 0.0
     loaders: int = 1
     cores: int | None = None
     quota_folder: str | None = None  # a cgroup's, whose tasks this process joins
     prefetch_bytes: int | None = None
+    cache_bytes: int | None = None  # of blocks, for all sides; None: what their loaders bring
     converge: float = 6.0
     turn: float = 0.25
     rounds: int = 5
@@ -48,20 +50,20 @@ class Scenario:
 
 
 class Side:
-    """Loaders of one setting, driven for a turn at a time."""
+    """Loaders of one setting over the one dataset of all, whose cache of decoded blocks stays as large as one of them makes it."""
 
-    def __init__(self, scenario: Scenario, step: Callable[[], None], **options: Any) -> None:
+    def __init__(self, scenario: Scenario, dataset: Any, step: Callable[[], None], **options: Any) -> None:
         import headrace
 
         self._scenario = scenario
         self._step = step
-        dataset = headrace.open(scenario.path, reader=scenario.reader)
         self.loaders = [
             headrace.DataLoader(
                 dataset,
                 scenario.batch_size,
                 shuffle=True,
                 order=scenario.order,
+                window=scenario.window,
                 seed=seed,
                 prefetch_bytes=scenario.prefetch_bytes,
                 **options,
@@ -124,13 +126,17 @@ def _step(milliseconds: float) -> Callable[[], None]:
 
 def run(scenario: Scenario) -> dict[str, Any]:
     """The figures of a scenario; ratios are auto / fixed, the medians over rounds."""
+    import headrace
+
     if scenario.quota_folder:
         with open(f"{scenario.quota_folder}/tasks", "w", encoding="utf-8") as file:
             file.write(str(os.getpid()))
     if scenario.cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: scenario.cores])
     step = _step(scenario.step_ms)
-    auto = Side(scenario, step, num_workers="auto")
+    headrace.set_cache_bytes(scenario.cache_bytes)
+    dataset = headrace.open(scenario.path, reader=scenario.reader)
+    auto = Side(scenario, dataset, step, num_workers="auto")
     begin = time.monotonic()
     settled, changes = 0.0, -1
     while time.monotonic() - begin < scenario.converge:
@@ -140,7 +146,7 @@ def run(scenario: Scenario) -> dict[str, Any]:
             settled, changes = time.monotonic() - begin, made
     settings = [(workers, factor) for workers in WORKERS for factor in FACTORS if workers > 0 or factor == 1]
     fixed = {
-        (workers, factor): Side(scenario, step, num_workers=workers, prefetch_factor=factor if workers else None)
+        (workers, factor): Side(scenario, dataset, step, num_workers=workers, prefetch_factor=factor if workers else None)
         for workers, factor in settings
     }
     rates: dict[Any, list[float]] = {setting: [] for setting in settings}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,40 @@ def test_a_state_resumes_whatever_was_chosen_meanwhile(dataset: hr.Dataset, thre
     other = hr.DataLoader(dataset, 64, shuffle=True, seed=1, num_workers="auto", budget=hr.Budget(cores=1))
     other.load_state_dict(loader.state_dict())
     assert ids_of(other) == whole[100:]
+
+
+def test_a_loader_beside_others_begins_with_its_share(dataset: hr.Dataset, threads: int) -> None:
+    alone = hr.DataLoader(dataset, 64, num_workers="auto")
+    batches = iter(alone)
+    next(batches)
+    assert alone.stats()["num_threads"] == threads
+    passes = []
+    for others, share in ((1, 3), (2, 1)):  # of eight, less one for each consumer
+        beside = hr.DataLoader(dataset, 64, num_workers="auto")
+        next(batches)
+        held = iter(beside)
+        next(held)
+        assert beside.stats()["num_threads"] == share, others
+        assert beside.stats()["prefetch_batches"] == 2 * share + 2
+        passes.append(held)
+
+
+def test_loaders_beside_each_other_deliver_what_they_deliver_alone(dataset: hr.Dataset, threads: int) -> None:
+    expected = [ids_of(hr.DataLoader(dataset, 64, shuffle=True, seed=seed, num_workers=1)) for seed in range(4)]
+    loaders = [hr.DataLoader(dataset, 64, shuffle=True, seed=seed, num_workers="auto") for seed in range(4)]
+    got: list[list[list[list[int]]]] = [[] for _ in loaders]
+
+    def consume(number: int) -> None:
+        for _ in range(3):
+            loaders[number].set_epoch(0)
+            got[number].append(ids_of(loaders[number]))
+
+    consumers = [threading.Thread(target=consume, args=(number,)) for number in range(4)]
+    for consumer in consumers:
+        consumer.start()
+    for consumer in consumers:
+        consumer.join()
+    assert got == [[want] * 3 for want in expected]
 
 
 def test_a_sampler_is_followed(dataset: hr.Dataset, threads: int) -> None:

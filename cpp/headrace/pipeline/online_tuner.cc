@@ -7,8 +7,9 @@ namespace {
 
 constexpr std::uint64_t kSliceNs = 25'000'000;
 constexpr std::uint64_t kSliceBatches = 4;
-constexpr std::uint64_t kMostSliceBatches =
-    16;  // batches are launched half of those ahead at a time: a slice sees a whole burst, up to this
+// Batches are launched half of those ahead at a time, and those under way were launched under the setting before: slices see a whole burst,
+// after all of these, but for slow ones.
+constexpr std::uint64_t kLongSliceNs = 150'000'000, kLongSettleNs = 400'000'000;
 constexpr std::uint64_t kFirstWatchNs = 50'000'000;
 constexpr std::uint64_t kWatchNs = 250'000'000;
 constexpr std::uint64_t kWatchBatches = 8;
@@ -18,16 +19,35 @@ constexpr double kNothingToGain = 0.02;  // share of the time spent waiting
 constexpr double kStrange = 0.25;        // of the rate
 constexpr int kStrangeWindows = 2;
 constexpr double kBetter = 1.03;  // what noise alone is not often
-constexpr double kAsGood = 0.99;
+constexpr double kAsGood = 0.99, kAsGoodUnwaited = 0.98;
 constexpr double kFarWorse = 0.8, kFarBetter = 1.5;
 constexpr int kAccept = 3, kReject = -2, kMostPairs = 7;
 constexpr double kPauseFactor = 16;  // a consumer that takes so much longer than usual does something else: validation, a checkpoint
 constexpr double kPauseNs = 20'000'000;
 constexpr int kPassesInSlice = 3;
 constexpr int kFewThreads = 2;  // none of so few is given up for being needless only
+constexpr std::uint64_t kFirstProbeRestNs = 1'000'000'000;
+constexpr std::uint64_t kProbeBatches = 4;  // for each that is ahead: a queue that is filled too slowly empties
+constexpr std::uint64_t kLongestProbeSlice = 1'000'000'000;
+constexpr std::uint64_t kLongestTurnNs = 1'000'000'000;  // of a search, while other loaders are there to search after it
+constexpr double kEmptied = 0.5;                         // of the batches that were ready
+constexpr double kMostChange = 2;                        // of another loader, as one slice shows it
 
 int doubled(int threads) { return std::max(threads + 1, 2 * threads); }
 int halved(int threads) { return threads > 2 ? (threads + 1) / 2 : threads - 1; }
+
+// What those that deliver at both times delivered in between.
+Neighbours::Progress since(const Neighbours::Progress& before, const Neighbours::Progress& now) {
+  Neighbours::Progress out;
+  for (std::size_t i = 0; i < before.count; ++i) {
+    for (std::size_t j = 0; j < now.count; ++j) {
+      if (before.loader[i] != now.loader[j] || now.batches[j] < before.batches[i]) continue;
+      out.loader[out.count] = now.loader[j];
+      out.batches[out.count++] = now.batches[j] - before.batches[i];
+    }
+  }
+  return out;
+}
 
 }  // namespace
 
@@ -36,8 +56,12 @@ Setting SettingBounds::clamp(Setting setting) const {
           std::clamp(setting.ahead, min_ahead, std::max(min_ahead, max_ahead))};
 }
 
-OnlineTuner::OnlineTuner(Setting first, SettingBounds bounds) : bounds_(bounds), kept_(bounds.clamp(first)), current_(kept_) {
+bool OnlineTuner::Slice::waits() const { return static_cast<double>(waited_ns) > kNothingToGain * static_cast<double>(ns); }
+
+OnlineTuner::OnlineTuner(Setting first, SettingBounds bounds, Neighbours* neighbours)
+    : bounds_(bounds), neighbours_(neighbours), kept_(bounds.clamp(first)), current_(kept_) {
   rest_ns_ = kFirstRestNs;
+  probe_rest_ns_ = kFirstProbeRestNs;
   begin_slice(kept_);
 }
 
@@ -46,6 +70,7 @@ void OnlineTuner::begin_slice(Setting setting) {
   slice_ = {};
   const std::uint64_t surplus = current_.ahead > setting.ahead ? current_.ahead - setting.ahead : 0;
   slice_.settle = surplus + std::min<std::uint64_t>(setting.ahead, kSliceBatches);
+  slice_.settle_all = std::max<std::uint64_t>(slice_.settle, current_.ahead);
   current_ = setting;
   passes_in_slice_ = 0;
 }
@@ -63,10 +88,16 @@ void OnlineTuner::begin_pass(std::int64_t now_ns) {
 void OnlineTuner::set_bounds(SettingBounds bounds) {
   if (bounds == bounds_) return;
   bounds_ = bounds;
-  kept_ = bounds_.clamp(kept_);
-  is_comparing_ = false;
+  begin_again(kept_);
+}
+
+void OnlineTuner::begin_again(Setting setting) {
+  kept_ = bounds_.clamp(setting);
+  if (is_comparing_ && neighbours_ != nullptr) neighbours_->release_search();
+  is_comparing_ = is_probing_ = false;
   has_searched_ = false;
   rest_ns_ = kFirstRestNs;
+  probe_rest_ns_ = kFirstProbeRestNs;
   reference_rate_ = 0;
   begin_slice(kept_);
 }
@@ -82,21 +113,45 @@ std::uint64_t OnlineTuner::consumer_ns(std::uint64_t gap_ns, std::uint64_t waite
   return static_cast<std::uint64_t>(counted);
 }
 
-Setting OnlineTuner::deliver(std::int64_t now_ns, std::uint64_t waited_ns, std::uint64_t samples, std::uint64_t batches) {
+// A slice sees a whole burst of launches. While nothing is waited for, what is ready hides what is made: then it lasts until that would
+// show.
+std::uint64_t OnlineTuner::slice_batches() const {
+  if (is_probing_) return kProbeBatches * std::max(kept_.ahead, candidate_.ahead);
+  return slice_.ns >= kLongSliceNs ? kSliceBatches : std::max<std::uint64_t>(current_.ahead / 2 + 1, kSliceBatches);
+}
+
+// Whether these batches still belong to the setting before.
+bool OnlineTuner::settles(std::uint64_t ns, std::uint64_t batches) {
+  if (slice_.settle == 0 && (slice_.settle_all == 0 || slice_.settle_ns >= kLongSettleNs)) return false;
+  slice_.settle -= std::min(slice_.settle, batches);
+  slice_.settle_all -= std::min(slice_.settle_all, batches);
+  slice_.settle_ns += ns;
+  return true;
+}
+
+Setting OnlineTuner::deliver(std::int64_t now_ns, const Seen& seen) {
   const auto gap = static_cast<std::uint64_t>(std::max<std::int64_t>(0, now_ns - last_ns_));
   last_ns_ = now_ns;
-  const std::uint64_t ns = consumer_ns(gap, waited_ns, batches) + std::min(gap, waited_ns);
-  if (slice_.settle > 0) {
-    slice_.settle -= std::min(slice_.settle, batches);
-    return current_;
+  const std::uint64_t waited = std::min(gap, seen.waited_ns);
+  const std::uint64_t ns = consumer_ns(gap, seen.waited_ns, seen.batches) + waited;
+  if (settles(ns, seen.batches)) return current_;
+  if (is_comparing_ && slice_.batches == 0) {
+    slice_.began_ns = now_ns - static_cast<std::int64_t>(gap);
+    if (neighbours_ != nullptr) slice_.others = neighbours_->others(now_ns);
   }
-  slice_.batches += batches;
-  slice_.samples += samples;
+  if (is_comparing_) searched_ns_ += ns;
+  slice_.batches += seen.batches;
+  slice_.samples += seen.samples;
   slice_.ns += ns;
-  slice_.waited_ns += std::min(gap, waited_ns);
+  slice_.waited_ns += waited;
   if (is_comparing_) {
-    const std::uint64_t burst = std::clamp<std::uint64_t>(current_.ahead / 2 + 1, kSliceBatches, kMostSliceBatches);
-    if (slice_.ns >= kSliceNs && slice_.batches >= burst) end_compared_slice();
+    const std::uint64_t enough = slice_batches();
+    if (4 * slice_.batches > 3 * enough) {
+      slice_.late_batches += seen.batches;
+      slice_.late_ready += seen.batches * seen.ready;
+    }
+    const bool tells = slice_.ns >= kSliceNs && slice_.batches >= enough;
+    if (tells || (is_probing_ && slice_.waited_ns >= kSliceNs)) end_compared_slice(now_ns);
   } else {
     const bool first = !has_searched_ && reference_rate_ == 0;
     if (slice_.ns >= (first ? kFirstWatchNs : kWatchNs) && slice_.batches >= (first ? kSliceBatches : kWatchBatches)) end_watch();
@@ -106,23 +161,43 @@ Setting OnlineTuner::deliver(std::int64_t now_ns, std::uint64_t waited_ns, std::
 
 void OnlineTuner::end_watch() {
   const double rate = slice_.rate();
-  const bool could_gain = static_cast<double>(slice_.waited_ns) > kNothingToGain * static_cast<double>(slice_.ns);
+  const bool could_gain = slice_.waits();
   rested_ns_ += slice_.ns;
+  watched_ns_ += slice_.ns;
   const bool strange = reference_rate_ > 0 && (rate > reference_rate_ * (1 + kStrange) || rate < reference_rate_ / (1 + kStrange));
   strange_windows_ = strange ? strange_windows_ + 1 : 0;
   const bool changed = strange_windows_ >= kStrangeWindows;
   if (reference_rate_ == 0 || changed) reference_rate_ = rate;
   if (changed) rest_ns_ = kFirstRestNs;
-  if (could_gain && (!has_searched_ || changed || rested_ns_ >= rest_ns_)) return begin_search();
+  if (could_gain && (!has_searched_ || changed || rested_ns_ >= rest_ns_)) {
+    begin_search();
+  } else if (may_probe()) {
+    is_probing_ = true;
+    begin_search();
+  } else if (neighbours_ != nullptr) {
+    neighbours_->release_search();
+  }
+  if (is_comparing_) return;
   if (changed) strange_windows_ = 0;
   slice_ = {};
   passes_in_slice_ = 0;
 }
 
+bool OnlineTuner::may_probe() const {
+  if (slice_.waits() || watched_ns_ < probe_rest_ns_) return false;
+  if (slice_.ns / slice_.batches * kProbeBatches * kept_.ahead > kLongestProbeSlice) return false;
+  return spares(Move::kFewerThreads, moved(Move::kFewerThreads)) || spares(Move::kShallower, moved(Move::kShallower));
+}
+
 void OnlineTuner::begin_search() {
+  if (neighbours_ != nullptr && !neighbours_->claim_search(last_ns_)) {
+    is_probing_ = false;
+    return;
+  }
   is_comparing_ = true;
   before_search_ = kept_;
   changes_before_search_ = changes_;
+  searched_ns_ = 0;
   failed_moves_ = -1;
   move_ = Move::kShallower;  // try_next() goes on to the first.
   try_next();
@@ -146,11 +221,18 @@ Setting OnlineTuner::moved(Move move) const {
   return bounds_.clamp(out);
 }
 
+// Beside other loaders less: they take turns on what cores there are.
+int OnlineTuner::few_threads() const {
+  const std::size_t others = neighbours_ == nullptr ? 0 : neighbours_->others(last_ns_).count;
+  return std::min(bounds_.max_threads / static_cast<int>(others + 1), kFewThreads);
+}
+
 // Whether the candidate is the better one if it is as good: with less memory, as long as each thread has its batches; or with half as many
 // threads, which leaves cores to others.
-bool OnlineTuner::spares() const {
-  if (move_ == Move::kShallower) return candidate_.ahead >= 2 * static_cast<std::uint32_t>(candidate_.threads) + 2;
-  return move_ == Move::kFewerThreads && candidate_.threads >= kFewThreads;
+bool OnlineTuner::spares(Move move, Setting candidate) const {
+  if (candidate == kept_) return false;
+  if (move == Move::kShallower) return candidate.ahead >= 2 * static_cast<std::uint32_t>(candidate.threads) + 2;
+  return move == Move::kFewerThreads && candidate.threads >= few_threads();
 }
 
 // Among few threads, some more or fewer is the move that was tried just before.
@@ -161,51 +243,93 @@ bool OnlineTuner::repeats() const {
 
 // The move was not better: the next one, until all have failed in a row.
 void OnlineTuner::try_next() {
-  while (++failed_moves_ < kMoves) {
+  while (++failed_moves_ < kMoves && !gives_turn()) {
     move_ = static_cast<Move>((static_cast<int>(move_) + 1) % kMoves);
     candidate_ = moved(move_);
-    if (candidate_ == kept_ || repeats()) continue;
-    pairs_ = score_ = 0;
-    second_of_pair_ = false;
-    return begin_slice(kept_);
+    if (candidate_ != kept_ && !repeats() && (!is_probing_ || spares(move_, candidate_))) return begin_candidate();
   }
-  if (move_ != Move::kBack && kept_ != before_search_) {
-    move_ = Move::kBack;
-    candidate_ = before_search_;
-    pairs_ = score_ = 0;
-    second_of_pair_ = false;
-    return begin_slice(kept_);
-  }
-  end_search();
+  if (move_ == Move::kBack || kept_ == before_search_) return end_search();
+  ask_back();
+}
+
+void OnlineTuner::ask_back() {
+  move_ = Move::kBack;
+  candidate_ = before_search_;
+  begin_candidate();
+}
+
+bool OnlineTuner::gives_turn() const {
+  return searched_ns_ > kLongestTurnNs && neighbours_ != nullptr && neighbours_->others(last_ns_).count > 0;
+}
+
+void OnlineTuner::begin_candidate() {
+  pairs_ = score_ = 0;
+  second_of_pair_ = false;
+  begin_slice(kept_);
 }
 
 void OnlineTuner::end_search() {
-  is_comparing_ = false;
-  has_searched_ = true;
-  rest_ns_ = kept_ == before_search_ ? std::min(2 * rest_ns_, kLongestRestNs) : kFirstRestNs;
-  if (kept_ == before_search_) changes_ = changes_before_search_;
-  rested_ns_ = 0;
+  const bool stays = kept_ == before_search_;
+  // What was given up in vain is not tried again soon.
+  if (is_probing_ ? stays : kept_.threads > before_search_.threads) probe_rest_ns_ = std::min(2 * probe_rest_ns_, kLongestRestNs);
+  watched_ns_ = 0;
+  if (!is_probing_) {
+    if (has_searched_) rest_ns_ = std::min(2 * rest_ns_, kLongestRestNs);
+    has_searched_ = true;
+    rested_ns_ = 0;
+  }
+  if (stays) changes_ = changes_before_search_;
+  is_comparing_ = is_probing_ = false;
+  if (neighbours_ != nullptr) neighbours_->release_search();
   strange_windows_ = 0;
   reference_rate_ = 0;
   begin_slice(kept_);
 }
 
 // Slices come as kept, candidate, candidate, kept, kept, candidate, ...: neither is always the later one.
-void OnlineTuner::end_compared_slice() {
-  const double rate = slice_.rate();
+void OnlineTuner::end_compared_slice(std::int64_t now_ns) {
+  Outcome outcome{slice_.rate(), slice_.ready() / current_.ahead, slice_.waits(), {}, static_cast<double>(now_ns - slice_.began_ns)};
+  if (neighbours_ != nullptr) outcome.others = since(slice_.others, neighbours_->others(now_ns));
   if (!second_of_pair_) {
-    first_rate_ = rate;
+    first_ = outcome;
     second_of_pair_ = true;
     return begin_slice(current_ == kept_ ? candidate_ : kept_);
   }
   second_of_pair_ = false;
-  const double ratio = current_ == kept_ ? first_rate_ / rate : rate / first_rate_;
-  judge(ratio);
+  const bool kept_is_second = current_ == kept_;
+  judge(kept_is_second ? score_of(outcome, first_) : score_of(first_, outcome));
 }
 
-void OnlineTuner::judge(double ratio) {
+// What the others deliver with the candidate, each as a share of what it delivers with what is kept; multiplied, so that the way back is
+// the inverse.
+double OnlineTuner::change_of_others(const Outcome& kept, const Outcome& candidate) {
+  double change = 1;
+  for (std::size_t i = 0; i < kept.others.count; ++i) {
+    for (std::size_t j = 0; j < candidate.others.count; ++j) {
+      if (kept.others.loader[i] != candidate.others.loader[j]) continue;
+      const auto before = static_cast<double>(kept.others.batches[i]), after = static_cast<double>(candidate.others.batches[j]);
+      if (std::min(before, after) < static_cast<double>(kSliceBatches)) continue;  // too few to tell
+      change *= std::clamp(after / candidate.ns * kept.ns / before, 1 / kMostChange, kMostChange);
+    }
+  }
+  return change;
+}
+
+int OnlineTuner::score_of(const Outcome& kept, const Outcome& candidate) const {
+  if (is_probing_) {
+    if (move_ == Move::kBack && (kept.waits || kept.ready < kEmptied * candidate.ready)) return kAccept;
+    if (candidate.waits || candidate.ready < kEmptied * kept.ready) return kReject;
+  }
+  const double ratio = candidate.rate / kept.rate * change_of_others(kept, candidate);
+  if (ratio > kFarBetter) return 2;
+  const double as_good = is_probing_ ? kAsGoodUnwaited : kAsGood;
+  if (ratio > (spares(move_, candidate_) ? as_good : kBetter)) return 1;
+  return ratio < kFarWorse ? -2 : -1;
+}
+
+void OnlineTuner::judge(int score) {
   ++pairs_;
-  score_ += ratio > kFarBetter ? 2 : ratio > (spares() ? kAsGood : kBetter) ? 1 : ratio < kFarWorse ? -2 : -1;
+  score_ += score;
   if (score_ >= kAccept) return decide(true);
   if (score_ <= kReject || pairs_ == kMostPairs) return decide(false);
   begin_slice(current_);
@@ -216,7 +340,8 @@ void OnlineTuner::decide(bool accept) {
   kept_ = candidate_;
   ++changes_;
   if (move_ == Move::kBack) return end_search();
-  failed_moves_ = -1;  // The same move once more, then all others.
+  if (is_probing_) return ask_back();  // One step at a time: a queue that is filled too slowly shows late.
+  failed_moves_ = -1;                  // The same move once more, then all others.
   move_ = static_cast<Move>((static_cast<int>(move_) + kMoves - 1) % kMoves);
   try_next();
 }

@@ -5,13 +5,19 @@
 // shares a lock with others, may want two of sixteen. An eighth more or fewer is tried after that.
 //
 // It watches. Where waiting leaves something to gain, it compares: another setting in turn with the present one, in short slices, so that a
-// machine whose speed drifts slows down both; the better stays. Then it rests, longer each time that nothing was better, and looks again
-// once the rate is another.
+// machine whose speed drifts slows down both; the better stays. Then it rests, longer each time, and looks again at once
+// when the rate is another. What other loaders of the process deliver in the same slices counts as much as what this one does: else each
+// would take cores from the others for its own gain, and all would lose.
+//
+// Where nothing is waited for, fewer threads and batches are tried now and then, and stay if as much is delivered and as much is ready:
+// what is made beside a consumer takes cores and caches from it.
 //
 // A function of what it is told: no clock, no lock, no allocation. Threads: the consumer's alone.
 #pragma once
 
 #include <cstdint>
+
+#include "headrace/pipeline/neighbours.h"
 
 namespace headrace::pipeline {
 
@@ -30,17 +36,25 @@ struct SettingBounds {
   Setting clamp(Setting setting) const;
 };
 
+// What a consumer saw of some batches in a row.
+struct Seen {
+  std::uint64_t batches = 0, samples = 0, waited_ns = 0;  // waited inside next() for them
+  std::uint64_t ready = 0;                                // batches that wait for it, now
+};
+
 class OnlineTuner {
  public:
-  // Begins with `first`, brought within the bounds.
-  OnlineTuner(Setting first, SettingBounds bounds);
+  // Begins with `first`, brought within the bounds. `neighbours` outlives it; null: there are none.
+  OnlineTuner(Setting first, SettingBounds bounds, Neighbours* neighbours = nullptr);
 
   // A pass begins: what lies between two passes is no part of any rate.
   void begin_pass(std::int64_t now_ns);
-  // Batches were delivered since the call before, `waited_ns` spent inside next() for them. Returns the setting for what follows.
-  Setting deliver(std::int64_t now_ns, std::uint64_t waited_ns, std::uint64_t samples, std::uint64_t batches = 1);
+  // What was delivered since the call before. Returns the setting for what follows.
+  Setting deliver(std::int64_t now_ns, const Seen& seen);
   // Other bounds hold from now on (the machine changed): the search begins again within them.
   void set_bounds(SettingBounds bounds);
+  // So does it from a setting that is given.
+  void begin_again(Setting setting);
 
   Setting setting() const { return current_; }
   const SettingBounds& bounds() const { return bounds_; }
@@ -52,25 +66,49 @@ class OnlineTuner {
   static constexpr int kMoves = 6;  // those that a search tries; kBack asks, at its end, whether it was worth it
 
   struct Slice {
-    std::uint64_t settle = 0;  // batches that still belong to the setting before
+    std::uint64_t settle = 0, settle_all = 0;  // batches that still belong to the setting before: at least, and where they come soon
+    std::uint64_t settle_ns = 0;               // so far
     std::uint64_t batches = 0, samples = 0, ns = 0, waited_ns = 0;
+    std::uint64_t late_batches = 0, late_ready = 0;  // of the last quarter: batches, and those ready, summed
+    std::int64_t began_ns = 0;
+    Neighbours::Progress others;  // when it began
     double rate() const { return static_cast<double>(samples) / static_cast<double>(ns); }
+    double ready() const { return late_batches == 0 ? 0 : static_cast<double>(late_ready) / static_cast<double>(late_batches); }
+    bool waits() const;
+  };
+  // What a slice came to.
+  struct Outcome {
+    double rate = 0;
+    double ready = 0;  // at its end, of the batches ahead
+    bool waits = false;
+    Neighbours::Progress others;  // what they delivered in it
+    double ns = 0;                // by the clock
   };
 
   void begin_slice(Setting setting);
   void end_watch();
   void begin_search();
+  bool may_probe() const;
   void try_next();
   void end_search();
-  void end_compared_slice();
-  void judge(double ratio);
+  bool gives_turn() const;
+  void ask_back();
+  void begin_candidate();
+  std::uint64_t slice_batches() const;
+  bool settles(std::uint64_t ns, std::uint64_t batches);
+  void end_compared_slice(std::int64_t now_ns);
+  static double change_of_others(const Outcome& kept, const Outcome& candidate);
+  int score_of(const Outcome& kept, const Outcome& candidate) const;
+  void judge(int score);
   void decide(bool accept);
   Setting moved(Move move) const;
-  bool spares() const;
+  int few_threads() const;
+  bool spares(Move move, Setting candidate) const;
   bool repeats() const;
   std::uint64_t consumer_ns(std::uint64_t gap_ns, std::uint64_t waited_ns, std::uint64_t batches);
 
   SettingBounds bounds_;
+  Neighbours* neighbours_;
   Setting kept_;     // the best known
   Setting current_;  // in force: kept_, or the candidate
   Slice slice_;
@@ -85,13 +123,15 @@ class OnlineTuner {
   int strange_windows_ = 0;    // in a row: another rate than that
 
   // Comparing.
-  bool is_comparing_ = false;
+  bool is_comparing_ = false, is_probing_ = false;    // probing: with fewer of either only, where nothing is waited for
+  std::uint64_t watched_ns_ = 0, probe_rest_ns_ = 0;  // since the latest probe; until the next
   Setting candidate_, before_search_;
+  std::uint64_t searched_ns_ = 0;  // in the search under way
   Move move_ = Move::kDeeper;
   int failed_moves_ = 0;  // in a row
   int pairs_ = 0, score_ = 0;
   bool second_of_pair_ = false;
-  double first_rate_ = 0;
+  Outcome first_;
   std::uint64_t changes_ = 0, changes_before_search_ = 0;
 };
 

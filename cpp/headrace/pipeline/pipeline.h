@@ -24,6 +24,7 @@
 #include "headrace/base/status.h"
 #include "headrace/pipeline/batch.h"
 #include "headrace/pipeline/dataset.h"
+#include "headrace/pipeline/neighbours.h"
 #include "headrace/pipeline/online_tuner.h"
 #include "headrace/pipeline/order.h"
 #include "headrace/pipeline/partition.h"
@@ -118,10 +119,6 @@ class Pipeline {
   std::uint32_t ahead() const { return ahead_.load(std::memory_order_relaxed); }
 
  private:
-  // What the consumer saw of some batches in a row: what tuning is told.
-  struct Seen {
-    std::uint64_t batches = 0, samples = 0, waited_ns = 0;
-  };
   Pipeline(std::shared_ptr<const Dataset> dataset, PipelineOptions options, std::uint64_t sample_bytes);
   void foretell(const std::shared_ptr<const Order>& next, std::uint64_t epoch, std::uint64_t position, const Partition& partition);
   Status begin_pass();
@@ -141,6 +138,7 @@ class Pipeline {
   SettingBounds usable_bounds() const;
   void put_in_force(Setting setting);
   void let_help();
+  void begin_with_share(std::int64_t now);
   void begin_tuned_pass();
   bool wait_for(Job& job, std::int64_t wait_ns, io::StageTime& wait);
   void count_wait(const Job& job, std::int64_t now);
@@ -175,7 +173,9 @@ class Pipeline {
   std::atomic<bool> is_tuned_{false}, is_searching_{false};
   std::atomic<std::uint64_t> setting_changes_{0};
   // The consumer's alone.
+  std::optional<LoaderSeat> seat_;  // of a tuned one; outlives its tuner
   std::optional<OnlineTuner> tuner_;
+  int most_loaders_ = 0, times_crowded_ = 0;  // automatic ones at once, so far; looks in a row that found more
   SettingBounds asked_bounds_;
   std::int64_t looked_ns_ = 0;               // at the machine
   std::optional<ReaderTuner> reader_tuner_;  // while the files do not fit into memory and this loader is who compares

@@ -297,6 +297,7 @@ void Pipeline::count_wait(const Job& job, std::int64_t now) {
   if (quick > 0) usual_wait_ns_ = quick;
   Seen seen = std::exchange(seen_, {});
   if (first_delivered_) seen.waited_ns += usual_wait_ns_ * seen.batches;  // Of the first batch of a pass nothing is quick.
+  seen.ready = shared_->batches_ready.load(std::memory_order_relaxed);
   timed_.deliver(now, static_cast<std::int64_t>(seen.batches));
   is_sampled_.store(timed_.is_quick(), std::memory_order_relaxed);
   if (tuner_.has_value()) steer(now, seen);

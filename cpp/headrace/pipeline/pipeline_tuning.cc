@@ -13,6 +13,7 @@ namespace headrace::pipeline {
 namespace {
 
 constexpr std::int64_t kLookNs = 1'000'000'000;
+constexpr int kTimesCrowded = 2;  // looks in a row
 constexpr std::uint32_t kMostAhead = 1u << 16;
 constexpr std::uint64_t kPlanBytes = 256u << 10;  // of a thousand samples, amply
 
@@ -28,7 +29,8 @@ Status Pipeline::tune(SettingBounds bounds) {
                  bounds.min_threads, bounds.max_threads, bounds.min_ahead, bounds.max_ahead, options_.num_threads, kMostAhead)};
   }
   asked_bounds_ = bounds;
-  tuner_.emplace(Setting{options_.num_threads, options_.prefetch_batches}, usable_bounds());
+  if (!seat_.has_value()) seat_.emplace();
+  tuner_.emplace(Setting{options_.num_threads, options_.prefetch_batches}, usable_bounds(), &*seat_);
   tuner_->begin_pass(now_ns());
   is_tuned_ = true;
   put_in_force(tuner_->setting());
@@ -64,20 +66,41 @@ void Pipeline::let_help() {
   pass_->consumer_helps = pass_->may_help && (pass_->consumer_helps || shared_->context.dataset->in_memory(options_.fields));
 }
 
+// Each consumer is a thread, too: beside others, a loader begins with its share of the cores that these leave. Where its consumer waits, it
+// finds out itself whether more is better. Loaders that take turns, as training and validation do, are seen once.
+void Pipeline::begin_with_share(std::int64_t now) {
+  const auto loaders = static_cast<int>(seat_->others(now).count + 1);
+  times_crowded_ = loaders > most_loaders_ ? times_crowded_ + 1 : 0;
+  if (times_crowded_ < (most_loaders_ == 0 ? 1 : kTimesCrowded)) return;
+  times_crowded_ = 0;
+  most_loaders_ = loaders;
+  const int cores = ThreadPool::shared().max_threads();
+  const int share = std::max(tuner_->bounds().min_threads, (cores - loaders) / loaders);
+  if (loaders == 1 || share >= tuner_->setting().threads) return;
+  tuner_->begin_again({share, std::min(tuner_->setting().ahead, 2 * static_cast<std::uint32_t>(share) + 2)});
+}
+
 void Pipeline::begin_tuned_pass() {
+  const std::int64_t now = now_ns();
+  seat_->deliver(now, 0);
   tuner_->set_bounds(usable_bounds());
-  tuner_->begin_pass(pass_start_ns_);
-  looked_ns_ = pass_start_ns_;
+  if (now - looked_ns_ >= kLookNs) {  // Passes may be short.
+    looked_ns_ = now;
+    begin_with_share(now);
+  }
+  tuner_->begin_pass(now);
   put_in_force(tuner_->setting());
 }
 
 void Pipeline::steer(std::int64_t now, const Seen& seen) {
+  seat_->deliver(now, seen.batches);
   if (now - looked_ns_ >= kLookNs) {
     looked_ns_ = now;
     ThreadPool::shared().follow_machine();
     tuner_->set_bounds(usable_bounds());
+    begin_with_share(now);
   }
-  const Setting setting = tuner_->deliver(now, seen.waited_ns, seen.samples, seen.batches);
+  const Setting setting = tuner_->deliver(now, seen);
   is_searching_.store(tuner_->is_searching(), std::memory_order_relaxed);
   setting_changes_.store(tuner_->changes(), std::memory_order_relaxed);
   put_in_force(setting);

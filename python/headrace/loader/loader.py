@@ -98,7 +98,8 @@ class DataLoader(EngineLoader):
     With a headrace dataset, num_workers counts native threads (0: everything on the caller's thread), prefetch_factor batches a thread. "auto": chosen while
     it runs, from what the consumer waits for, and again when machine or consumer change; batches stay what they are. num_workers="auto" begins with what
     `headrace tune` found best for this dataset on this machine, else with the usable cores (the attribute holds this number), and chooses how many batches
-    to have ahead as well; follows the affinity and quota of the thread that iterates. stats() says what is in force.
+    to have ahead as well; follows the affinity and quota of the thread that iterates; beside other automatic loaders of the process it takes what is best for
+    all of them together. stats() says what is in force.
     persistent_workers, multiprocessing_context, worker_init_fn and in_order have nothing to act on; timeout works for any num_workers.
     A sampler, batch_sampler or generator of torch's is followed exactly, in its own order; collate_fn gets lists of samples.
 

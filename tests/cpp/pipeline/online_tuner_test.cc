@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -50,7 +51,7 @@ struct Machine {
         now += static_cast<std::int64_t>(spent);
         waited += spent - consumer_ns;
       }
-      const Setting next = tuner.deliver(now, static_cast<std::uint64_t>(waited), kSamples * batches, batches);
+      const Setting next = tuner.deliver(now, {batches, kSamples * batches, static_cast<std::uint64_t>(waited), tuner.setting().ahead});
       if (seen.empty() || !(seen.back() == next)) seen.push_back(next);
     }
   }
@@ -91,7 +92,117 @@ double decode_of_16(Setting s) { return 300 * std::max(0.9, std::min<double>(s.t
 double twelve_of_16(Setting s) { return 300 * std::max(0.9, s.threads <= 12 ? s.threads : 12 - 1.5 * (s.threads - 12)); }
 double shared_lock(Setting s) { return 20e3 - 300 * s.threads; }  // what a consumer sees that waits for others, not for batches
 
+// Automatic loaders of one process, whose rates depend on the threads of all.
+struct Crowd {
+  struct Loader {
+    LoaderSeat seat;
+    std::unique_ptr<OnlineTuner> tuner;
+    double begun = 0;  // of the batch under way
+    std::uint64_t batches = 0;
+  };
+  std::function<double(int own, int all)> batches_per_second;
+  bool waits = true;
+  double noise = 0;
+  std::uint64_t seed = 1;
+  std::int64_t now = 0;
+  std::vector<std::unique_ptr<Loader>> loaders = {};
+
+  void add(int count, Setting first, SettingBounds bounds) {
+    for (int i = 0; i < count; ++i) {
+      loaders.push_back(std::make_unique<Loader>());
+      loaders.back()->tuner = std::make_unique<OnlineTuner>(first, bounds, &loaders.back()->seat);
+      loaders.back()->seat.deliver(now, 0);
+      loaders.back()->tuner->begin_pass(now);
+    }
+  }
+  int threads() const {
+    int all = 0;
+    for (const auto& loader : loaders) all += loader->tuner->setting().threads;
+    return all;
+  }
+  int searching() const {
+    return static_cast<int>(std::count_if(loaders.begin(), loaders.end(), [](const auto& one) { return one->tuner->is_searching(); }));
+  }
+  double random() {
+    seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+    return static_cast<double>(seed >> 11) / static_cast<double>(1ull << 53);
+  }
+  void run(double seconds) {
+    constexpr double kTick = 500e3;
+    for (const std::int64_t end = now + static_cast<std::int64_t>(seconds * 1e9); now < end;) {
+      now += static_cast<std::int64_t>(kTick);
+      CHECK(searching() <= 1);
+      for (const auto& loader : loaders) {
+        const int own = loader->tuner->setting().threads;
+        loader->begun += batches_per_second(own, threads()) * (1 + noise * (random() - 0.5)) * kTick * 1e-9;
+        const auto batches = static_cast<std::uint64_t>(loader->begun);
+        if (batches == 0) continue;
+        loader->begun -= static_cast<double>(batches);
+        loader->batches += batches;
+        loader->seat.deliver(now, batches);
+        loader->tuner->deliver(now, {batches, kSamples * batches, waits ? static_cast<std::uint64_t>(kTick) / 2 : 0, waits ? 0 : 8ull});
+      }
+    }
+  }
+  std::uint64_t delivered() const {
+    std::uint64_t all = 0;
+    for (const auto& loader : loaders) all += loader->batches;
+    return all;
+  }
+};
+
+// Sixteen cores: threads beyond them only take turns, each at some cost.
+double taking_turns(int own, int all) { return 1500.0 * own * std::min(1.0, 16.0 / all) * (1 - 0.01 * std::max(0, all - 16)); }
+
 }  // namespace
+
+TEST_CASE("loaders beside each other find what is best for all of them") {
+  for (const double noise : {0.0, 0.1}) {
+    Crowd crowd{taking_turns, true, noise};
+    crowd.add(4, {16, 34}, {0, 16, 1, 256});
+    crowd.run(20);
+    const std::uint64_t before = crowd.delivered();
+    crowd.run(10);
+    CAPTURE(crowd.threads());
+    CHECK(static_cast<double>(crowd.delivered() - before) >= 0.95 * 10 * 4 * taking_turns(4, 16));
+  }
+}
+
+TEST_CASE("a loader that others do not mind gets all threads beside them") {
+  Crowd crowd{[](int own, int) { return 1500.0 * own; }};
+  crowd.add(3, {4, 10}, {0, 16, 1, 256});
+  crowd.run(20);
+  CHECK(crowd.threads() == 48);
+}
+
+TEST_CASE("where nothing is waited for, fewer threads and batches stay if as much comes and as much is ready") {
+  Crowd crowd{[](int, int all) { return 5000.0 - 20 * all; }, false};
+  crowd.add(4, {16, 34}, {0, 16, 1, 256});
+  crowd.run(60);
+  CHECK(crowd.threads() == 8);
+  for (const auto& loader : crowd.loaders) CHECK(loader->tuner->setting().ahead <= 10);
+  CHECK(crowd.searching() == 0);
+
+  // 400 batches a second are taken, 100 a thread are made: eight fill the queue, four only just, two do not.
+  Setting setting{16, 34};
+  OnlineTuner tuner(setting, {0, 16, 1, 256});
+  std::int64_t now = 0;
+  tuner.begin_pass(now);
+  double ready = 34;
+  std::uint64_t waited = 0;
+  for (int batch = 0; batch < 400 * 120; ++batch) {
+    const double made = setting.threads * 100 / 400.0;
+    ready = std::min<double>(ready + made, setting.ahead) - 1;
+    const std::uint64_t wait = ready < 0 ? static_cast<std::uint64_t>(2.5e6 * -ready / made) : 0;
+    ready = std::max(0.0, ready);
+    now += 2'500'000 + static_cast<std::int64_t>(wait);
+    waited += wait;
+    setting = tuner.deliver(now, {1, kSamples, wait, static_cast<std::uint64_t>(ready)});
+  }
+  CHECK(setting.threads >= 4);
+  CHECK(setting.threads <= 8);
+  CHECK(static_cast<double>(waited) < 0.01 * static_cast<double>(now));
+}
 
 TEST_CASE("on sixteen cores it finds two threads, or eight, or all") {
   for (double (*rate)(Setting) : {gather_of_16, tiny_of_16, decode_of_16, twelve_of_16, shared_lock}) {
