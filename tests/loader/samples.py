@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -282,3 +283,9 @@ def torch_batch(
         if f"{name}.valid" in samples[0]:
             out[f"{name}.valid"] = torch.tensor([bool(s[f"{name}.valid"]) for s in samples])
     return out
+
+
+def wait_until_ready(loader: headrace.DataLoader, batches: int) -> None:
+    """Wait until the engine has so many batches."""
+    while loader.stats()["batches_ready"] < batches:
+        time.sleep(0.001)

@@ -10,8 +10,7 @@ import gc
 import json
 import pickle
 import random
-import time
-from collections import OrderedDict, deque, namedtuple
+from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,22 @@ import torch
 import torch.utils.data as data
 
 import headrace as hr
-from headrace.loader import cuda, pinning, transfer
-from tests.loader.fake_cuda import FakeCuda, FakeRuntimeLibrary, FakeStream, fake_library, release_done
-from tests.loader.samples import ROWS, answer_of, assert_same, damage, ids_of, numbered, run_python, torch_batch, write_all_kinds
+from headrace.loader import transfer
+from tests.loader.fake_cuda import FakeCuda, FakeRuntimeLibrary, release_done
+from tests.loader.samples import (
+    ROWS,
+    answer_of,
+    assert_same,
+    damage,
+    ids_of,
+    numbered,
+    run_python,
+    torch_batch,
+    wait_until_ready,
+    write_all_kinds,
+)
 
 N = 100
-
-
-@pytest.fixture
-def library() -> FakeRuntimeLibrary:
-    """The stand-in for libcudart, loaded."""
-    return fake_library()
 
 
 @pytest.fixture(scope="module")
@@ -41,44 +45,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> hr.Dataset:
     return numbered(tmp_path_factory.mktemp("transfer") / "d", N, codec="zstd", chunk_samples=8)
 
 
-@pytest.fixture(params=["at once", "late"])
-def device(request: pytest.FixtureRequest, library: FakeRuntimeLibrary, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
-    """A fake device that does its work at once, or only when it must: when the host waits, or run() is called."""
-    fake = FakeCuda(eager=request.param == "at once", locks_pages=True)
-    monkeypatch.setattr(cuda, "runtime", fake)
-    monkeypatch.setattr(pinning, "_warned", False)
-    assert library.hand_over()
-    yield fake
-    library.take_back()
-    fake.failed = False
-    fake.run()
-    release_done()
-    gc.collect()
-    assert library.counts()["locked"] == library.counts()["wrong"] == 0
-
-
 late = pytest.mark.parametrize("device", ["late"], indirect=True)
-
-
-def wait_until_ready(loader: hr.DataLoader, batches: int) -> None:
-    """Wait until the engine has so many batches."""
-    while loader.stats()["batches_ready"] < batches:
-        time.sleep(0.001)
-
-
-@pytest.fixture
-def apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No batch is small: each tensor is copied alone, on the stream beside the consumer's."""
-    monkeypatch.setattr(transfer, "ONE_COPY_BYTES", 0)
-
-
-@pytest.fixture(params=["one piece", "apart"])
-def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Copies that a batch of `dataset` takes: its two tensors in one piece, as small ones go, or each alone."""
-    if request.param == "one piece":
-        return 1
-    monkeypatch.setattr(transfer, "ONE_COPY_BYTES", 0)
-    return 2
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -94,43 +61,6 @@ def test_every_kind_of_field_arrives(tmp_path: Path, device: FakeCuda, pieces: i
             assert_same(got, [torch_batch(range(i, min(ROWS, i + 64)), ragged) for i in range(0, ROWS, 64)])
     copies = len(device.named("copy")) / (2 * -(-ROWS // 64))
     assert copies == 2 if pieces == 1 else copies > 20  # Apart from the piece: a field whose values have no bytes.
-
-
-def test_a_small_batch_travels_as_one_piece(dataset: hr.Dataset, device: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    piece = 128 + 128  # id, up to where x begins, and x to a multiple of 16; names stay on the host.
-    for most, copies in ((piece, [piece]), (piece - 1, [80, 120])):
-        monkeypatch.setattr(transfer, "ONE_COPY_BYTES", most)
-        device.log.clear()
-        batch = next(iter(hr.DataLoader(dataset, 10, device="cuda")))
-        device.run()
-        assert_same(batch, next(iter(hr.DataLoader(dataset, 10))))
-        assert [note[2] for note in device.named("copy")] == copies
-        # On the consumer's own stream nothing has to be waited for.
-        assert [note[1] for note in device.named("wait", "record_stream")] == ["consumer 0"] * (0 if len(copies) == 1 else 3)
-        assert {note[1] for note in device.named("copy")} == {"consumer 0" if len(copies) == 1 else "copies 0"}
-        assert (batch["id"].untyped_storage().data_ptr() == batch["x"].untyped_storage().data_ptr()) == (len(copies) == 1)
-
-
-def test_fields_of_one_piece_are_apart_to_autograd(dataset: hr.Dataset, device: FakeCuda) -> None:
-    batch = next(iter(hr.DataLoader(dataset, 10, device="cuda")))
-    device.run()
-    weight = torch.ones(3, requires_grad=True)
-    loss = (batch["x"] * weight).sum()  # Keeps x for the gradient.
-    batch["id"].add_(1)
-    loss.backward()  # type: ignore[no-untyped-call]
-    assert torch.equal(weight.grad, batch["x"].sum(0))
-    for value in (batch["id"], batch["x"]):
-        assert (value._is_view(), value.is_leaf, value._version) == (False, True, int(value is batch["id"]))
-    batch["x"].requires_grad_().mul(2).sum().backward()
-
-
-def test_what_lies_elsewhere_is_copied_beside_the_piece(dataset: hr.Dataset, device: FakeCuda) -> None:
-    """Which dataset a sample is of is no field: numpy made it."""
-    mixed = hr.mix([dataset, dataset], source="source")
-    got = list(hr.DataLoader(mixed, 30, seed=1, device="cuda"))
-    device.run()
-    assert_same(got, list(hr.DataLoader(mixed, 30, seed=1)))
-    assert len(device.named("copy")) == 2 * len(got)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
@@ -326,33 +256,6 @@ def test_no_room_on_the_device_loses_no_batch(dataset: hr.Dataset, device: FakeC
     got += iterator
     device.run()
     assert_same(got, list(hr.DataLoader(dataset, 10)))
-
-
-@late
-def test_a_small_batch_follows_a_consumer_to_another_stream(dataset: hr.Dataset, device: FakeCuda) -> None:
-    loader = hr.DataLoader(dataset, 10, num_workers=2, prefetch_factor=2, device="cuda")
-    iterator = iter(loader)
-    wait_until_ready(loader, 2)
-    got = [next(iterator)]
-    assert len(device.named("copy")) == 2  # The second is on its way, on the first stream.
-    before, device.consumers[0] = device.consumers[0], FakeStream(device, "another", 0)
-    got.append(next(iterator))
-    assert device.named("wait") == [("wait", "another", device.named("record")[1][2])]
-    assert device.named("record_stream") == [("record_stream", "another", 256)]
-    device.consumers[0].run()  # Brings the copy on the first stream about.
-    assert before.queue == deque() or got[1]["id"].tolist() == list(range(10, 20))
-    before.run()
-    assert_same(got, list(hr.DataLoader(dataset, 10))[:2])
-
-
-@late
-def test_small_copies_behind_a_busy_consumer_hold_so_much_memory(dataset: hr.Dataset, device: FakeCuda) -> None:
-    """Page-locked memory of the budget: 1000 bytes, and the batch that passes it."""
-    iterator = iter(hr.DataLoader(dataset, 10, device="cuda", budget=hr.Budget(pinned_bytes=1000)))
-    for step in range(9):
-        next(iterator)
-        assert len(transfer._lanes[cuda.runtime, 0]) == min(step + 1, 4)
-    assert len(device.named("synchronize")) == 5
 
 
 @late
