@@ -114,7 +114,7 @@ def test_a_loader_beside_others_begins_with_its_share(dataset: hr.Dataset, threa
     next(batches)
     assert alone.stats()["num_threads"] == threads
     passes = []
-    for others, share in ((1, 3), (2, 1)):  # of eight, less one for each consumer
+    for others, share in ((1, 4), (2, 3)):  # of eight, less one for this thread, which takes the batches of all
         beside = hr.DataLoader(dataset, 64, num_workers="auto")
         next(batches)
         held = iter(beside)

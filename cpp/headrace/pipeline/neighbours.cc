@@ -1,5 +1,6 @@
 #include "headrace/pipeline/neighbours.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "headrace/base/fork.h"
@@ -14,8 +15,15 @@ struct alignas(64) Seat {
   std::atomic<std::uint64_t> loader{0};  // 0: free
   std::atomic<std::uint64_t> batches{0};
   std::atomic<std::int64_t> latest_ns{kNever};
-  std::atomic<std::int64_t> asked_ns{0};  // to search; 0: it does not ask
+  std::atomic<std::uintptr_t> consumer{0};  // its thread, at the latest batch
+  std::atomic<std::int64_t> asked_ns{0};    // to search; 0: it does not ask
 };
+
+// No two threads that live have the same.
+std::uintptr_t this_thread() {
+  static thread_local char mark;
+  return reinterpret_cast<std::uintptr_t>(&mark);
+}
 
 }  // namespace
 
@@ -71,17 +79,22 @@ void LoaderSeat::deliver(std::int64_t now_ns, std::uint64_t batches) {
   if (!is_seated()) return;
   Seat& seat = table_.seats[seat_];
   seat.batches.store(seat.batches.load(std::memory_order_relaxed) + batches, std::memory_order_relaxed);
+  seat.consumer.store(this_thread(), std::memory_order_relaxed);
   seat.latest_ns.store(now_ns, std::memory_order_relaxed);
 }
 
 Neighbours::Progress LoaderSeat::others(std::int64_t now_ns) const {
   Progress out;
+  std::array<std::uintptr_t, kMost + 1> consumers{this_thread()};
   const std::size_t used = table_.used.load(std::memory_order_relaxed);
   for (std::size_t i = 0; i < used && out.count < kMost; ++i) {
     const Seat& seat = table_.seats[i];
     if ((is_seated() && i == seat_) || !table_.delivers(i, now_ns)) continue;
     out.loader[out.count] = seat.loader.load(std::memory_order_relaxed);
     out.batches[out.count++] = seat.batches.load(std::memory_order_relaxed);
+    const auto known = consumers.begin() + static_cast<std::ptrdiff_t>(out.consumers);
+    const std::uintptr_t consumer = seat.consumer.load(std::memory_order_relaxed);
+    if (std::find(consumers.begin(), known, consumer) == known) consumers[out.consumers++] = consumer;
   }
   return out;
 }

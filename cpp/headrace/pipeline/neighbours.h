@@ -20,6 +20,7 @@ class Neighbours {
     std::size_t count = 0;
     std::array<std::uint64_t, kMost> loader;   // no two the same, also in turn
     std::array<std::uint64_t, kMost> batches;  // delivered so far
+    std::size_t consumers = 1;                 // threads that take these loaders' batches, the caller's and its loader's among them
   };
 
   virtual ~Neighbours() = default;

@@ -66,16 +66,17 @@ void Pipeline::let_help() {
   pass_->consumer_helps = pass_->may_help && (pass_->consumer_helps || shared_->context.dataset->in_memory(options_.fields));
 }
 
-// Each consumer is a thread, too: beside others, a loader begins with its share of the cores that these leave. Where its consumer waits, it
+// Consumers are threads, too: beside others, a loader begins with its share of the cores that these leave. Where its consumer waits, it
 // finds out itself whether more is better. Loaders that take turns, as training and validation do, are seen once.
 void Pipeline::begin_with_share(std::int64_t now) {
-  const auto loaders = static_cast<int>(seat_->others(now).count + 1);
+  const Neighbours::Progress others = seat_->others(now);
+  const auto loaders = static_cast<int>(others.count + 1);
   times_crowded_ = loaders > most_loaders_ ? times_crowded_ + 1 : 0;
   if (times_crowded_ < (most_loaders_ == 0 ? 1 : kTimesCrowded)) return;
   times_crowded_ = 0;
   most_loaders_ = loaders;
-  const int cores = ThreadPool::shared().max_threads();
-  const int share = std::max(tuner_->bounds().min_threads, (cores - loaders) / loaders);
+  const int cores = std::max(0, ThreadPool::shared().max_threads() - static_cast<int>(others.consumers));
+  const int share = std::max(tuner_->bounds().min_threads, (cores + loaders - 1) / loaders);
   if (loaders == 1 || share >= tuner_->setting().threads) return;
   tuner_->begin_again({share, std::min(tuner_->setting().ahead, 2 * static_cast<std::uint32_t>(share) + 2)});
 }

@@ -38,6 +38,21 @@ TEST_CASE("a loader hears of others that delivered within a second") {
   CHECK(a.others(now + 3 * kSecond).loader[0] == heard.loader[0]);
 }
 
+TEST_CASE("loaders whose batches one thread takes have one consumer") {
+  const std::int64_t now = 150 * kSecond;
+  LoaderSeat a, b, c;
+  a.deliver(now, 1);
+  b.deliver(now, 1);
+  CHECK(a.others(now).consumers == 1);
+  std::thread([&] {
+    c.deliver(now, 1);
+    CHECK(a.others(now).consumers == 2);
+    b.deliver(now, 1);
+  }).join();
+  CHECK(a.others(now).consumers == 2);
+  CHECK(c.others(now + kSecond).consumers == 1);
+}
+
 TEST_CASE("a seat that is taken again is another loader's") {
   const std::int64_t now = 200 * kSecond;
   LoaderSeat a;
