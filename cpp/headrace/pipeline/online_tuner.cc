@@ -62,17 +62,18 @@ OnlineTuner::OnlineTuner(Setting first, SettingBounds bounds, Neighbours* neighb
     : bounds_(bounds), neighbours_(neighbours), kept_(bounds.clamp(first)), current_(kept_) {
   rest_ns_ = kFirstRestNs;
   probe_rest_ns_ = kFirstProbeRestNs;
-  begin_slice(kept_);
+  begin_slice(kept_, true);
 }
 
 // What is under way was begun under the setting before: too much of it is delivered faster than it is made.
-void OnlineTuner::begin_slice(Setting setting) {
+void OnlineTuner::begin_slice(Setting setting, bool is_begun_anew) {
   slice_ = {};
+  passes_in_slice_ = 0;
+  if (setting == current_ && !is_begun_anew) return;
   const std::uint64_t surplus = current_.ahead > setting.ahead ? current_.ahead - setting.ahead : 0;
   slice_.settle = surplus + std::min<std::uint64_t>(setting.ahead, kSliceBatches);
   slice_.settle_all = std::max<std::uint64_t>(slice_.settle, current_.ahead);
   current_ = setting;
-  passes_in_slice_ = 0;
 }
 
 void OnlineTuner::begin_pass(std::int64_t now_ns) {
@@ -80,7 +81,7 @@ void OnlineTuner::begin_pass(std::int64_t now_ns) {
   // A pass begins with nothing ready; where passes are shorter than slices, that belongs to what is measured.
   if (++passes_in_slice_ <= kPassesInSlice) {
     const int passes = passes_in_slice_;
-    begin_slice(current_);
+    begin_slice(current_, true);
     passes_in_slice_ = passes;
   }
 }
@@ -99,7 +100,7 @@ void OnlineTuner::begin_again(Setting setting) {
   rest_ns_ = kFirstRestNs;
   probe_rest_ns_ = kFirstProbeRestNs;
   reference_rate_ = 0;
-  begin_slice(kept_);
+  begin_slice(kept_, true);
 }
 
 // A pause counts as a step of the usual length; a consumer that stays slow is the usual after some batches.
@@ -136,7 +137,7 @@ Setting OnlineTuner::deliver(std::int64_t now_ns, const Seen& seen) {
   const std::uint64_t ns = consumer_ns(gap, seen.waited_ns, seen.batches) + waited;
   if (settles(ns, seen.batches)) return current_;
   if (is_comparing_ && slice_.batches == 0) {
-    slice_.began_ns = now_ns - static_cast<std::int64_t>(gap);
+    slice_.began_ns = now_ns;
     if (neighbours_ != nullptr) slice_.others = neighbours_->others(now_ns);
   }
   if (is_comparing_) searched_ns_ += ns;
@@ -199,7 +200,7 @@ void OnlineTuner::begin_search() {
   changes_before_search_ = changes_;
   searched_ns_ = 0;
   failed_moves_ = -1;
-  move_ = Move::kShallower;  // try_next() goes on to the first.
+  move_ = is_probing_ ? Move::kShallower : begins_after_;  // try_next() goes on to the next.
   try_next();
 }
 
@@ -248,7 +249,8 @@ void OnlineTuner::try_next() {
     candidate_ = moved(move_);
     if (candidate_ != kept_ && !repeats() && (!is_probing_ || spares(move_, candidate_))) return begin_candidate();
   }
-  if (move_ == Move::kBack || kept_ == before_search_) return end_search();
+  if (!is_probing_) begins_after_ = failed_moves_ < kMoves ? move_ : Move::kShallower;
+  if (kept_ == before_search_) return end_search();
   ask_back();
 }
 

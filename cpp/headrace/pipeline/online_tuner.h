@@ -85,7 +85,7 @@ class OnlineTuner {
     double ns = 0;                // by the clock
   };
 
-  void begin_slice(Setting setting);
+  void begin_slice(Setting setting, bool is_begun_anew = false);
   void end_watch();
   void begin_search();
   bool may_probe() const;
@@ -128,7 +128,8 @@ class OnlineTuner {
   Setting candidate_, before_search_;
   std::uint64_t searched_ns_ = 0;  // in the search under way
   Move move_ = Move::kDeeper;
-  int failed_moves_ = 0;  // in a row
+  Move begins_after_ = Move::kShallower;  // the next search: the one under way gave its turn away there
+  int failed_moves_ = 0;                  // in a row
   int pairs_ = 0, score_ = 0;
   bool second_of_pair_ = false;
   Outcome first_;

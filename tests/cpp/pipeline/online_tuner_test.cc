@@ -98,6 +98,7 @@ struct Crowd {
     LoaderSeat seat;
     std::unique_ptr<OnlineTuner> tuner;
     double begun = 0;  // of the batch under way
+    std::int64_t latest = 0;
     std::uint64_t batches = 0;
   };
   std::function<double(int own, int all)> batches_per_second;
@@ -140,7 +141,8 @@ struct Crowd {
         loader->begun -= static_cast<double>(batches);
         loader->batches += batches;
         loader->seat.deliver(now, batches);
-        loader->tuner->deliver(now, {batches, kSamples * batches, waits ? static_cast<std::uint64_t>(kTick) / 2 : 0, waits ? 0 : 8ull});
+        const auto waited = static_cast<std::uint64_t>(now - std::exchange(loader->latest, now)) / 2;
+        loader->tuner->deliver(now, {batches, kSamples * batches, waits ? waited : 0, waits ? 0 : 8ull});
       }
     }
   }
@@ -166,6 +168,13 @@ TEST_CASE("loaders beside each other find what is best for all of them") {
     CAPTURE(crowd.threads());
     CHECK(static_cast<double>(crowd.delivered() - before) >= 0.95 * 10 * 4 * taking_turns(4, 16));
   }
+}
+
+TEST_CASE("a search that gave its turn away goes on where it was") {
+  Crowd crowd{[](int own, int) { return 100.0 - 3 * own; }};  // A first move takes longer than a turn.
+  crowd.add(2, {16, 34}, {1, 16, 1, 256});
+  crowd.run(120);
+  CHECK(crowd.threads() <= 4);
 }
 
 TEST_CASE("a loader that others do not mind gets all threads beside them") {
