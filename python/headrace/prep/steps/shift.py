@@ -117,7 +117,11 @@ def _yeo_johnson_likelihood(values: Floats, power: float) -> float:
         variance = made.var()
     if not np.finfo(np.float64).tiny < variance < np.inf:
         return -np.inf
-    return float(-len(values) / 2 * np.log(variance) + (power - 1) * np.sum(np.sign(values) * logs))
+    if (values >= 0).all() or (values < 0).all():
+        log_variance = _log_variance(logs, power if values[0] >= 0 else 2 - power)
+    else:
+        log_variance = np.log(variance)
+    return float(-len(values) / 2 * log_variance + (power - 1) * np.sum(np.sign(values) * logs))
 
 
 def _box_cox_likelihood(values: Floats, power: float) -> float:
@@ -127,7 +131,16 @@ def _box_cox_likelihood(values: Floats, power: float) -> float:
         variance = _powered(logs, power).var()
     if not np.finfo(np.float64).tiny < variance < np.inf:
         return -np.inf
-    return float((power - 1) * np.sum(logs) - len(values) / 2 * np.log(variance))
+    return float((power - 1) * np.sum(logs) - len(values) / 2 * _log_variance(logs, power))
+
+
+def _log_variance(logs: Floats, power: float) -> float:
+    """Of the powers. Where most of them are next to -1 / power, their own variance is what rounding left of it."""
+    if abs(power) < np.finfo(np.float64).eps:
+        return float(np.log(logs.var()))
+    scaled = power * logs
+    most = scaled.max()
+    return float(2 * (most - np.log(abs(power))) + np.log(np.expm1(scaled - most).var()))
 
 
 def _powered(logs: Floats, power: float) -> Floats:
